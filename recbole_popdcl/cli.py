@@ -1,0 +1,112 @@
+"""Command line: ``recbole-popdcl run | evaluate | recommend``, and ``run_recbole_popdcl.py`` for the first of them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import recbole_popdcl
+
+RUN_HELP = """\
+--property=value sets any property of RecBole, of the model or of this package, for example --temperature=0.12.
+--config_files=a.yaml,b.yaml reads yaml files; preset/released_code.yaml is in the package."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: arguments without the program's name; ``sys.argv`` by default.
+
+    Returns:
+        Exit status: 0, or 2 for bad input after one line on standard error.
+    """
+    arguments, properties = _parser().parse_known_args(argv)
+    if arguments.command is None:
+        _parser().print_help()
+        return 2
+    from recbole_popdcl.errors import PopDCLError
+
+    try:
+        return arguments.function(arguments, properties)
+    except PopDCLError as error:
+        print(f"recbole-popdcl: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("recbole-popdcl: interrupted; add --resume and the run's --run_dir to go on", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="recbole-popdcl", description=recbole_popdcl.__doc__, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {recbole_popdcl.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    raw = argparse.RawDescriptionHelpFormatter
+
+    run = commands.add_parser("run", help="train and evaluate a model", epilog=RUN_HELP, formatter_class=raw,
+                              allow_abbrev=False)  # fmt: skip
+    run.add_argument("--model", "-m", help="model name, ours or RecBole's")
+    run.add_argument("--dataset", "-d", help="dataset name, for example ml-100k, which RecBole bundles")
+    run.add_argument("--run_dir", help="folder of the run; runs/<dataset>/<model>/<timestamp> by default")
+    run.add_argument("--resume", action="store_true", help="go on with the run in --run_dir")
+    run.set_defaults(function=_run)
+
+    evaluate = commands.add_parser("evaluate", help="evaluate a finished run again", formatter_class=raw,
+                                   epilog=RUN_HELP, allow_abbrev=False)  # fmt: skip
+    evaluate.add_argument("--run_dir", required=True, help="folder of the run")
+    evaluate.add_argument("--output", help="JSON file for the results")
+    evaluate.set_defaults(function=_evaluate)
+
+    recommend = commands.add_parser("recommend", help="write recommendation lists of a finished run", allow_abbrev=False)
+    recommend.add_argument("--run_dir", required=True, help="folder of the run")
+    recommend.add_argument("--users", help="text file with a raw user id a line; all users by default")
+    recommend.add_argument("--topk", type=_positive, default=20, help="items a user (default: 20)")
+    recommend.add_argument("--output", required=True, help=".csv or .parquet file")
+    recommend.set_defaults(function=_recommend)
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+# Each command imports what it needs, so that --help and faults in the arguments answer at once.
+
+
+def _run(arguments: argparse.Namespace, properties: list[str]) -> int:
+    from recbole_popdcl.evaluation.table import result_table
+    from recbole_popdcl.experiment.run import run
+
+    result = run(
+        arguments.model, arguments.dataset, arguments=properties, run_dir=arguments.run_dir, resume=arguments.resume
+    )
+    print(f"\n{result['model']} on {result['dataset']}, best epoch {result['best_epoch']}, {result['run_dir']}")
+    print(result_table({**result["valid"], **result["test"]}))
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace, properties: list[str]) -> int:
+    from recbole_popdcl.evaluation.table import result_table
+    from recbole_popdcl.experiment.finished import evaluate
+    from recbole_popdcl.experiment.run import logged_to
+
+    with logged_to():
+        results = evaluate(arguments.run_dir, properties, arguments.output)
+    print(result_table(results))
+    return 0
+
+
+def _recommend(arguments: argparse.Namespace, properties: list[str]) -> int:
+    from recbole_popdcl.experiment.finished import recommend
+    from recbole_popdcl.experiment.run import logged_to
+
+    with logged_to():
+        recommend(arguments.run_dir, arguments.output, arguments.topk, arguments.users, properties)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

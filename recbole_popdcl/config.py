@@ -1,0 +1,266 @@
+"""The one Config: RecBole's defaults < our overall.yaml < model < dataset < config files < dict < command line."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from recbole.config import Config as RecBoleConfig
+from recbole.utils import argument_list
+
+from recbole_popdcl.errors import PopDCLError, nearest
+from recbole_popdcl.evaluation.keys import ResultKey, normalise_metrics
+from recbole_popdcl.model.table import find_model, model_names
+from recbole_popdcl.schema import TYPES, Text, check_type
+
+RECBOLE_FOLDER = Path(__import__("recbole").__file__).parent
+RECBOLE_LISTS = ("general_arguments", "training_arguments", "evaluation_arguments", "dataset_arguments")
+
+# Read by RecBole though none of its lists or yaml files names them, and ours that come from the command line alone.
+EXTRA_PROPERTIES = {"model", "dataset", "config_files", "run_dir", "norm", "use_gpu", "worker", "enable_amp"}
+# Worked out by Config itself on every start, so neither written to a run's config.yaml nor taken from outside.
+DERIVED = {
+    "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device", "single_spec", "local_rank", "valid_metric_bigger",
+    "valid_neg_sample_args", "test_neg_sample_args",
+}  # fmt: skip
+# RecBole's evaluation settings that the protocol here replaces; a value from outside would be without effect.
+REPLACED = {
+    "eval_args": "full ranking over the named sets; see split_ratio and eval_mask",
+    "eval_batch_size": "eval_memory_mb",
+    "repeatable": "eval_mask",
+    "checkpoint_dir": "run_dir",
+}
+
+
+def properties_folder() -> Path:
+    """Return the folder of the property yaml files, in an installed package as well as in a checkout."""
+    inside = Path(__file__).parent / "properties"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "properties"
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe yaml that reads 1e-4 as a number, as RecBole's loader does, and refuses object tags."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\d+(?:\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def parse_literal(text: Any) -> Any:
+    """Read a value from the command line or a dict as a Python literal; what is none stays the text it is.
+
+    Nothing is evaluated: ``"__import__('os')"`` stays a text. ``true`` and ``false`` are read in any case.
+    """
+    if not isinstance(text, str):
+        return text
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one property file.
+
+    Raises:
+        PopDCLError: the file is missing, is not yaml, or is not a mapping of properties; names file and line.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except OSError as error:
+        raise PopDCLError(f"cannot read config file {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise PopDCLError(f"config file {path} is not UTF-8 text: byte {error.start}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise PopDCLError(f"config file {path}{line}: {getattr(error, 'problem', None) or error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise PopDCLError(f"config file {path} must hold lines 'property: value', not {type(content).__name__}")
+    return content
+
+
+def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
+    """Turn ``--property=value`` or ``--property value`` into a dict of texts.
+
+    Raises:
+        PopDCLError: an argument has another form, or a property is given twice with different values.
+    """
+    values: dict[str, str] = {}
+    position = 0
+    while position < len(arguments):
+        argument = arguments[position]
+        name, equals, value = argument[2:].partition("=")
+        if not argument.startswith("--") or not name:
+            raise PopDCLError(f"command line: '{argument}' is not of the form --property=value")
+        if not equals:
+            position += 1
+            if position >= len(arguments) or arguments[position].startswith("--"):
+                raise PopDCLError(f"command line: --{name} has no value; write --{name}=value")
+            value = arguments[position]
+        if values.setdefault(name, value) != value:
+            raise PopDCLError(f"command line: --{name} is given twice, as {values[name]!r} and as {value!r}")
+        position += 1
+    return values
+
+
+class Config(RecBoleConfig):
+    """RecBole's Config with our property files, checked values and no eval().
+
+    Args:
+        model: name of a model, ours or RecBole's, or a model class.
+        dataset: name of a dataset.
+        config_files: yaml files, later ones win. A name that is no file is looked up in the package's ``properties``
+            folder, so that ``preset/released_code.yaml`` works anywhere.
+        config_dict: properties; texts are parsed as literals.
+        arguments: ``--property=value`` texts; None for none. ``sys.argv`` is never read.
+
+    Raises:
+        PopDCLError: unknown model or property, wrong type or range, unreadable file; one line that says where.
+    """
+
+    def __init__(
+        self,
+        model: str | type | None = None,
+        dataset: str | None = None,
+        config_files: Sequence[str | Path] | None = None,
+        config_dict: Mapping[str, Any] | None = None,
+        arguments: Sequence[str] | None = None,
+    ) -> None:
+        self._arguments = parse_arguments(arguments or [])
+        self._layers: list[tuple[str, dict[str, Any]]] = []
+        named = self._arguments.pop("config_files", None)
+        files = list(config_files or []) + (re.split(r"[\s,]+", named.strip()) if named else [])
+        super().__init__(model, dataset, [find_config_file(file) for file in files], dict(config_dict or {}))
+
+    # -- reading the layers; RecBole's constructor calls these in order ----------------------------------------------
+
+    def _build_yaml_loader(self):
+        return _Loader  # RecBole's own property files are read with it too
+
+    def _load_config_files(self, file_list):
+        merged: dict[str, Any] = {}
+        for file in file_list or []:
+            content = read_yaml(Path(file))
+            self._layers.append((str(file), content))
+            merged.update(content)
+        return merged
+
+    def _load_variable_config_dict(self, config_dict):
+        return self._literals("dict", config_dict)
+
+    def _load_cmd_line(self):
+        return self._literals("command line", self._arguments)
+
+    def _literals(self, where: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        parsed = {
+            name: value if isinstance(TYPES.get(name), Text) or name in ("model", "dataset") else parse_literal(value)
+            for name, value in values.items()
+        }
+        self._layers.append((where, parsed))
+        return parsed
+
+    def _get_model_and_dataset(self, model, dataset):
+        external = self.external_config_dict
+        model = external.get("model") if model is None else model
+        dataset = external.get("dataset") if dataset is None else dataset
+        if model is None:
+            raise PopDCLError("no model given; write --model=NAME, one of " + ", ".join(model_names()))
+        if dataset is None:
+            raise PopDCLError("no dataset given; write --dataset=NAME, for example --dataset=ml-100k")
+        dataset = str(dataset)
+        if re.search(r"[/\\\0]", dataset) or dataset in ("", ".", ".."):
+            raise PopDCLError(f"dataset name {dataset!r} may not hold a path; the folder goes into data_path")
+        model_class = model if isinstance(model, type) else find_model(str(model))
+        return model_class.__name__, model_class, dataset
+
+    def _load_internal_config_dict(self, model, model_class, dataset):
+        lists = {name: list(getattr(argument_list, name)) for name in RECBOLE_LISTS}
+        super()._load_internal_config_dict(model, model_class, dataset)
+        for name, original in lists.items():  # RecBole adds the dataset's keys to its module's own lists
+            getattr(argument_list, name)[:] = original
+        for file in ("overall.yaml", f"model/{model}.yaml", f"dataset/{dataset}.yaml"):
+            path = properties_folder() / file
+            if path.is_file():
+                self.internal_config_dict.update(read_yaml(path))
+        self._check_layers(model_class)
+
+    # -- checking ----------------------------------------------------------------------------------------------------
+
+    def _check_layers(self, model_class: type) -> None:
+        used = set(self.internal_config_dict) | EXTRA_PROPERTIES | DERIVED
+        used.update(*(getattr(argument_list, name) for name in RECBOLE_LISTS))
+        own_class = find_model(model_class.__name__, missing_ok=True) is not model_class
+        for where, values in self._layers:
+            # A file may serve several models; what is typed for one run must reach the model of that run.
+            shared = where not in ("command line", "dict")
+            known = used | set(TYPES) if shared else used
+            for name, value in values.items():
+                hint = nearest(name, known)
+                if name not in known and (hint or not own_class):
+                    elsewhere = f"{model_class.__name__} has no" if name in TYPES else "unknown"
+                    raise PopDCLError(f"{where}: {elsewhere} property '{name}'{hint}")
+                check_type(name, value, where)
+                if name in REPLACED and not shared:
+                    raise PopDCLError(f"{where}: property '{name}' has no effect here; use {REPLACED[name]}")
+
+    def _set_default_parameters(self):
+        values = self.final_config_dict
+        self._data_root = str(values["data_path"])
+        self._check_values(values)
+        super()._set_default_parameters()
+        own_copy = Path(self._data_root) / self.dataset
+        if any(own_copy.glob(f"{self.dataset}*.inter")):  # RecBole sends ml-100k to its bundled copy in any case
+            values["data_path"] = str(own_copy)
+
+    def _check_values(self, values: dict[str, Any]) -> None:
+        where = "configuration"
+        for name in TYPES:
+            if name in values:
+                check_type(name, values[name], where)
+        values["metrics"] = normalise_metrics(values["metrics"])
+        values["topk"] = [values["topk"]] if isinstance(values["topk"], int) else list(values["topk"])
+        if abs(sum(values["split_ratio"]) - 1) > 1e-6:
+            raise PopDCLError(f"property 'split_ratio' must add up to 1, not {sum(values['split_ratio']):g}")
+        key = ResultKey.parse(values["valid_metric"], "property 'valid_metric'")
+        values["valid_metric"] = str(key)
+        if key.metric not in [metric.lower() for metric in values["metrics"]]:
+            values["metrics"] = values["metrics"] + normalise_metrics([key.metric])
+        values["topk"] = sorted({*values["topk"], key.k})
+
+    def _init_device(self):
+        if not self.final_config_dict["use_gpu"]:
+            self.final_config_dict["gpu_id"] = ""
+        super()._init_device()
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the plain values that give this configuration again when read as a config file."""
+        plain = {
+            name: value
+            for name, value in self.final_config_dict.items()
+            if name not in DERIVED and isinstance(value, (str, int, float, bool, list, tuple, dict, type(None)))
+        }
+        plain["data_path"] = str(Path(self._data_root).absolute())
+        if plain["train_neg_sample_args"]["distribution"] == "none":
+            plain["train_neg_sample_args"] = None
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in sorted(plain.items())}
+
+
+def find_config_file(file: str | Path) -> Path:
+    """Return the config file as a path: itself, or the one of that name in the package's ``properties`` folder."""
+    path = Path(file)
+    packaged = properties_folder() / path
+    if path.is_file() or not packaged.is_file():
+        return path
+    return packaged

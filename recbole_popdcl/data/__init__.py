@@ -1,0 +1,1 @@
+"""From atomic files to a training set and named evaluation sets."""

@@ -1,0 +1,157 @@
+"""RecBole's Dataset with named evaluation sets: prepared files where they exist, else the paper's split in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from logging import getLogger
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from recbole.data.dataset import Dataset
+from recbole.utils import FeatureSource, FeatureType
+
+from recbole_popdcl.data.atomic import read_header, read_interactions
+from recbole_popdcl.data.split import SETS, balanced_split, first_occurrences, k_core
+from recbole_popdcl.errors import PopDCLError, nearest
+
+
+class SplitDataset(Dataset):
+    """Interactions of one dataset and their split into SETS.
+
+    Prepared files ``<dataset>.train.inter``, ``.valid.inter``, ``.test_imbalanced.inter`` and ``.test_balanced.inter``
+    are taken as they are (all but train may be missing; ``.test.inter`` stands for test_imbalanced). The property
+    ``benchmark_filename`` names other files, in the order of SETS. Without prepared files ``<dataset>.inter`` is
+    filtered (duplicates, RecBole's filters, k-core) and split in memory.
+
+    Attributes:
+        set_names: the sets at hand, in the order of SETS.
+
+    Raises:
+        PopDCLError: no such dataset, a damaged file, or nothing left after the filters.
+    """
+
+    def _get_preset(self):
+        super()._get_preset()
+        self.set_names = list(SETS)
+        if self.benchmark_filename_list is None:
+            self._find_prepared_files()
+        else:
+            if len(self.benchmark_filename_list) > len(SETS):
+                raise PopDCLError(f"property 'benchmark_filename' names at most {len(SETS)} files: {', '.join(SETS)}")
+            self.set_names = self.set_names[: len(self.benchmark_filename_list)]
+
+    def _file(self, middle: str = "") -> Path:
+        return Path(self.dataset_path) / f"{self.dataset_name}{middle and '.' + middle}.inter"
+
+    def _find_prepared_files(self) -> None:
+        candidates = {"test_imbalanced": ("test_imbalanced", "test")}
+        found = {}
+        for name in SETS:
+            files = [file for file in candidates.get(name, (name,)) if self._file(file).is_file()]
+            if files:
+                found[name] = files[0]
+        if "train" in found:
+            self.set_names = list(found)
+            self.benchmark_filename_list = list(found.values())
+
+    def _load_data(self, token, dataset_path):
+        wanted = [self._file(file) for file in self.benchmark_filename_list or [""]]
+        missing = [path for path in wanted if not path.is_file()]
+        if missing:
+            folder = Path(dataset_path).parent
+            known = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+            raise PopDCLError(
+                f"dataset '{token}': no file {missing[0]}{nearest(token, [*known, 'ml-100k'])}; set --data_path to the "
+                "folder that holds the dataset's folder, or write its atomic files with python -m dataset_prep"
+            )
+        super()._load_data(token, dataset_path)
+
+    def _load_feat(self, filepath, source):
+        if source != FeatureSource.INTERACTION:
+            return super()._load_feat(filepath, source)
+        separator = self.config["field_separator"]
+        encoding = self.config["encoding"] or "utf-8"
+        fields = read_header(Path(filepath), separator, encoding)
+        wanted, unwanted = self._get_load_and_unload_col(source)
+        needed = {self.uid_field, self.iid_field}
+        columns = [
+            name for name in fields if name in needed or (name not in (unwanted or ()) and name in (wanted or fields))
+        ]
+        columns += sorted(needed.difference(columns))  # missing ones are named by the reader
+        if any(fields.get(name, "token").endswith("_seq") for name in columns):
+            return super()._load_feat(filepath, source)
+        for name in columns:
+            kind = FeatureType(fields.get(name, "token"))
+            self.set_field_property(name, kind, source, 1)
+            if kind == FeatureType.FLOAT:
+                self.field2bucketnum[name] = 2
+        frame = read_interactions(Path(filepath), columns, separator, encoding)
+        if frame.empty and filepath.endswith(f"{self.dataset_name}.inter"):
+            raise PopDCLError(f"{filepath} holds no interactions")
+        return frame
+
+    def _data_filtering(self):
+        super()._data_filtering()
+        users, items = (pd.factorize(self.inter_feat[field])[0] for field in (self.uid_field, self.iid_field))
+        distinct = np.flatnonzero(first_occurrences(users, items))
+        repeated = len(users) - len(distinct)
+        k = self.config["k_core"] or 0
+        kept = distinct[k_core(users[distinct], items[distinct], k)]
+        log = getLogger()
+        if repeated:
+            log.info("%d repeated (user, item) rows dropped, the first of each kept", repeated)
+        if len(kept) < len(distinct):
+            log.info("%d-core: %d of %d interactions kept", k, len(kept), len(distinct))
+        if not len(kept):
+            raise PopDCLError(
+                f"dataset '{self.dataset_name}': the {k}-core of its {len(distinct)} interactions is empty; "
+                "set a smaller --k_core"
+            )
+        self.inter_feat = self.inter_feat.iloc[kept].reset_index(drop=True)
+
+    def build(self):
+        """Return one Dataset a set, in the order of ``set_names``."""
+        if self.benchmark_filename_list is not None:
+            parts = super().build()
+        else:
+            self._change_feat_format()
+            self._drop_unused_col()
+            items = self.inter_feat[self.iid_field].numpy()
+            codes = balanced_split(items, self.config["split_ratio"], self.config["split_seed"])
+            parts = [self.copy(self.inter_feat[np.flatnonzero(codes == code)]) for code in range(len(SETS))]
+        self._check_parts(parts)
+        return parts
+
+    def _check_parts(self, parts: list[Dataset]) -> None:
+        pairs = {name: part.pairs() for name, part in zip(self.set_names, parts)}
+        if not len(pairs["train"]):
+            raise PopDCLError(f"dataset '{self.dataset_name}': the training set is empty")
+        train = np.unique(pairs["train"])
+        for name, keys in pairs.items():
+            repeated = len(keys) - len(np.unique(keys))
+            if repeated:
+                getLogger().warning("%s holds %d repeated (user, item) rows", name, repeated)
+            seen = 0 if name == "train" else int(np.isin(keys, train).sum())
+            if seen:
+                getLogger().warning("%d pairs of %s are training pairs too and can never be hit", seen, name)
+
+    def pairs(self) -> np.ndarray:
+        """Return the interactions as int64 keys ``user * n_items + item`` [n]."""
+        users, items = self.inter_feat[self.uid_field].numpy(), self.inter_feat[self.iid_field].numpy()
+        return users.astype(np.int64) * self.item_num + items
+
+    def ids(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return internal user ids and item ids [n] of the interactions (0 is RecBole's padding and never occurs)."""
+        return self.inter_feat[self.uid_field].numpy(), self.inter_feat[self.iid_field].numpy()
+
+
+def fingerprint(dataset: SplitDataset, parts: list[SplitDataset]) -> str:
+    """Return a sha256 over raw ids and the interactions of every set: equal exactly if runs saw the same data."""
+    digest = hashlib.sha256()
+    for field in (dataset.uid_field, dataset.iid_field):
+        digest.update("\n".join(dataset.field2id_token[field].tolist()).encode("utf-8", "surrogatepass"))
+    for name, part in zip(dataset.set_names, parts):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(part.pairs(), dtype="<i8").tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,157 @@
+"""Training batches and the step from a Config to ready data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from logging import getLogger
+
+import numpy as np
+import torch
+from recbole.data.interaction import Interaction
+from recbole.data.utils import get_dataloader
+from recbole.utils import InputType
+
+from recbole_popdcl.config import Config
+from recbole_popdcl.data.dataset import SplitDataset, fingerprint
+from recbole_popdcl.data.sampler import NegativeSampler
+from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
+
+
+class PairLoader:
+    """Batches of training pairs, with negative items where the model's loss asks for them.
+
+    One pass is one epoch. With ``epoch_sampling: pairs`` every training pair comes once, in random order. With
+    ``users`` an epoch is N draws as in the released code of PopDCL: the users in turn (a random order of the numbers
+    0..N-1 modulo the users with training items) and one random training item of each.
+
+    Args:
+        config: reads epoch_sampling, train_batch_size, train_neg_sample_args, shuffle and seed.
+        dataset: the training set.
+
+    Yields:
+        Interaction with ``user_id``, ``item_id`` and, where negatives are sampled, ``neg_item_id``: int64 [batch].
+    """
+
+    def __init__(self, config: Config, dataset: SplitDataset) -> None:
+        self.config = config
+        self._dataset = self.dataset = dataset
+        self.shuffle = config["shuffle"]
+        self.generator = torch.Generator().manual_seed(config["seed"])
+        users, items = dataset.ids()
+        order = np.argsort(users, kind="stable")
+        self._users, self._items = torch.from_numpy(users[order]), torch.from_numpy(items[order])
+        distinct, counts = np.unique(users, return_counts=True)
+        self._distinct_users = torch.from_numpy(distinct)
+        self._counts = torch.from_numpy(counts)
+        self._starts = torch.from_numpy(np.cumsum(counts) - counts)
+        negatives = config["train_neg_sample_args"]
+        self._n_negatives = 0 if negatives["distribution"] == "none" else negatives["sample_num"]
+        if negatives.get("dynamic"):
+            raise PopDCLError("property 'train_neg_sample_args': dynamic negatives work with RecBole's own models only")
+        self._sampler = build_sampler(config, dataset) if self._n_negatives else None
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._users) / self.config["train_batch_size"])
+
+    def __iter__(self) -> Iterator[Interaction]:
+        users, items = self._epoch()
+        size = self.config["train_batch_size"]
+        for start in range(0, len(users), size):
+            yield self._batch(users[start : start + size], items[start : start + size])
+
+    def _epoch(self) -> tuple[torch.Tensor, torch.Tensor]:
+        n = len(self._users)
+        order = torch.randperm(n, generator=self.generator) if self.shuffle else torch.arange(n)
+        if self.config["epoch_sampling"] == "pairs":
+            return self._users[order], self._items[order]
+        turn = order % len(self._distinct_users)
+        uniform = torch.rand(n, generator=self.generator, dtype=torch.float64)
+        place = torch.minimum((uniform * self._counts[turn]).long(), self._counts[turn] - 1)
+        return self._distinct_users[turn], self._items[self._starts[turn] + place]
+
+    def _batch(self, users: torch.Tensor, items: torch.Tensor) -> Interaction:
+        user_field, item_field = self._dataset.uid_field, self._dataset.iid_field
+        if not self._n_negatives:
+            return Interaction({user_field: users, item_field: items})
+        negatives = self._sampler.sample_by_user_ids(users, items, self._n_negatives)
+        return Interaction(
+            {
+                user_field: users.repeat(self._n_negatives),
+                item_field: items.repeat(self._n_negatives),
+                self.config["NEG_PREFIX"] + item_field: negatives,
+            }
+        )
+
+
+def batches_state(loader) -> dict[str, torch.Tensor]:
+    """Return the states of a loader's random generators (PairLoader's or RecBole's), for a checkpoint."""
+    state = {"order": loader.generator.get_state()}
+    if isinstance(loader._sampler, NegativeSampler):
+        state["negatives"] = loader._sampler.generator.get_state()
+    return state
+
+
+def set_batches_state(loader, state: dict[str, torch.Tensor]) -> None:
+    """Let ``loader`` go on where ``batches_state`` was taken."""
+    loader.generator.set_state(state["order"].cpu())
+    if isinstance(loader._sampler, NegativeSampler):
+        loader._sampler.generator.set_state(state["negatives"].cpu())
+
+
+@dataclass
+class Data:
+    """Everything a run needs: ``train`` yields batches, ``evaluation`` holds the sets to rank."""
+
+    dataset: SplitDataset
+    train_set: SplitDataset
+    train: object
+    evaluation: EvaluationSets
+    fingerprint: str
+
+
+def build_sampler(config: Config, dataset: SplitDataset) -> NegativeSampler:
+    """Return the sampler that ``train_neg_sample_args`` asks for."""
+    users, items = dataset.ids()
+    negatives = config["train_neg_sample_args"]
+    return NegativeSampler(
+        users, items, dataset.user_num, dataset.item_num, negatives["distribution"], negatives["alpha"], config["seed"] + 1
+    )
+
+
+def load_data(config: Config, own_batches: bool) -> Data:
+    """Load, filter and split the dataset of a configuration.
+
+    Args:
+        config: the run's configuration.
+        own_batches: True for models of this package (PairLoader), False for RecBole's own training data loaders.
+
+    Raises:
+        PopDCLError: as SplitDataset; or a user with every item where negatives must be drawn.
+    """
+    dataset = SplitDataset(config)
+    parts = dataset.build()
+    train_set = parts[0]
+    sets = {
+        name: InteractionSet(*part.ids(), dataset.user_num, dataset.item_num)
+        for name, part in zip(dataset.set_names, parts)
+    }
+    evaluation = EvaluationSets(sets.pop("train"), sets, config["segment_by"])
+    log = getLogger()
+    log.info(
+        "%s: %d users, %d items; %s", dataset.dataset_name, dataset.user_num - 1, dataset.item_num - 1,
+        ", ".join(f"{name} {len(part)}" for name, part in zip(dataset.set_names, parts)),
+    )  # fmt: skip
+    train = PairLoader(config, train_set) if own_batches else _stock_loader(config, train_set)
+    return Data(dataset, train_set, train, evaluation, fingerprint(dataset, parts))
+
+
+def _stock_loader(config: Config, train_set: SplitDataset):
+    """RecBole's own training data loader, with our sampler in the place of its one."""
+    loader = get_dataloader(config, "train")
+    samples = config["train_neg_sample_args"]["distribution"] != "none" and loader.__name__ == "TrainDataLoader"
+    if config["MODEL_INPUT_TYPE"] == InputType.LISTWISE:
+        samples = False
+    return loader(config, train_set, build_sampler(config, train_set) if samples else None, shuffle=config["shuffle"])

@@ -1,0 +1,1 @@
+"""One-pass ranking of all evaluation sets, metrics and popularity segments."""

@@ -1,0 +1,72 @@
+"""Names of results: ``balanced/recall@20``, ``imbalanced/tail/ndcg@20``, ``valid/recall@20``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from recbole_popdcl.errors import PopDCLError, nearest
+
+# Name of a set in files and in code -> its name in result keys.
+SET_KEYS = {"valid": "valid", "test_imbalanced": "imbalanced", "test_balanced": "balanced"}
+SEGMENTS = ("head", "mid", "tail")
+METRICS = ("Recall", "NDCG", "Precision", "Hit", "MRR", "MAP")
+
+
+@dataclass(frozen=True)
+class ResultKey:
+    """One result: ``set`` is a value of SET_KEYS, ``segment`` one of SEGMENTS or ``""`` for all items."""
+
+    set: str
+    segment: str
+    metric: str
+    k: int
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.set, self.segment, f"{self.metric}@{self.k}") if part)
+
+    @property
+    def set_name(self) -> str:
+        """The set's name in files and code, such as ``test_balanced``."""
+        return next(name for name, key in SET_KEYS.items() if key == self.set)
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> ResultKey:
+        """Read a key in any letter case; a missing set is ``valid``.
+
+        Raises:
+            PopDCLError: not of the form ``[set/][segment/]metric@K``; the message begins with ``where``.
+        """
+        *parts, metric_at_k = text.lower().split("/")
+        match = re.fullmatch(r"([a-z]+)@([1-9]\d*)", metric_at_k)
+        form = f"{where} must be of the form [set/][segment/]metric@K such as valid/recall@20, not {text!r}"
+        if not match or len(parts) > 2:
+            raise PopDCLError(form)
+        set_key = parts.pop(0) if parts and parts[0] not in SEGMENTS else "valid"
+        set_key = SET_KEYS.get(set_key, set_key)
+        segment = parts.pop(0) if parts else ""
+        _require(set_key, SET_KEYS.values(), "set", where)
+        _require(segment, ("", *SEGMENTS), "segment", where)
+        _require(match[1], [metric.lower() for metric in METRICS], "metric", where)
+        return cls(set_key, segment, match[1], int(match[2]))
+
+
+def normalise_metrics(metrics: str | Sequence[str]) -> list[str]:
+    """Return metric names as written in METRICS, each once, in the order given.
+
+    Raises:
+        PopDCLError: a name is no ranking metric of METRICS.
+    """
+    by_lower = {metric.lower(): metric for metric in METRICS}
+    names = [metrics] if isinstance(metrics, str) else list(metrics)
+    for name in names:
+        _require(name.lower(), by_lower, "metric", "property 'metrics'")
+    return list(dict.fromkeys(by_lower[name.lower()] for name in names))
+
+
+def _require(value, valid, what: str, where: str) -> None:
+    valid = list(valid)
+    if value not in valid:
+        options = ", ".join(option for option in valid if option)
+        raise PopDCLError(f"{where}: unknown {what} '{value}'{nearest(value, valid)}; one of {options}")

@@ -1,0 +1,65 @@
+"""Ranking metrics of each user, from hits and the number of items to find; the definitions are RecBole's.
+
+Every function takes ``hits`` (bool [..., K], True where the item ranked at that place is to be found), ``n_truth``
+(int64 [...], items to find, at least 1) and ``topk`` (list of k, each at most K), and returns float64 [..., len(topk)].
+"""
+
+from __future__ import annotations
+
+import torch
+
+
+def _at(values: torch.Tensor, topk: list[int]) -> torch.Tensor:
+    return values[..., [k - 1 for k in topk]]
+
+
+def _ks(hits: torch.Tensor, topk: list[int]) -> torch.Tensor:
+    return torch.tensor(topk, dtype=torch.float64, device=hits.device)
+
+
+def _ranks(hits: torch.Tensor) -> torch.Tensor:
+    return torch.arange(1, hits.shape[-1] + 1, dtype=torch.float64, device=hits.device)
+
+
+def recall(hits: torch.Tensor, n_truth: torch.Tensor, topk: list[int]) -> torch.Tensor:
+    """Share of the items to find that stand in the first k."""
+    return _at(hits.cumsum(-1).double(), topk) / n_truth.unsqueeze(-1)
+
+
+def precision(hits: torch.Tensor, n_truth: torch.Tensor, topk: list[int]) -> torch.Tensor:
+    """Share of the first k places that hold an item to find."""
+    return _at(hits.cumsum(-1).double(), topk) / _ks(hits, topk)
+
+
+def hit(hits: torch.Tensor, n_truth: torch.Tensor, topk: list[int]) -> torch.Tensor:
+    """1 where at least one item to find stands in the first k, else 0."""
+    return (_at(hits.cumsum(-1), topk) > 0).double()
+
+
+def mrr(hits: torch.Tensor, n_truth: torch.Tensor, topk: list[int]) -> torch.Tensor:
+    """1 / rank of the first item found, 0 where the first k hold none."""
+    first = hits & (hits.cumsum(-1) == 1)
+    return _at((first / _ranks(hits)).cumsum(-1), topk)
+
+
+def ndcg(hits: torch.Tensor, n_truth: torch.Tensor, topk: list[int]) -> torch.Tensor:
+    """Sum of 1/log2(rank + 1) over the items found in the first k, over its value for the best possible list."""
+    discount = 1.0 / torch.log2(_ranks(hits) + 1.0)
+    ideal = discount.cumsum(0)[torch.minimum(n_truth.unsqueeze(-1), _ks(hits, topk).long()) - 1]
+    return _at((hits * discount).cumsum(-1), topk) / ideal
+
+
+def average_precision(hits: torch.Tensor, n_truth: torch.Tensor, topk: list[int]) -> torch.Tensor:
+    """Sum of precision@rank over the items found in the first k, over min(items to find, k)."""
+    at_hits = hits * hits.cumsum(-1) / _ranks(hits)
+    return _at(at_hits.cumsum(-1), topk) / torch.minimum(n_truth.unsqueeze(-1), _ks(hits, topk).long())
+
+
+FUNCTIONS = {
+    "Recall": recall,
+    "NDCG": ndcg,
+    "Precision": precision,
+    "Hit": hit,
+    "MRR": mrr,
+    "MAP": average_precision,
+}

@@ -1,0 +1,194 @@
+"""One pass over the users ranks every evaluation set: scores once, several truths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from recbole.data.interaction import Interaction
+from tqdm import tqdm
+
+from recbole_popdcl.evaluation.keys import SEGMENTS, SET_KEYS, ResultKey
+from recbole_popdcl.evaluation.metrics import FUNCTIONS
+from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
+
+# Beside the scores a batch holds about one more block of their size (the model's own product and the top-K's work).
+BLOCKS_PER_BATCH = 2
+
+
+class _Pairs:
+    """An InteractionSet on the device of the scores."""
+
+    def __init__(self, pairs: InteractionSet, device: torch.device) -> None:
+        self.n_items = pairs.n_items
+        self.keys = torch.from_numpy(pairs.keys).to(device)
+        self.items = torch.from_numpy(pairs.items).to(device)
+        self.indptr = torch.from_numpy(pairs.indptr).to(device)
+
+    def contains(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        keys = users * self.n_items + items
+        place = torch.searchsorted(self.keys, keys).clamp_(max=len(self.keys) - 1)
+        return self.keys[place] == keys
+
+    def of_users(self, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return row (place in ``users``) and item of every pair of the users, both int64 [pairs]."""
+        starts = self.indptr[users]
+        counts = self.indptr[users + 1] - starts
+        rows = torch.repeat_interleave(torch.arange(len(users), device=users.device), counts)
+        offset = torch.arange(len(rows), device=users.device) - (counts.cumsum(0) - counts)[rows]
+        return rows, self.items[starts[rows] + offset]
+
+
+class Ranker:
+    """Ranks all items for each user and measures every evaluation set on the same scores.
+
+    Args:
+        sets: training set, evaluation sets and segments.
+        metrics: names out of METRICS.
+        topk: values of K.
+        eval_mask: ``train`` hides the user's training items (the paper). ``others`` hides, for a test set, those of
+            every other set too (the released code); for ``valid`` it hides training items alone, so that choosing an
+            epoch never draws on a test set.
+        memory_mb: memory for a block of scores, MiB; sets the number of users a batch.
+        device: of the scores.
+    """
+
+    def __init__(
+        self,
+        sets: EvaluationSets,
+        metrics: Iterable[str],
+        topk: Iterable[int],
+        eval_mask: str = "train",
+        memory_mb: int = 256,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.sets, self.eval_mask = sets, eval_mask
+        self.metrics, self.topk = list(metrics), sorted(topk)
+        self.device = torch.device(device)
+        self.batch_size = max(1, memory_mb * 2**20 // (4 * BLOCKS_PER_BATCH * sets.n_items))
+        self._train = _Pairs(sets.train, self.device)
+        self._sets = {name: _Pairs(pairs, self.device) for name, pairs in sets.sets.items()}
+        self._segments = {name: torch.from_numpy(codes).to(self.device) for name, codes in sets.segments.items()}
+        self._counts = {name: torch.from_numpy(counts).to(self.device) for name, counts in sets.segment_counts.items()}
+
+    @torch.no_grad()
+    def rank(self, model, names: Iterable[str] | None = None, show_progress: bool = False) -> dict[str, float]:
+        """Measure the named sets, all by default.
+
+        Args:
+            model: any RecBole model that scores users against all items.
+            names: sets out of SET_KEYS; ones without interactions are left out.
+            show_progress: show a bar.
+
+        Returns:
+            {result key: mean over the users with at least one item to find in that set and segment}; 0.0 where there
+            is no such user.
+        """
+        names = [name for name in (names or self._sets) if name in self._sets]
+        found = sum(self._counts[name][0] for name in names) if names else torch.zeros(self.sets.n_users)
+        users = torch.nonzero(found > 0).squeeze(1)
+        totals = {name: 0 for name in names}
+        for batch in self._batches(users, show_progress):
+            for name, top in self._top_items(model, batch, names):
+                totals[name] = totals[name] + self._measure(name, batch, top)
+        return {key: value for name in names for key, value in self._means(name, totals[name])}
+
+    def recommend(self, model, users: torch.Tensor, k: int, show_progress: bool = False):
+        """Yield (users [b], items [b, k], scores [b, k]) of the best k items that are not hidden.
+
+        Hidden are training items, and with ``eval_mask: others`` those of every set. Item 0 fills the places of users
+        with fewer than k items left.
+        """
+        hidden = list(self._sets) if self.eval_mask == "others" else []
+        with torch.no_grad():
+            for batch in self._batches(users.to(self.device), show_progress):
+                scores = self._scores(model, batch)
+                for name in hidden:
+                    rows, items = self._sets[name].of_users(batch)
+                    scores[rows, items] = -torch.inf
+                yield batch, *_top(scores, k)
+
+    def _batches(self, users: torch.Tensor, show_progress: bool) -> Iterator[torch.Tensor]:
+        with tqdm(total=len(users), desc="ranking", unit="user", leave=False, disable=not show_progress) as bar:
+            for batch in users.split(self.batch_size):
+                yield batch
+                bar.update(len(batch))
+
+    def _scores(self, model, users: torch.Tensor) -> torch.Tensor:
+        """Scores [b, n_items] with padding and training items at -inf."""
+        scores = score_all_items(model, users, self.sets.n_items)
+        scores[:, 0] = -torch.inf
+        rows, items = self._train.of_users(users)
+        scores[rows, items] = -torch.inf
+        return scores
+
+    def _top_items(self, model, users: torch.Tensor, names: list[str]) -> Iterator[tuple[str, torch.Tensor]]:
+        scores = self._scores(model, users)
+        k = self.topk[-1]
+        shared = None
+        for name in names:
+            others = [other for other in self._sets if other != name]
+            if self.eval_mask == "train" or name == "valid" or not others:
+                shared = _top(scores, k)[0] if shared is None else shared
+                yield name, shared
+                continue
+            hidden = [self._sets[other].of_users(users) for other in others]
+            rows, items = (torch.cat(part) for part in zip(*hidden))
+            kept = scores[rows, items]
+            scores[rows, items] = -torch.inf
+            top = _top(scores, k)[0]
+            scores[rows, items] = kept
+            yield name, top
+
+    def _measure(self, name: str, users: torch.Tensor, top: torch.Tensor) -> torch.Tensor:
+        """Sums over the batch, [metrics, all/head/mid/tail, len(topk)]."""
+        counts = self._counts[name][:, users]
+        hits = self._sets[name].contains(users.unsqueeze(1), top) & (top > 0)
+        segment = self._segments[name][top]
+        hits = torch.stack([hits, *(hits & (segment == code) for code in range(len(SEGMENTS)))])
+        n_truth = counts.clamp(min=1)
+        counted = (counts > 0).unsqueeze(-1)
+        return torch.stack(
+            [(FUNCTIONS[metric](hits, n_truth, self.topk) * counted).sum(dim=1) for metric in self.metrics]
+        )
+
+    def _means(self, name: str, totals: torch.Tensor) -> Iterator[tuple[str, float]]:
+        n_users = (self._counts[name] > 0).sum(dim=1).clamp(min=1)
+        means = (totals / n_users.view(1, -1, 1)).tolist()
+        for place, segment in enumerate(("", *SEGMENTS)):
+            for row, metric in enumerate(self.metrics):
+                for column, k in enumerate(self.topk):
+                    yield str(ResultKey(SET_KEYS[name], segment, metric.lower(), k)), means[row][place][column]
+
+
+def _top(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Best k items and their scores [b, k]; item 0 and -inf where fewer are left."""
+    values, items = torch.topk(scores, min(k, scores.shape[1]), dim=1)
+    items = torch.where(torch.isneginf(values), torch.zeros_like(items), items)
+    missing = k - items.shape[1]
+    if missing:
+        items = torch.nn.functional.pad(items, (0, missing))
+        values = torch.nn.functional.pad(values, (0, missing), value=-torch.inf)
+    return items, values
+
+
+def score_all_items(model, users: torch.Tensor, n_items: int) -> torch.Tensor:
+    """Return the model's scores of the users for all items, a new tensor [b, n_items].
+
+    Models without ``full_sort_predict`` are asked pair by pair through ``predict``, as RecBole does.
+    """
+    batch = Interaction({model.USER_ID: users})
+    try:
+        scores = model.full_sort_predict(batch)
+    except NotImplementedError:
+        pairs = Interaction(
+            {
+                model.USER_ID: users.repeat_interleave(n_items),
+                model.ITEM_ID: torch.arange(n_items, device=users.device).repeat(len(users)),
+            }
+        )
+        scores = model.predict(pairs)
+    if isinstance(scores, np.ndarray):
+        scores = torch.from_numpy(scores)
+    return scores.view(len(users), n_items).to(users.device, torch.float32)

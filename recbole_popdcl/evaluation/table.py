@@ -1,0 +1,29 @@
+"""Flat results as a table to read."""
+
+from __future__ import annotations
+
+from recbole_popdcl.evaluation.keys import SEGMENTS, SET_KEYS, ResultKey
+
+
+def result_table(results: dict[str, float], decimals: int = 4) -> str:
+    """Return a text table: a row a set and segment, a column a metric@K.
+
+    Args:
+        results: {result key: value}.
+        decimals: digits after the point.
+    """
+    parsed = {ResultKey.parse(key, "result"): value for key, value in results.items()}
+    columns = list(dict.fromkeys(f"{key.metric}@{key.k}" for key in parsed))
+    rows = [
+        (set_key, segment)
+        for set_key in SET_KEYS.values()
+        for segment in ("", *SEGMENTS)
+        if any((key.set, key.segment) == (set_key, segment) for key in parsed)
+    ]
+    width = max([10, *map(len, columns)]) + 2
+    lines = [f"{'set':<12}{'items':<6}" + "".join(f"{column:>{width}}" for column in columns)]
+    for set_key, segment in rows:
+        cells = [results.get("/".join(part for part in (set_key, segment, column) if part)) for column in columns]
+        values = "".join(f"{'-' if cell is None else format(cell, f'.{decimals}f'):>{width}}" for cell in cells)
+        lines.append(f"{'' if segment else set_key:<12}{segment or 'all':<6}{values}")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Runs and what is done with them: train, evaluate again, recommend."""

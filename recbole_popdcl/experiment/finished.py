@@ -1,0 +1,170 @@
+"""What is done with a finished run, without training: evaluate it again, write recommendation lists."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from recbole_popdcl.config import Config
+from recbole_popdcl.data.loader import Data, load_data
+from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation.ranking import Ranker
+from recbole_popdcl.experiment.run import CONFIG, RESULT, build_model, build_ranker
+from recbole_popdcl.files import read_json, write_json, written_whole
+from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.trainer import BEST, load_weights
+
+# The rest describes what was trained, and is as it was.
+CHANGEABLE = {
+    "metrics", "topk", "eval_mask", "segment_by", "score_norm_exponent", "eval_memory_mb", "data_path", "show_progress",
+    "use_gpu", "gpu_id",
+}  # fmt: skip
+
+
+@dataclass
+class FinishedRun:
+    """A run folder brought back: configuration, data, and the model with the weights of its best epoch."""
+
+    config: Config
+    data: Data
+    model: Any
+    ranker: Ranker
+
+
+def load_run(run_dir: str | Path, arguments: Sequence[str] = ()) -> FinishedRun:
+    """Load a run's configuration, data and best weights.
+
+    Args:
+        run_dir: the run's folder.
+        arguments: ``--property=value`` for properties of CHANGEABLE.
+
+    Raises:
+        PopDCLError: no run in that folder, a property that cannot change after training, or data that have changed.
+    """
+    folder = Path(run_dir)
+    if not (folder / CONFIG).is_file():
+        raise PopDCLError(f"no run in {folder}: it has no {CONFIG}")
+    config = Config(config_files=[folder / CONFIG], arguments=arguments)
+    for argument in arguments:
+        name = argument[2:].partition("=")[0]
+        if name not in CHANGEABLE:
+            raise PopDCLError(f"property '{name}' cannot change after training; {', '.join(sorted(CHANGEABLE))} can")
+    own = issubclass(config.model_class, EncoderRecommender)
+    if not own and any(argument.startswith("--score_norm_exponent") for argument in arguments):
+        raise PopDCLError(f"score_norm_exponent does not apply to {config['model']}, which scores in its own way")
+    data = load_data(config, own_batches=own)
+    if (folder / RESULT).is_file() and read_json(folder / RESULT)["data"]["fingerprint"] != data.fingerprint:
+        raise PopDCLError(f"the data of {config['dataset']} in {config['data_path']} are not those that {folder} saw")
+    model = build_model(config, data)
+    load_weights(model, folder / BEST)
+    model.eval()
+    return FinishedRun(config, data, model, build_ranker(config, data))
+
+
+def evaluate(run_dir: str | Path, arguments: Sequence[str] = (), output: str | Path | None = None) -> dict[str, float]:
+    """Evaluate a finished run again, for example at another K, mask or score normalisation exponent.
+
+    Args:
+        run_dir: the run's folder.
+        arguments: ``--property=value`` for properties of CHANGEABLE.
+        output: JSON file to write the flat results to.
+
+    Returns:
+        Flat results, {result key: value}.
+
+    Raises:
+        PopDCLError: as load_run.
+    """
+    run = load_run(run_dir, arguments)
+    results = run.ranker.rank(run.model, show_progress=_bars(run.config))
+    if output:
+        settings = {name: run.config[name] for name in ("eval_mask", "segment_by", "score_norm_exponent")}
+        write_json(output, {"run_dir": str(run_dir), **settings, "results": results})
+    return results
+
+
+def recommend(
+    run_dir: str | Path, output: str | Path, topk: int = 20, users: str | Path | None = None, arguments: Sequence[str] = ()
+) -> int:
+    """Write the best items of each user with raw ids: columns user_id, item_id, rank (from 1), score.
+
+    Hidden items (the property eval_mask) are not recommended; a user with fewer than ``topk`` others has fewer rows.
+
+    Args:
+        run_dir: the run's folder.
+        output: ``.csv`` or ``.parquet`` file.
+        topk: items a user.
+        users: text file with a raw user id a line; all users of the dataset by default.
+        arguments: as load_run.
+
+    Returns:
+        Number of rows written.
+
+    Raises:
+        PopDCLError: as load_run; an unknown user (file and line), or an output of another kind.
+    """
+    kind = Path(output).suffix.lower()
+    if kind not in (".csv", ".parquet"):
+        raise PopDCLError(f"--output {output}: the file must end in .csv or .parquet")
+    run = load_run(run_dir, arguments)
+    dataset = run.data.dataset
+    wanted = _user_ids(users, dataset) if users else np.arange(1, dataset.user_num)
+    columns: list[list[np.ndarray]] = [[], [], [], []]
+    for batch, items, scores in run.ranker.recommend(run.model, torch.from_numpy(wanted), topk, _bars(run.config)):
+        listed = (items > 0).cpu()
+        rank = torch.arange(1, topk + 1).expand(items.shape)
+        parts = (batch.cpu().unsqueeze(1).expand(items.shape), items.cpu(), rank, scores.cpu())
+        for column, part in zip(columns, parts):
+            column.append(part[listed].numpy())
+    user_ids, item_ids, ranks, scores = (np.concatenate(column) for column in columns)
+    frame = pd.DataFrame(
+        {
+            "user_id": dataset.field2id_token[dataset.uid_field][user_ids],
+            "item_id": dataset.field2id_token[dataset.iid_field][item_ids],
+            "rank": ranks,
+            "score": scores,
+        }
+    )
+    with written_whole(output) as temporary:
+        if kind == ".csv":
+            frame.to_csv(temporary, index=False)
+        else:
+            _write_parquet(frame, temporary)
+    logging.getLogger().info("%d rows for %d users written to %s", len(frame), len(wanted), output)
+    return len(frame)
+
+
+def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    try:
+        frame.to_parquet(path, index=False, engine="pyarrow")
+    except ImportError as error:
+        raise PopDCLError("writing Parquet needs pyarrow: pip install 'recbole-popdcl[report]', or use .csv") from error
+
+
+def _user_ids(path: str | Path, dataset) -> np.ndarray:
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PopDCLError(f"cannot read --users {path}: {getattr(error, 'strerror', None) or error}") from error
+    numbered = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    if not numbered:
+        raise PopDCLError(f"--users {path} holds no user id")
+    known = pd.Index(dataset.field2id_token[dataset.uid_field])
+    found = known.get_indexer([token for _, token in numbered])
+    unknown = np.flatnonzero(found < 1)
+    if len(unknown):
+        number, token = numbered[unknown[0]]
+        raise PopDCLError(f"--users {path}, line {number}: no user '{token}' in dataset '{dataset.dataset_name}'")
+    return found.astype(np.int64)
+
+
+def _bars(config: Config) -> bool:
+    return bool(config["show_progress"]) and sys.stderr.isatty()

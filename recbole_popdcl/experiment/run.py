@@ -1,0 +1,169 @@
+"""One run: load, train, evaluate, and a folder that holds all of it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from recbole.utils import init_seed
+
+import recbole_popdcl
+from recbole_popdcl.config import Config
+from recbole_popdcl.data.loader import Data, load_data
+from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation.ranking import Ranker
+from recbole_popdcl.files import write_json, written_whole
+from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.trainer import LAST, METRICS, build_trainer
+
+CONFIG, RESULT, LOG = "config.yaml", "result.json", "run.log"
+
+
+def run(
+    model: str | type | None = None,
+    dataset: str | None = None,
+    config_files: Sequence[str | Path] | None = None,
+    config_dict: Mapping[str, Any] | None = None,
+    arguments: Sequence[str] | None = None,
+    run_dir: str | Path | None = None,
+    resume: bool = False,
+) -> dict[str, Any]:
+    """Train and evaluate one model, and write its run folder.
+
+    Args:
+        model, dataset, config_files, config_dict, arguments: as Config.
+        run_dir: the run's folder, by default ``runs/<dataset>/<model>/<timestamp>``.
+        resume: go on with the run in ``run_dir``; its own configuration stands, ``arguments`` override it.
+
+    Returns:
+        What stands in result.json: best_epoch, ``valid`` and ``test`` with flat result keys, seconds, versions, seed
+        and the fingerprint of the data; ``run_dir`` beside them.
+
+    Raises:
+        PopDCLError: bad input, or a run folder that is taken.
+    """
+    started = time.perf_counter()
+    if resume:
+        if run_dir is None or not (Path(run_dir) / CONFIG).is_file():
+            raise PopDCLError(f"nothing to resume: no {CONFIG} in {run_dir or 'a folder named by --run_dir'}")
+        config_files = [Path(run_dir) / CONFIG, *(config_files or [])]
+    config = Config(model, dataset, config_files, config_dict, arguments)
+    folder = _own_folder(config, run_dir, resume)
+    with logged_to(folder / LOG):
+        log = logging.getLogger()
+        log.info("run folder %s", folder)
+        init_seed(config["seed"], config["reproducibility"])
+        data = load_data(config, own_batches=issubclass(config.model_class, EncoderRecommender))
+        recommender = build_model(config, data)
+        ranker = build_ranker(config, data)
+        trainer = build_trainer(config, recommender, ranker, folder)
+        if resume:
+            trainer.resume(data.train)
+        else:
+            _write_config(folder / CONFIG, config)
+        seconds = {"load": time.perf_counter() - started}
+        trainer.fit(data.train, show_progress=True)
+        seconds["train"] = time.perf_counter() - started - seconds["load"]
+        results = trainer.evaluate(show_progress=True)
+        seconds["evaluate"] = time.perf_counter() - started - sum(seconds.values())
+        trainer.tensorboard.close()
+        result = {
+            "model": config["model"],
+            "dataset": config["dataset"],
+            "seed": config["seed"],
+            "best_epoch": trainer.best_epoch,
+            "epochs": len(trainer.train_loss_dict),
+            "valid_metric": config["valid_metric"],
+            "valid": {key: value for key, value in results.items() if key.startswith("valid/")},
+            "test": {key: value for key, value in results.items() if not key.startswith("valid/")},
+            "seconds": {name: round(value, 3) for name, value in seconds.items()},
+            "resumed": resume,
+            "data": {"fingerprint": data.fingerprint, **data_sizes(data)},
+            "versions": versions(),
+        }
+        write_json(folder / RESULT, result)
+        log.info("finished: %s", folder / RESULT)
+    return {**result, "run_dir": str(folder)}
+
+
+def build_model(config: Config, data: Data):
+    """Return the configured model on its device, initialised from the seed alone."""
+    init_seed(config["seed"], config["reproducibility"])
+    return config.model_class(config, data.train_set).to(config["device"])
+
+
+def build_ranker(config: Config, data: Data) -> Ranker:
+    """Return the Ranker that a configuration asks for."""
+    return Ranker(
+        data.evaluation, config["metrics"], config["topk"], config["eval_mask"], config["eval_memory_mb"], config["device"]
+    )
+
+
+def data_sizes(data: Data) -> dict[str, Any]:
+    """Return the numbers of users, items and interactions a set."""
+    sizes = {"train": len(data.evaluation.train), **{name: len(part) for name, part in data.evaluation.sets.items()}}
+    return {"users": data.dataset.user_num - 1, "items": data.dataset.item_num - 1, "interactions": sizes}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    packages = ("recbole", "torch", "numpy", "pandas", "scipy")
+    found = {name: importlib.metadata.version(name) for name in packages}
+    return {"recbole-popdcl": recbole_popdcl.__version__, "python": platform.python_version(), **found,
+            "threads": str(torch.get_num_threads())}  # fmt: skip
+
+
+class logged_to:  # noqa: N801 - reads as a statement
+    """While the block runs, log lines go to standard error and to ``path``.
+
+    RecBole logs through the root logger; its handlers before the block are put back after it.
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        root = logging.getLogger()
+        self._before = root.level, root.handlers[:]
+        form = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
+        self._handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+        if self._path:
+            self._handlers.append(logging.FileHandler(self._path, encoding="utf-8"))
+        for handler in self._handlers:
+            handler.setFormatter(form)
+        root.setLevel(logging.INFO)
+        root.handlers[:] = self._handlers
+
+    def __exit__(self, *_) -> None:
+        root = logging.getLogger()
+        for handler in self._handlers:
+            handler.close()
+        root.handlers[:] = self._before[1]
+        root.setLevel(self._before[0])
+
+
+def _own_folder(config: Config, run_dir: str | Path | None, resume: bool) -> Path:
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    folder = Path(run_dir) if run_dir else Path("runs") / config["dataset"] / config["model"] / stamp
+    taken = [name for name in (CONFIG, METRICS, RESULT, LAST) if (folder / name).exists()]
+    if taken and not resume:
+        raise PopDCLError(f"{folder} already holds a run ({taken[0]}); choose another --run_dir or add --resume")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PopDCLError(f"cannot make the run folder {folder}: {error.strerror}") from error
+    return folder
+
+
+def _write_config(path: Path, config: Config) -> None:
+    with written_whole(path) as temporary:
+        temporary.write_text(yaml.safe_dump(config.resolved(), sort_keys=True, allow_unicode=True), encoding="utf-8")

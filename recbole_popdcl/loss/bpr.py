@@ -1,0 +1,17 @@
+"""BPR: Bayesian personalised ranking (Rendle et al., UAI 2009)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+
+def bpr_loss(users: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
+    """Return the mean of -log sigmoid(<e_u, e_i> - <e_u, e_j>) over the triples (u, i, j).
+
+    Args:
+        users: embeddings [b, d] of the users u.
+        positives: embeddings [b, d] of their items i.
+        negatives: embeddings [b, d] of the sampled items j.
+    """
+    return -F.logsigmoid((users * (positives - negatives)).sum(dim=1)).mean()

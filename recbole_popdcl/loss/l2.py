@@ -1,0 +1,20 @@
+"""The L2 term of Eq. 16 on the layer-0 embeddings of the batch."""
+
+from __future__ import annotations
+
+import torch
+
+
+def l2_term(embeddings: tuple[torch.Tensor, ...], n_pairs: int, form: str) -> torch.Tensor:
+    """Return the mean over the pairs of the squared norms of their embeddings.
+
+    Eq. 16 adds lambda (|e_u|^2 + |e_i|^2) to the loss of each pair. Losses here are means over the batch, so this is
+    the mean of that bracket: Eq. 16 divided by the batch size, which leaves Adam's steps as they are.
+
+    Args:
+        embeddings: layer-0 embeddings, each [b, d].
+        n_pairs: number of training pairs in the batch.
+        form: ``sum``: the bracket itself (paper); ``half``: half of it (released code, from TensorFlow's l2_loss).
+    """
+    total = sum(table.square().sum() for table in embeddings) / n_pairs
+    return total / 2 if form == "half" else total

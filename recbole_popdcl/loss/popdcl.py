@@ -1,0 +1,84 @@
+"""PopDCL: popularity-aware debiased contrastive loss (CIKM 2023), Eq. 1 to 10."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from recbole_popdcl.loss.scores import cosine_scores
+
+# exp(60) stays finite in float32 after the weight and 1/tau; a negative with such a margin weighs exp(-1e26) = 0.
+LARGEST_EXPONENT = 60.0
+
+
+def popdcl_loss(
+    users: torch.Tensor,
+    items: torch.Tensor,
+    not_chosen: torch.Tensor,
+    omega_plus: torch.Tensor,
+    temperature: float,
+    positive_margin: bool = True,
+    negative_margin: str = "first_order",
+    negative_score_floor: float | None = None,
+) -> torch.Tensor:
+    """Return the mean over the batch of L(u,i), Eq. 1, with negatives j from the other pairs of the batch::
+
+        L(u,i) = -log  exp[(f(u,i) - M+(u,i))/tau]
+                       / ( exp[(f(u,i) - M+(u,i))/tau] + sum_j exp[(f(u,j) - M-(u,j))/tau] )
+
+    Args:
+        users: embeddings [b, d]; row k is the user of pair k.
+        items: embeddings [b, d]; row k is the item of pair k.
+        not_chosen: P(i not in N_u) of each pair, Eq. 3, [b] in [0, 1].
+        omega_plus: omega+(u) of each pair's user, Eq. 8, [b] in [0, 1).
+        temperature: tau, above 0.
+        positive_margin: False sets M+ to 0 (the ablation without P).
+        negative_margin: ``first_order`` (Eq. 10), ``exact`` (Eq. 9), or ``none`` for M- = 0 (without N).
+        negative_score_floor: lower bound of f(u,j) inside the first-order M-; None for no bound.
+
+    Both margins off gives SSM. In a batch of one pair there is no negative and the loss is 0.
+    """
+    scores = cosine_scores(users, items)
+    positives = scores.diagonal()
+    with torch.autocast(users.device.type, enabled=False):
+        logits = _negative_logits(
+            scores, omega_plus.to(scores.dtype), temperature, negative_margin, negative_score_floor
+        )  # fmt: skip
+        margins = _positive_margin(scores, not_chosen.to(scores.dtype)) if positive_margin else 0.0
+        logits = torch.diagonal_scatter(logits, (positives - margins) / temperature)
+        return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+
+
+def _positive_margin(scores: torch.Tensor, not_chosen: torch.Tensor) -> torch.Tensor:
+    """M+ of Eq. 6, [b]: sigmoid of P(i not in N_u) times the mean negative score of Eq. 5."""
+    negatives = max(len(scores) - 1, 1)
+    mean_negative = (scores.sum(dim=1) - scores.diagonal()) / negatives
+    return torch.sigmoid(not_chosen * mean_negative)
+
+
+def _negative_logits(
+    scores: torch.Tensor, omega_plus: torch.Tensor, temperature: float, form: str, floor: float | None
+) -> torch.Tensor:
+    """(f(u,j) - M-(u,j)) / tau, [b, b]; the diagonal has no meaning."""
+    if form == "none":
+        return scores / temperature
+    if form == "exact":
+        return _exact_negative_logits(scores, omega_plus, temperature)
+    ratio = (omega_plus / (1.0 - omega_plus)).unsqueeze(1)
+    negatives = scores if floor is None else scores.clamp(min=floor)
+    exponent = (scores.diagonal().unsqueeze(1) - negatives) / temperature
+    return (scores - ratio * exponent.clamp(max=LARGEST_EXPONENT).exp()) / temperature
+
+
+def _exact_negative_logits(scores: torch.Tensor, omega_plus: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Logarithm of Eq. 9, held at or above -1/tau.
+
+    Where the positive outscores the negative, Eq. 9 can be negative. Its source, DCL (Chuang et al., NeurIPS 2020,
+    Eq. 8), holds the estimate at exp(-1/tau), the least that a cosine can give; so does this, pair by pair.
+    """
+    omega_plus = omega_plus.unsqueeze(1)
+    shifted = ((scores - 1.0) / temperature).exp()  # f <= 1, so nothing overflows
+    corrected = (shifted - omega_plus * shifted.diagonal().unsqueeze(1)) / (1.0 - omega_plus)
+    tiny = torch.finfo(scores.dtype).tiny
+    logits = corrected.clamp(min=tiny).log() + 1.0 / temperature
+    return torch.where(corrected > tiny, logits, -1.0 / temperature).clamp(min=-1.0 / temperature)

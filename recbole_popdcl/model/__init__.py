@@ -1,0 +1,1 @@
+"""Models for ``--model``: an encoder, a loss and a property yaml each."""

@@ -1,0 +1,21 @@
+"""LightGCN: BPR loss, on the LightGCN encoder unless told otherwise."""
+
+from __future__ import annotations
+
+import torch
+
+from recbole_popdcl.loss.bpr import bpr_loss
+from recbole_popdcl.model.base import EncoderRecommender
+
+
+class LightGCN(EncoderRecommender):
+    """LightGCN (He et al., SIGIR 2020); with ``encoder: mf`` it is BPR-MF."""
+
+    def calculate_loss(self, interaction) -> torch.Tensor:
+        """Return BPR plus L2 over a batch with ``user_id``, ``item_id`` and ``neg_item_id``, all int64 [b]."""
+        users, positives = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        negatives = interaction[self.NEG_ITEM_ID]
+        encoded_users, encoded_items = self.encoder(users, torch.cat([positives, negatives]))
+        encoded_positives, encoded_negatives = encoded_items.chunk(2)
+        loss = bpr_loss(encoded_users, encoded_positives, encoded_negatives)
+        return self.regularized(loss, users, positives, negatives)

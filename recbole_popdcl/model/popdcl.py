@@ -1,0 +1,53 @@
+"""PopDCL: popularity-aware debiased contrastive loss (CIKM 2023)."""
+
+from __future__ import annotations
+
+import torch
+
+from recbole_popdcl.loss.popdcl import popdcl_loss
+from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.popularity import PopularityStatistics
+
+
+class PopDCL(EncoderRecommender):
+    """PopDCL, on the LightGCN encoder unless told otherwise; the switches are in properties/model/PopDCL.yaml."""
+
+    def __init__(self, config, dataset) -> None:
+        super().__init__(config, dataset)
+        statistics = PopularityStatistics.from_pairs(
+            dataset.inter_feat[self.USER_ID].numpy(),
+            dataset.inter_feat[self.ITEM_ID].numpy(),
+            self.n_users,
+            self.n_items,
+            config["omega_max"],
+            config["omega_leave_one_out"],
+        )
+        if statistics.n_held and config["negative_margin"] != "none":
+            self.logger.warning(
+                "omega+ of %d users is above omega_max = %g and held there: the data are dense for PopDCL's Eq. 8",
+                statistics.n_held, config["omega_max"],
+            )  # fmt: skip
+        for name, values in (
+            ("omega_plus", statistics.omega_plus),
+            ("item_popularity", statistics.item_popularity),
+            ("inverse_mass", statistics.inverse_mass()),
+        ):
+            self.register_buffer(name, torch.from_numpy(values).float(), persistent=False)
+        self.temperature = config["temperature"]
+        self.positive_margin = config["positive_margin"]
+        self.negative_margin = config["negative_margin"]
+        self.negative_score_floor = config["negative_score_floor"]
+
+    def calculate_loss(self, interaction) -> torch.Tensor:
+        """Return the loss plus L2 over a batch with ``user_id`` and ``item_id``, both int64 [b]."""
+        users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        loss = popdcl_loss(
+            *self.encoder(users, items),
+            self.item_popularity[items] * self.inverse_mass[users],
+            self.omega_plus[users],
+            self.temperature,
+            self.positive_margin,
+            self.negative_margin,
+            self.negative_score_floor,
+        )
+        return self.regularized(loss, users, items)

@@ -1,0 +1,22 @@
+"""SSM: sampled softmax loss with in-batch negatives."""
+
+from __future__ import annotations
+
+import torch
+
+from recbole_popdcl.loss.ssm import ssm_loss
+from recbole_popdcl.model.base import EncoderRecommender
+
+
+class SSM(EncoderRecommender):
+    """Sampled softmax; PopDCL without both margins."""
+
+    def __init__(self, config, dataset) -> None:
+        super().__init__(config, dataset)
+        self.temperature = config["temperature"]
+
+    def calculate_loss(self, interaction) -> torch.Tensor:
+        """Return the loss plus L2 over a batch with ``user_id`` and ``item_id``, both int64 [b]."""
+        users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        loss = ssm_loss(*self.encoder(users, items), self.temperature)
+        return self.regularized(loss, users, items)

@@ -1,0 +1,101 @@
+"""Popularity statistics of the training set, computed once: degrees, P(i not in N_u), omega+, segments.
+
+Guards, all of them for data on which the paper's formulas are not defined:
+
+* omega+(u) of Eq. 8 reaches or passes 1 on dense data (users who took most of the popular items). Then
+  omega- = 1 - omega+ is zero or negative and Eq. 9 and 10 lose their meaning, so omega+ is held at ``omega_max`` < 1.
+* A user without training items has no popularity mass: omega+ = 0 and the divisor of Eq. 3 is 1. Such a user is in no
+  training batch, so neither value enters a loss.
+* An item without training interactions has popularity 0, hence P = 0, and stands at the end of the tail.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recbole_popdcl.evaluation.keys import SEGMENTS
+
+
+@dataclass(frozen=True)
+class PopularityStatistics:
+    """Popularity of users and items in the training set; index 0 is RecBole's padding.
+
+    Attributes:
+        user_popularity: pop(u), training degree, int64 [n_users].
+        item_popularity: pop(i), training degree, int64 [n_items].
+        user_mass: sum of pop(i) over the user's training items, int64 [n_users].
+        omega_plus: Eq. 8 held in [0, omega_max], float64 [n_users].
+        n_held: number of users whose omega+ was above omega_max.
+    """
+
+    user_popularity: np.ndarray
+    item_popularity: np.ndarray
+    user_mass: np.ndarray
+    omega_plus: np.ndarray
+    n_held: int
+
+    @classmethod
+    def from_pairs(
+        cls,
+        users: np.ndarray,
+        items: np.ndarray,
+        n_users: int,
+        n_items: int,
+        omega_max: float = 0.9,
+        leave_one_out: bool = False,
+    ) -> PopularityStatistics:
+        """Compute the statistics of training pairs.
+
+        Args:
+            users: internal user ids [N].
+            items: internal item ids [N].
+            n_users: number of users, padding included.
+            n_items: number of items, padding included.
+            omega_max: upper bound of omega+, in (0, 1).
+            leave_one_out: False: omega+(u) = sum pop / N (Eq. 8); True: (sum pop - 1) / (N - 1), the released code.
+        """
+        user_popularity = np.bincount(users, minlength=n_users)
+        item_popularity = np.bincount(items, minlength=n_items)
+        mass = np.bincount(users, weights=item_popularity[items], minlength=n_users)
+        n = len(users)
+        omega = (mass - 1) / max(n - 1, 1) if leave_one_out else mass / max(n, 1)
+        omega = np.where(user_popularity > 0, omega, 0.0)
+        return cls(
+            user_popularity,
+            item_popularity,
+            mass.astype(np.int64),
+            np.clip(omega, 0.0, omega_max),
+            int((omega > omega_max).sum()),
+        )
+
+    def inverse_mass(self) -> np.ndarray:
+        """Return 1 / sum of pop(i) over N_u, float64 [n_users]; 1 for a user without training items."""
+        return 1.0 / np.maximum(self.user_mass, 1)
+
+    def not_chosen_probability(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Return P(i not in N_u) of Eq. 3 for pairs, float64 in [0, 1] for training pairs, same shape as ``users``."""
+        return self.item_popularity[items] * self.inverse_mass()[users]
+
+
+def item_segments(popularity: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Cut the items, by descending popularity, into head, mid and tail of equal weight.
+
+    An item belongs to the segment in which the middle of its weight falls, so that whole items are kept together;
+    items of equal popularity stand in the order of their ids.
+
+    Args:
+        popularity: training degree [n_items]; index 0 is padding.
+        weights: weight of each item [n_items]: its interactions in the evaluation set, or ones for equal item counts.
+
+    Returns:
+        int8 [n_items]: 0 head, 1 mid, 2 tail, and -1 for the padding item.
+    """
+    order = 1 + np.argsort(-popularity[1:], kind="stable")
+    ordered = weights[order].astype(np.float64)
+    middle = np.cumsum(ordered) - ordered / 2
+    total = max(ordered.sum(), 1.0)
+    segments = np.full(len(popularity), -1, dtype=np.int8)
+    segments[order] = np.minimum(np.floor(middle * len(SEGMENTS) / total), len(SEGMENTS) - 1)
+    return segments

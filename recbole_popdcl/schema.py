@@ -1,0 +1,164 @@
+"""Types and ranges of the properties, ours and RecBole's most used ones; what a property means is in the yaml files."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from recbole_popdcl.errors import PopDCLError, nearest
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number of at least ``low``."""
+
+    low: int = 0
+
+    def check(self, value: Any) -> str | None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < self.low:
+            return f"a whole number of at least {self.low}"
+        return None
+
+
+@dataclass(frozen=True)
+class Real:
+    """A finite number in [low, high], or in (low, high) where ``open_`` is set."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_: bool = False
+
+    def check(self, value: Any) -> str | None:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if number and (self.low < value < self.high if self.open_ else self.low <= value <= self.high):
+            return None
+        if math.isinf(self.low) and math.isinf(self.high):
+            return "a number"
+        if math.isinf(self.high):
+            return f"a number {'above' if self.open_ else 'of at least'} {self.low:g}"
+        return f"a number between {self.low:g} and {self.high:g}{', both excluded' if self.open_ else ''}"
+
+
+@dataclass(frozen=True)
+class Flag:
+    """True or False."""
+
+    def check(self, value: Any) -> str | None:
+        return None if isinstance(value, bool) else "True or False"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few words."""
+
+    options: tuple[str, ...]
+
+    def check(self, value: Any) -> str | None:
+        if value in self.options:
+            return None
+        return f"one of {', '.join(self.options)}{nearest(value, self.options)}"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text, taken as typed."""
+
+    def check(self, value: Any) -> str | None:
+        return None if isinstance(value, str) and value else "a non-empty text"
+
+
+@dataclass(frozen=True)
+class Optional:
+    """A value of another kind, or nothing (``~`` in yaml, None on the command line)."""
+
+    kind: Any
+
+    def check(self, value: Any) -> str | None:
+        wanted = None if value is None else self.kind.check(value)
+        return wanted and f"{wanted}, or nothing"
+
+
+@dataclass(frozen=True)
+class ListOf:
+    """A non-empty list; ``single`` lets one bare value stand for a list of one."""
+
+    kind: Any
+    length: int | None = None
+    single: bool = False
+
+    def check(self, value: Any) -> str | None:
+        if self.single and not isinstance(value, (list, tuple)):
+            return self.kind.check(value)
+        wanted = self.kind.check(None) or "values"
+        size = f"{self.length} times " if self.length else ""
+        if not isinstance(value, (list, tuple)) or not value or (self.length and len(value) != self.length):
+            return f"a list: {size}{wanted}"
+        return next((f"a list: {size}{fault}" for fault in map(self.kind.check, value) if fault), None)
+
+
+TYPES: dict[str, Any] = {
+    # encoder
+    "encoder": Choice(("lightgcn", "mf")),
+    "embedding_size": Whole(1),
+    "n_layers": Whole(1),
+    "layer_combination": Choice(("mean", "last")),
+    "embedding_init": Choice(("xavier", "normal")),
+    # loss
+    "temperature": Real(0, open_=True),
+    "reg_weight": Real(0),
+    "l2_form": Choice(("sum", "half")),
+    "positive_margin": Flag(),
+    "negative_margin": Choice(("first_order", "exact", "none")),
+    "omega_leave_one_out": Flag(),
+    "omega_max": Real(0, 1, open_=True),
+    "negative_score_floor": Optional(Real()),
+    # data
+    "k_core": Whole(0),
+    "split_ratio": ListOf(Real(0, 1), length=4),
+    "split_seed": Whole(0),
+    "epoch_sampling": Choice(("pairs", "users")),
+    # evaluation
+    "score_norm_exponent": Real(),
+    "eval_mask": Choice(("train", "others")),
+    "segment_by": Choice(("interactions", "items")),
+    "eval_memory_mb": Whole(1),
+    # RecBole's own
+    "metrics": ListOf(Text(), single=True),
+    "topk": ListOf(Whole(1), single=True),
+    "valid_metric": Text(),
+    "epochs": Whole(0),
+    "eval_step": Whole(0),
+    "stopping_step": Whole(0),
+    "train_batch_size": Whole(1),
+    "learning_rate": Real(0, open_=True),
+    "weight_decay": Real(0),
+    "learner": Choice(("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")),
+    "seed": Whole(0),
+    "reproducibility": Flag(),
+    "show_progress": Flag(),
+    "use_gpu": Flag(),
+    "enable_amp": Flag(),
+    "data_path": Text(),
+    "benchmark_filename": Optional(ListOf(Text())),
+    "field_separator": Text(),
+    "USER_ID_FIELD": Text(),
+    "ITEM_ID_FIELD": Text(),
+}
+
+
+def check_type(name: str, value: Any, where: str) -> None:
+    """Check the type and range of one property.
+
+    Args:
+        name: name of the property; one that this table does not hold is not checked.
+        value: its value after parsing.
+        where: where the value came from, for the message ("command line", a file, "dict").
+
+    Raises:
+        PopDCLError: the value is of the wrong type or out of range.
+    """
+    kind = TYPES.get(name)
+    wanted = kind.check(value) if kind else None
+    if wanted:
+        raise PopDCLError(f"{where}: property '{name}' must be {wanted}, not {value!r}")

@@ -1,0 +1,281 @@
+"""Training on RecBole's Trainer: one-pass evaluation, safe checkpoints, metrics as JSON lines, exact resume."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.trainer import Trainer
+from recbole.utils import early_stopping, get_trainer
+
+from recbole_popdcl.checkpoint import load_checkpoint, save_checkpoint
+from recbole_popdcl.compat import tensorboard_in
+from recbole_popdcl.config import Config
+from recbole_popdcl.data.loader import batches_state, set_batches_state
+from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation.keys import ResultKey
+from recbole_popdcl.evaluation.ranking import Ranker
+from recbole_popdcl.files import written_whole
+
+BEST = "checkpoint.pt"  # weights of the best epoch
+LAST = "last.pt"  # everything needed to go on after the last validation
+METRICS = "metrics.jsonl"
+
+
+def build_trainer(config: Config, model, ranker: Ranker, run_dir: str | Path) -> RunTrainer:
+    """Return the trainer of a model: RecBole's special one where it has one (NCL, RecVAE, …), with our evaluation.
+
+    Args:
+        config: the run's configuration.
+        model: the model, on its device.
+        ranker: ranks the evaluation sets.
+        run_dir: folder of the run; receives checkpoints, metrics and TensorBoard events.
+    """
+    base = get_trainer(config["MODEL_TYPE"], config["model"])
+    kind = RunTrainer if base is Trainer else type(f"Run{base.__name__}", (RunTrainer, base), {})
+    return kind(config, model, ranker, run_dir)
+
+
+class RunTrainer(Trainer):
+    """RecBole's Trainer for a run that owns a folder.
+
+    Attributes:
+        best_epoch: epoch of the best validation so far, from 0; -1 before the first.
+        best_valid_result: flat results of that validation.
+    """
+
+    def __init__(self, config: Config, model, ranker: Ranker, run_dir: str | Path) -> None:
+        self.run_dir = Path(run_dir)
+        self.ranker = ranker
+        config["checkpoint_dir"] = str(self.run_dir)
+        with tensorboard_in(self.run_dir / "tensorboard"):
+            super().__init__(config, model)
+        self.saved_model_file = str(self.run_dir / BEST)
+        self.best_epoch = -1
+        self._valid_key = ResultKey.parse(config["valid_metric"], "property 'valid_metric'")
+        self._bars = bool(config["show_progress"]) and sys.stderr.isatty()
+        if config["epochs"] and config["eval_step"] and self._valid_key.set_name not in ranker.sets.sets:
+            raise PopDCLError(
+                f"property 'valid_metric' is {self._valid_key}, but the dataset has no {self._valid_key.set_name} set; "
+                "choose another key, or set eval_step to 0 to train without validation"
+            )
+
+    def _build_optimizer(self, **kwargs):
+        optimizer = super()._build_optimizer(**kwargs)
+        if not isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)):
+            return optimizer
+        group = optimizer.param_groups[0]
+        try:
+            return type(optimizer)(group["params"], lr=group["lr"], weight_decay=group["weight_decay"], fused=True)
+        except (RuntimeError, TypeError):  # no fused kernel in this build or for this device
+            return optimizer
+
+    def fit(self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None):
+        """Train until early stopping or ``epochs``.
+
+        Args:
+            train_data: yields batches.
+            valid_data: unused, there for RecBole's interface; the ranker holds the sets.
+            verbose: log each epoch.
+            saved: write checkpoints.
+            show_progress: show bars.
+            callback_fn: called with (epoch, valid score) after each validation.
+
+        Returns:
+            Best valid score and flat results of that validation.
+
+        Raises:
+            PopDCLError: the loss is no longer a finite number.
+        """
+        if type(self)._has_own_fit():  # NCL and RaCT bring their own loop, which calls the hooks below
+            super().fit(train_data, valid_data or self.ranker, verbose, saved, show_progress, callback_fn)
+            self._save_unvalidated(saved)
+            return self.best_valid_score, self.best_valid_result
+        for epoch in range(self.start_epoch, self.epochs):
+            started = time.perf_counter()
+            loss = self._train_epoch(train_data, epoch, show_progress=show_progress)
+            loss = (sum(loss) if isinstance(loss, tuple) else loss) / len(train_data)
+            self.train_loss_dict[epoch] = loss
+            line = {"epoch": epoch, "train_loss": loss, "seconds": round(time.perf_counter() - started, 3)}
+            self._add_train_loss_to_tensorboard(epoch, loss)
+            if verbose:
+                self.logger.info("epoch %d: loss %.4f, %.1f s", epoch, loss, line["seconds"])
+            if self.eval_step <= 0 or (epoch + 1) % self.eval_step:
+                self._append(line)
+                continue
+            score, result = self._valid_epoch(valid_data, show_progress)
+            self._append({**line, **result})
+            self.best_valid_score, self.cur_step, stop, better = early_stopping(
+                score, self.best_valid_score, self.cur_step, self.stopping_step, self.valid_metric_bigger
+            )
+            if better:
+                self.best_epoch, self.best_valid_result = epoch, result
+                if saved:
+                    self._save_checkpoint(epoch, verbose=False)
+            if verbose:
+                mark = "best so far" if better else f"{self.cur_step} without gain"
+                self.logger.info("epoch %d: %s %.5f (%s)", epoch, self._valid_key, score, mark)
+            if saved:
+                self._save_last(epoch, stop, train_data)
+            if callback_fn:
+                callback_fn(epoch, score)
+            if stop:
+                self.logger.info("stopped: %d validations without gain, best epoch %d", self.cur_step, self.best_epoch)
+                break
+        self._save_unvalidated(saved)
+        self.tensorboard.flush()
+        return self.best_valid_score, self.best_valid_result
+
+    @classmethod
+    def _has_own_fit(cls) -> bool:
+        bases = [base for base in cls.__mro__ if not issubclass(base, RunTrainer) and base is not Trainer]
+        return any("fit" in vars(base) for base in bases if issubclass(base, Trainer))
+
+    # -- hooks that RecBole's loops call ------------------------------------------------------------------------------
+
+    def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
+        self._epoch = epoch_idx
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*torch.cuda.amp", category=FutureWarning)
+            return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress and self._bars)
+
+    def _check_nan(self, loss):
+        if not torch.isfinite(loss):
+            raise PopDCLError(
+                f"the training loss became {loss.item()} in epoch {self._epoch}; the last good checkpoint is kept. "
+                "Look at learning_rate, temperature, reg_weight and enable_amp"
+            )
+
+    def _valid_epoch(self, valid_data, show_progress=False):
+        result = self.evaluate(names=[self._valid_key.set_name], load_best_model=False, show_progress=show_progress)
+        for key, value in result.items():
+            self.tensorboard.add_scalar(key, value, self._epoch)
+        if type(self)._has_own_fit():
+            self._append({"epoch": self._epoch, "train_loss": self.train_loss_dict[self._epoch], **result})
+        return result[str(self._valid_key)], result
+
+    def evaluate(self, eval_data=None, load_best_model=True, model_file=None, show_progress=False, names=None):
+        """Rank evaluation sets in one pass.
+
+        Args:
+            eval_data: unused, there for RecBole's interface.
+            load_best_model: load the best epoch's weights first.
+            model_file: checkpoint to load, by default the run's own.
+            show_progress: show a bar.
+            names: sets to rank, all by default.
+
+        Returns:
+            Flat results, {result key: value}.
+        """
+        if load_best_model:
+            load_weights(self.model, model_file or self.saved_model_file)
+        self.model.eval()
+        return self.ranker.rank(self.model, names, show_progress and self._bars)
+
+    def _save_checkpoint(self, epoch, verbose=True, **kwargs):
+        self.best_epoch = epoch
+        state = {"model": self.config["model"], "epoch": epoch, "weights": self.model.state_dict()}
+        save_checkpoint(self.saved_model_file, {**state, "other_parameter": self.model.other_parameter()})
+
+    def _save_unvalidated(self, saved: bool) -> None:
+        """Without any validation the last epoch stands."""
+        if self.best_epoch < 0 and saved:
+            self._save_checkpoint(self.epochs - 1, verbose=False)
+
+    def _append(self, line: dict[str, Any]) -> None:
+        with open(self.run_dir / METRICS, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    # -- resume -------------------------------------------------------------------------------------------------------
+
+    def _save_last(self, epoch: int, stopped: bool, train_data) -> None:
+        state = {
+            "model": self.config["model"],
+            "epoch": epoch,
+            "stopped": stopped,
+            "weights": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "cur_step": self.cur_step,
+            "best_epoch": self.best_epoch,
+            "best_valid_score": float(self.best_valid_score),
+            "best_valid_result": self.best_valid_result,
+            "train_loss": list(self.train_loss_dict.items()),
+            "random": _random_state(),
+            "batches": batches_state(train_data),
+        }
+        save_checkpoint(self.run_dir / LAST, state)
+
+    def resume(self, train_data) -> None:
+        """Go on after the last validation of the run folder: weights, optimiser, random states and early stopping.
+
+        Raises:
+            PopDCLError: there is nothing to resume, or the model cannot be resumed.
+        """
+        if type(self)._has_own_fit():
+            raise PopDCLError(f"--resume is not supported for {self.config['model']}, whose training loop is RecBole's")
+        state = load_checkpoint(self.run_dir / LAST)
+        if state["model"] != self.config["model"]:
+            raise PopDCLError(f"{self.run_dir / LAST} holds a {state['model']}, not a {self.config['model']}")
+        self.model.load_state_dict(state["weights"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.start_epoch = self.epochs if state["stopped"] else state["epoch"] + 1
+        self.cur_step, self.best_epoch = state["cur_step"], state["best_epoch"]
+        self.best_valid_score, self.best_valid_result = state["best_valid_score"], state["best_valid_result"]
+        self.train_loss_dict = dict(state["train_loss"])
+        _set_random_state(state["random"])
+        set_batches_state(train_data, state["batches"])
+        self._cut_metrics(state["epoch"])
+        self.logger.info("resumed after epoch %d", state["epoch"])
+
+    def _cut_metrics(self, epoch: int) -> None:
+        """Drop the lines of epochs that will be trained again, and a line torn by a crash."""
+        lines = (self.run_dir / METRICS).read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("}\n")]
+        with written_whole(self.run_dir / METRICS) as temporary:
+            temporary.write_text("".join(line for line in whole if json.loads(line)["epoch"] <= epoch))
+
+
+def load_weights(model, path: str | Path) -> dict[str, Any]:
+    """Load a checkpoint's weights into ``model`` and return the checkpoint.
+
+    Raises:
+        PopDCLError: the file is damaged or belongs to another model or other sizes.
+    """
+    state = load_checkpoint(path)
+    try:
+        model.load_state_dict(state["weights"])
+        model.load_other_parameter(state["other_parameter"])
+    except (KeyError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise PopDCLError(f"checkpoint {path} does not fit this model and data: {reason}") from error
+    return state
+
+
+def _random_state() -> dict[str, Any]:
+    version, words, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state()
+    state = {
+        "python": [version, list(words), gauss],
+        "numpy": [name, keys.astype(np.int64), position, has_gauss, cached],
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state["torch"].cpu())
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
