@@ -58,7 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--output", help="JSON file for the results")
     evaluate.set_defaults(function=_evaluate)
 
-    recommend = commands.add_parser("recommend", help="write recommendation lists of a finished run", allow_abbrev=False)
+    recommend = commands.add_parser(
+        "recommend", help="write recommendation lists of a finished run", allow_abbrev=False
+    )
     recommend.add_argument("--run_dir", required=True, help="folder of the run")
     recommend.add_argument("--users", help="text file with a raw user id a line; all users by default")
     recommend.add_argument("--topk", type=_positive, default=20, help="items a user (default: 20)")
@@ -91,9 +93,9 @@ def _run(arguments: argparse.Namespace, properties: list[str]) -> int:
 def _evaluate(arguments: argparse.Namespace, properties: list[str]) -> int:
     from recbole_popdcl.evaluation.table import result_table
     from recbole_popdcl.experiment.finished import evaluate
-    from recbole_popdcl.experiment.run import logged_to
+    from recbole_popdcl.experiment.run import logged
 
-    with logged_to():
+    with logged():
         results = evaluate(arguments.run_dir, properties, arguments.output)
     print(result_table(results))
     return 0
@@ -101,9 +103,9 @@ def _evaluate(arguments: argparse.Namespace, properties: list[str]) -> int:
 
 def _recommend(arguments: argparse.Namespace, properties: list[str]) -> int:
     from recbole_popdcl.experiment.finished import recommend
-    from recbole_popdcl.experiment.run import logged_to
+    from recbole_popdcl.experiment.run import logged
 
-    with logged_to():
+    with logged():
         recommend(arguments.run_dir, arguments.output, arguments.topk, arguments.users, properties)
     return 0
 

@@ -34,6 +34,8 @@ REPLACED = {
     "repeatable": "eval_mask",
     "checkpoint_dir": "run_dir",
 }
+# Names that papers and other programs use for properties here; offered when someone types them.
+SYNONYMS = {"tau": "temperature", "lambda": "reg_weight", "lr": "learning_rate", "batch_size": "train_batch_size"}
 
 
 def properties_folder() -> Path:
@@ -207,7 +209,8 @@ class Config(RecBoleConfig):
             shared = where not in ("command line", "dict")
             known = used | set(TYPES) if shared else used
             for name, value in values.items():
-                hint = nearest(name, known)
+                synonym = SYNONYMS.get(name.lower())
+                hint = f" (did you mean '{synonym}'?)" if synonym in known else nearest(name, known)
                 if name not in known and (hint or not own_class):
                     elsewhere = f"{model_class.__name__} has no" if name in TYPES else "unknown"
                     raise PopDCLError(f"{where}: {elsewhere} property '{name}'{hint}")

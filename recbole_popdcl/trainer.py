@@ -22,6 +22,7 @@ from recbole_popdcl.data.loader import batches_state, set_batches_state
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.keys import ResultKey
 from recbole_popdcl.evaluation.ranking import Ranker
+from recbole_popdcl.evaluation.sets import EvaluationSets
 from recbole_popdcl.files import written_whole
 
 BEST = "checkpoint.pt"  # weights of the best epoch
@@ -61,11 +62,6 @@ class RunTrainer(Trainer):
         self.best_epoch = -1
         self._valid_key = ResultKey.parse(config["valid_metric"], "property 'valid_metric'")
         self._bars = bool(config["show_progress"]) and sys.stderr.isatty()
-        if config["epochs"] and config["eval_step"] and self._valid_key.set_name not in ranker.sets.sets:
-            raise PopDCLError(
-                f"property 'valid_metric' is {self._valid_key}, but the dataset has no {self._valid_key.set_name} set; "
-                "choose another key, or set eval_step to 0 to train without validation"
-            )
 
     def _build_optimizer(self, **kwargs):
         optimizer = super()._build_optimizer(**kwargs)
@@ -240,6 +236,16 @@ class RunTrainer(Trainer):
         whole = [line for line in lines if line.endswith("}\n")]
         with written_whole(self.run_dir / METRICS) as temporary:
             temporary.write_text("".join(line for line in whole if json.loads(line)["epoch"] <= epoch))
+
+
+def check_valid_metric(config: Config, sets: EvaluationSets) -> None:
+    """Raise a PopDCLError if the dataset lacks the set that the property ``valid_metric`` names."""
+    key = ResultKey.parse(config["valid_metric"], "property 'valid_metric'")
+    if config["epochs"] and config["eval_step"] and key.set_name not in sets.sets:
+        raise PopDCLError(
+            f"property 'valid_metric' is {key}, but the dataset has no {key.set_name} set; choose another key, or set "
+            "eval_step to 0 to train without validation"
+        )
 
 
 def load_weights(model, path: str | Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Readers of raw files, one a format: each returns a DataFrame with the texts ``user`` and ``item``, a row an interaction."""
+"""Readers of raw files, one a format: each returns a DataFrame of the texts ``user`` and ``item``, a row a pair."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from logging import getLogger
@@ -117,7 +118,13 @@ def build_sampler(config: Config, dataset: SplitDataset) -> NegativeSampler:
     users, items = dataset.ids()
     negatives = config["train_neg_sample_args"]
     return NegativeSampler(
-        users, items, dataset.user_num, dataset.item_num, negatives["distribution"], negatives["alpha"], config["seed"] + 1
+        users,
+        items,
+        dataset.user_num,
+        dataset.item_num,
+        negatives["distribution"],
+        negatives["alpha"],
+        config["seed"] + 1,
     )
 
 
@@ -131,8 +138,10 @@ def load_data(config: Config, own_batches: bool) -> Data:
     Raises:
         PopDCLError: as SplitDataset; or a user with every item where negatives must be drawn.
     """
-    dataset = SplitDataset(config)
-    parts = dataset.build()
+    with warnings.catch_warnings():  # RecBole fills missing values in a way that pandas 3 will not allow
+        warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
+        dataset = SplitDataset(config)
+        parts = dataset.build()
     train_set = parts[0]
     sets = {
         name: InteractionSet(*part.ids(), dataset.user_num, dataset.item_num)

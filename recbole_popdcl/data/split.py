@@ -57,7 +57,7 @@ def balanced_split(items: np.ndarray, ratio: Sequence[float], seed: int) -> np.n
     """Draw the paper's split: a balanced test in which every item is equally likely, the rest at random.
 
     The balanced test is a sample without replacement with weights 1/pop(item), drawn by the exponential races of
-    Efraimidis and Spirakis (2006): the interactions with the smallest Exp(1)·pop(item). What is left is shuffled and cut.
+    Efraimidis and Spirakis (2006): the interactions with the smallest Exp(1)·pop(item). The rest is shuffled and cut.
 
     Args:
         items: item ids [n], integers, not negative, of distinct (user, item) pairs.

@@ -21,6 +21,4 @@ def build_encoder(config, users: np.ndarray, items: np.ndarray, n_users: int, n_
     size, init = config["embedding_size"], config["embedding_init"]
     if config["encoder"] == "mf":
         return MFEncoder(n_users, n_items, size, init)
-    return LightGCNEncoder(
-        n_users, n_items, size, init, users, items, config["n_layers"], config["layer_combination"]
-    )  # fmt: skip
+    return LightGCNEncoder(n_users, n_items, size, init, users, items, config["n_layers"], config["layer_combination"])

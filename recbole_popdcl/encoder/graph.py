@@ -58,9 +58,7 @@ class NormalizedAdjacency(nn.Module):
 def _csr(crow: torch.Tensor, col: torch.Tensor, values: torch.Tensor, n_columns: int) -> torch.Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(
-            crow, col, values, size=(len(crow) - 1, n_columns), check_invariants=False
-        )  # fmt: skip
+        return torch.sparse_csr_tensor(crow, col, values, size=(len(crow) - 1, n_columns), check_invariants=False)
 
 
 class PropagatedRows(torch.autograd.Function):

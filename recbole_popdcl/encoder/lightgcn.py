@@ -43,9 +43,9 @@ class LightGCNEncoder(MFEncoder):
 
     def forward(self, users: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         rows, place = torch.unique(torch.cat([users, items + self.n_users]), return_inverse=True)
-        encoded = PropagatedRows.apply(
-            self._nodes(), rows, self.adjacency, self.n_layers, self.layer_combination
-        )[place]  # fmt: skip
+        encoded = PropagatedRows.apply(self._nodes(), rows, self.adjacency, self.n_layers, self.layer_combination)[
+            place
+        ]
         return encoded[: len(users)], encoded[len(users) :]
 
     def tables(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -88,7 +88,7 @@ class Ranker:
         names = [name for name in (names or self._sets) if name in self._sets]
         found = sum(self._counts[name][0] for name in names) if names else torch.zeros(self.sets.n_users)
         users = torch.nonzero(found > 0).squeeze(1)
-        totals = {name: 0 for name in names}
+        totals = dict.fromkeys(names, 0)
         for batch in self._batches(users, show_progress):
             for name, top in self._top_items(model, batch, names):
                 totals[name] = totals[name] + self._measure(name, batch, top)

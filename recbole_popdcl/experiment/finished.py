@@ -92,7 +92,11 @@ def evaluate(run_dir: str | Path, arguments: Sequence[str] = (), output: str | P
 
 
 def recommend(
-    run_dir: str | Path, output: str | Path, topk: int = 20, users: str | Path | None = None, arguments: Sequence[str] = ()
+    run_dir: str | Path,
+    output: str | Path,
+    topk: int = 20,
+    users: str | Path | None = None,
+    arguments: Sequence[str] = (),
 ) -> int:
     """Write the best items of each user with raw ids: columns user_id, item_id, rank (from 1), score.
 

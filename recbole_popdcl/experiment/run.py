@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.files import write_json, written_whole
 from recbole_popdcl.model.base import EncoderRecommender
-from recbole_popdcl.trainer import LAST, METRICS, build_trainer
+from recbole_popdcl.trainer import LAST, METRICS, build_trainer, check_valid_metric
 
 CONFIG, RESULT, LOG = "config.yaml", "result.json", "run.log"
 
@@ -57,14 +58,16 @@ def run(
             raise PopDCLError(f"nothing to resume: no {CONFIG} in {run_dir or 'a folder named by --run_dir'}")
         config_files = [Path(run_dir) / CONFIG, *(config_files or [])]
     config = Config(model, dataset, config_files, config_dict, arguments)
-    folder = _own_folder(config, run_dir, resume)
-    with logged_to(folder / LOG):
-        log = logging.getLogger()
-        log.info("run folder %s", folder)
+    folder = _free_folder(config, run_dir, resume)
+    with logged() as logs:
         init_seed(config["seed"], config["reproducibility"])
         data = load_data(config, own_batches=issubclass(config.model_class, EncoderRecommender))
+        check_valid_metric(config, data.evaluation)
         recommender = build_model(config, data)
         ranker = build_ranker(config, data)
+        logs.to_file(_made(folder) / LOG)  # from here on there is a run; bad input before leaves no folder
+        log = logging.getLogger()
+        log.info("run folder %s", folder)
         trainer = build_trainer(config, recommender, ranker, folder)
         if resume:
             trainer.resume(data.train)
@@ -104,7 +107,12 @@ def build_model(config: Config, data: Data):
 def build_ranker(config: Config, data: Data) -> Ranker:
     """Return the Ranker that a configuration asks for."""
     return Ranker(
-        data.evaluation, config["metrics"], config["topk"], config["eval_mask"], config["eval_memory_mb"], config["device"]
+        data.evaluation,
+        config["metrics"],
+        config["topk"],
+        config["eval_mask"],
+        config["eval_memory_mb"],
+        config["device"],
     )
 
 
@@ -122,41 +130,49 @@ def versions() -> dict[str, str]:
             "threads": str(torch.get_num_threads())}  # fmt: skip
 
 
-class logged_to:  # noqa: N801 - reads as a statement
-    """While the block runs, log lines go to standard error and to ``path``.
+class logged:  # noqa: N801 - reads as a statement
+    """While the block runs, log lines go to standard error, and to a file once ``to_file`` names it.
 
     RecBole logs through the root logger; its handlers before the block are put back after it.
     """
 
-    def __init__(self, path: str | Path | None = None) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
+    def __enter__(self) -> logged:
         root = logging.getLogger()
         self._before = root.level, root.handlers[:]
-        form = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
-        self._handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-        if self._path:
-            self._handlers.append(logging.FileHandler(self._path, encoding="utf-8"))
-        for handler in self._handlers:
-            handler.setFormatter(form)
+        self._form = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
+        screen = logging.StreamHandler(sys.stderr)
+        screen.setFormatter(self._form)
+        self._kept = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
         root.setLevel(logging.INFO)
-        root.handlers[:] = self._handlers
+        root.handlers[:] = [screen, self._kept]
+        return self
+
+    def to_file(self, path: Path) -> None:
+        """Write the lines so far, and those to come, to the end of ``path``."""
+        file = logging.FileHandler(path, encoding="utf-8")
+        file.setFormatter(self._form)
+        self._kept.setTarget(file)
+        self._kept.flush()
+        logging.getLogger().handlers[1:] = [file]
 
     def __exit__(self, *_) -> None:
         root = logging.getLogger()
-        for handler in self._handlers:
+        for handler in root.handlers:
             handler.close()
         root.handlers[:] = self._before[1]
         root.setLevel(self._before[0])
 
 
-def _own_folder(config: Config, run_dir: str | Path | None, resume: bool) -> Path:
+def _free_folder(config: Config, run_dir: str | Path | None, resume: bool) -> Path:
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
     folder = Path(run_dir) if run_dir else Path("runs") / config["dataset"] / config["model"] / stamp
     taken = [name for name in (CONFIG, METRICS, RESULT, LAST) if (folder / name).exists()]
     if taken and not resume:
         raise PopDCLError(f"{folder} already holds a run ({taken[0]}); choose another --run_dir or add --resume")
+    return folder
+
+
+def _made(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from recbole_popdcl.loss.scores import cosine_scores
+from recbole_popdcl.loss.in_batch import in_batch_loss
 
 # exp(60) stays finite in float32 after the weight and 1/tau; a negative with such a margin weighs exp(-1e26) = 0.
 LARGEST_EXPONENT = 60.0
@@ -38,47 +38,57 @@ def popdcl_loss(
 
     Both margins off gives SSM. In a batch of one pair there is no negative and the loss is 0.
     """
-    scores = cosine_scores(users, items)
-    positives = scores.diagonal()
-    with torch.autocast(users.device.type, enabled=False):
-        logits = _negative_logits(
-            scores, omega_plus.to(scores.dtype), temperature, negative_margin, negative_score_floor
-        )  # fmt: skip
-        margins = _positive_margin(scores, not_chosen.to(scores.dtype)) if positive_margin else 0.0
-        logits = torch.diagonal_scatter(logits, (positives - margins) / temperature)
-        return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+
+    def row_losses(scores: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
+        positives = scores.gather(1, pairs.unsqueeze(1))
+        omega = omega_plus[pairs].to(scores.dtype).unsqueeze(1)
+        logits = _negative_logits(scores, positives, omega, temperature, negative_margin, negative_score_floor)
+        if positive_margin:
+            probability = not_chosen[pairs].to(scores.dtype).unsqueeze(1)
+            positives = positives - _positive_margin(scores, positives, probability)
+        logits = logits.scatter(1, pairs.unsqueeze(1), positives / temperature)
+        return F.cross_entropy(logits, pairs, reduction="none")
+
+    return in_batch_loss(users, items, row_losses)
 
 
-def _positive_margin(scores: torch.Tensor, not_chosen: torch.Tensor) -> torch.Tensor:
-    """M+ of Eq. 6, [b]: sigmoid of P(i not in N_u) times the mean negative score of Eq. 5."""
-    negatives = max(len(scores) - 1, 1)
-    mean_negative = (scores.sum(dim=1) - scores.diagonal()) / negatives
+def _positive_margin(scores: torch.Tensor, positives: torch.Tensor, not_chosen: torch.Tensor) -> torch.Tensor:
+    """M+ of Eq. 6, [r, 1]: sigmoid of P(i not in N_u) times the mean negative score of Eq. 5."""
+    negatives = max(scores.shape[1] - 1, 1)
+    mean_negative = (scores.sum(dim=1, keepdim=True) - positives) / negatives
     return torch.sigmoid(not_chosen * mean_negative)
 
 
 def _negative_logits(
-    scores: torch.Tensor, omega_plus: torch.Tensor, temperature: float, form: str, floor: float | None
+    scores: torch.Tensor,
+    positives: torch.Tensor,
+    omega_plus: torch.Tensor,
+    temperature: float,
+    form: str,
+    floor: float | None,
 ) -> torch.Tensor:
-    """(f(u,j) - M-(u,j)) / tau, [b, b]; the diagonal has no meaning."""
+    """(f(u,j) - M-(u,j)) / tau, [r, b]; the place of a pair's own item has no meaning."""
     if form == "none":
         return scores / temperature
     if form == "exact":
-        return _exact_negative_logits(scores, omega_plus, temperature)
-    ratio = (omega_plus / (1.0 - omega_plus)).unsqueeze(1)
+        return _exact_negative_logits(scores, positives, omega_plus, temperature)
+    ratio = omega_plus / (1.0 - omega_plus)
     negatives = scores if floor is None else scores.clamp(min=floor)
-    exponent = (scores.diagonal().unsqueeze(1) - negatives) / temperature
+    exponent = (positives - negatives) / temperature
     return (scores - ratio * exponent.clamp(max=LARGEST_EXPONENT).exp()) / temperature
 
 
-def _exact_negative_logits(scores: torch.Tensor, omega_plus: torch.Tensor, temperature: float) -> torch.Tensor:
+def _exact_negative_logits(
+    scores: torch.Tensor, positives: torch.Tensor, omega_plus: torch.Tensor, temperature: float
+) -> torch.Tensor:
     """Logarithm of Eq. 9, held at or above -1/tau.
 
     Where the positive outscores the negative, Eq. 9 can be negative. Its source, DCL (Chuang et al., NeurIPS 2020,
     Eq. 8), holds the estimate at exp(-1/tau), the least that a cosine can give; so does this, pair by pair.
     """
-    omega_plus = omega_plus.unsqueeze(1)
     shifted = ((scores - 1.0) / temperature).exp()  # f <= 1, so nothing overflows
-    corrected = (shifted - omega_plus * shifted.diagonal().unsqueeze(1)) / (1.0 - omega_plus)
+    positive = ((positives - 1.0) / temperature).exp()
+    corrected = (shifted - omega_plus * positive) / (1.0 - omega_plus)
     tiny = torch.finfo(scores.dtype).tiny
     logits = corrected.clamp(min=tiny).log() + 1.0 / temperature
     return torch.where(corrected > tiny, logits, -1.0 / temperature).clamp(min=-1.0 / temperature)

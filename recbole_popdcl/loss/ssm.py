@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from recbole_popdcl.loss.scores import cosine_scores
+from recbole_popdcl.loss.in_batch import in_batch_loss
 
 
 def ssm_loss(users: torch.Tensor, items: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -18,5 +18,6 @@ def ssm_loss(users: torch.Tensor, items: torch.Tensor, temperature: float) -> to
         items: embeddings [b, d]; row k is the item of pair k, and a negative for the other pairs.
         temperature: tau, above 0.
     """
-    logits = cosine_scores(users, items) / temperature
-    return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+    return in_batch_loss(
+        users, items, lambda scores, pairs: F.cross_entropy(scores / temperature, pairs, reduction="none")
+    )

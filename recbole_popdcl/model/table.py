@@ -57,4 +57,6 @@ def _stock_names() -> dict[str, str]:
 
 def _class_name(dotted: str) -> str:
     package, _, module = dotted.rpartition(".")
-    return next((name for name in vars(importlib.import_module(package)) if name.lower() == module.lower()), module)
+    exported = vars(importlib.import_module(package))
+    classes = (name for name, value in exported.items() if isinstance(value, type))
+    return next((name for name in classes if name.lower() == module.lower()), module)

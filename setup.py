@@ -1,0 +1,46 @@
+"""Packaging; the exact set that is tested stands in constraints.txt."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "recbole_popdcl/__init__.py").read_text(encoding="utf-8"))[1]
+PROPERTIES = "recbole_popdcl.properties"  # installed from properties/ at the top, so that a wheel has them too
+
+setup(
+    name="recbole-popdcl",
+    version=VERSION,
+    description="Popularity-debiased recommendation on RecBole: PopDCL, its baselines and the balanced protocol",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.9,<3.12",
+    packages=[*find_packages(include=["recbole_popdcl*", "dataset_prep*"]), PROPERTIES],
+    package_dir={PROPERTIES: "properties"},
+    package_data={PROPERTIES: ["*.yaml", "*/*.yaml"]},
+    install_requires=[
+        "recbole>=1.2.1,<1.3",
+        "torch>=2.0",
+        "numpy>=1.22,<2",  # RecBole 1.2.1 uses names that numpy 2 dropped
+        "pandas>=1.5,<3",  # pandas 3 needs numpy 2
+        "scipy>=1.8,<1.17",  # RecBole's graph models use dok_matrix._update, gone in 1.17
+        "pyyaml>=6",
+        "tqdm>=4.60",
+        "tensorboard>=2.10",
+    ],
+    extras_require={
+        "tune": ["ray[tune]>=2.3,<=2.6.3", "setuptools<81"],  # RecBole allows no newer ray, which needs pkg_resources
+        "report": ["matplotlib>=3.6", "plotly>=5", "pyarrow>=10,<26"],  # pyarrow 26 needs numpy 2
+        "dev": ["pytest>=7", "ruff>=0.6", "build", "pyarrow>=10,<26"],
+    },
+    entry_points={"console_scripts": ["recbole-popdcl = recbole_popdcl.cli:main"]},
+    classifiers=[
+        "License :: OSI Approved :: MIT License",
+        "Programming Language :: Python :: 3.9",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,56 @@
+"""Generated data with skewed popularity, and the folder of larger real data if there is one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recbole_popdcl.data.atomic import write_interactions
+
+
+def skewed_pairs(n_users: int, n_items: int, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct (user, item) pairs from 0 on, item popularity falling like 1/rank."""
+    rng = np.random.default_rng(seed)
+    weights = 1.0 / np.arange(1, n_items + 1) ** 0.8
+    users = rng.integers(0, n_users, 3 * n)
+    items = rng.choice(n_items, 3 * n, p=weights / weights.sum())
+    keys = np.unique(users * n_items + items)
+    keys = rng.permutation(keys)[:n]
+    return keys // n_items, keys % n_items
+
+
+@pytest.fixture(scope="session")
+def toy_folder(tmp_path_factory) -> Path:
+    """A data_path that holds the dataset ``toy``: 120 users, 80 items, about 3,000 interactions, unsplit."""
+    folder = tmp_path_factory.mktemp("dataset")
+    users, items = skewed_pairs(120, 80, 3000)
+    write_interactions(
+        folder / "toy" / "toy.inter", np.char.add("u", users.astype(str)), np.char.add("i", items.astype(str))
+    )
+    return folder
+
+
+@pytest.fixture
+def toy(toy_folder) -> list[str]:
+    """Arguments for a quick run on ``toy``."""
+    return [
+        "--dataset=toy",
+        f"--data_path={toy_folder}",
+        "--k_core=5",
+        "--embedding_size=8",
+        "--train_batch_size=256",
+        "--epochs=3",
+        "--eval_step=1",
+    ]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the larger real data, named by POPDCL_DATA."""
+    folder = os.environ.get("POPDCL_DATA")
+    if not folder:
+        pytest.skip("POPDCL_DATA names no folder of real data")
+    return Path(folder)

@@ -1,0 +1,84 @@
+"""Propagation and its gradient against the dense normalised adjacency."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from recbole_popdcl.encoder.lightgcn import LightGCNEncoder
+from recbole_popdcl.encoder.mf import MFEncoder
+
+N_USERS, N_ITEMS, D = 14, 11, 5
+
+
+def graph():
+    rng = np.random.default_rng(0)
+    return rng.integers(1, N_USERS - 1, 60), rng.integers(1, N_ITEMS - 1, 60)  # repeated pairs, and isolated nodes
+
+
+def dense_adjacency(users, items):
+    a = np.zeros((N_USERS + N_ITEMS,) * 2)
+    a[users, N_USERS + items] = 1.0
+    a += a.T
+    degree = a.sum(1)
+    scale = np.array([value**-0.5 if value else 0.0 for value in degree])
+    return torch.from_numpy(scale[:, None] * a * scale[None, :])
+
+
+def encoder_in_float64(n_layers, combination):
+    encoder = LightGCNEncoder(N_USERS, N_ITEMS, D, "normal", *graph(), n_layers, combination).double()
+    exact = dense_adjacency(*graph())
+    dense = encoder.adjacency.matmul(torch.eye(len(exact), dtype=torch.float64))
+    torch.testing.assert_close(dense, exact, rtol=1e-6, atol=1e-7)  # stored in float32
+    return encoder, dense
+
+
+@pytest.mark.parametrize("n_layers", [1, 2, 3, 4])
+@pytest.mark.parametrize("combination", ["mean", "last"])
+@pytest.mark.parametrize("batch", [[1], [1, 3, 3, 5], list(range(N_ITEMS))])
+def test_rows_and_gradients_equal_the_dense_computation(n_layers, combination, batch):
+    encoder, adjacency = encoder_in_float64(n_layers, combination)
+    users, items = torch.tensor(batch), torch.tensor(batch[::-1])
+    nodes = torch.cat([encoder.user_embedding.weight, encoder.item_embedding.weight]).detach().requires_grad_()
+    layers = [nodes]
+    for _ in range(n_layers):
+        layers.append(adjacency @ layers[-1])
+    expected = torch.stack(layers).mean(0) if combination == "mean" else layers[-1]
+    rows = expected[torch.cat([users, items + N_USERS])]
+    weights = torch.randn(rows.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    (rows * weights).sum().backward()
+
+    encoded = torch.cat(encoder(users, items))
+    (encoded * weights).sum().backward()
+    grad = torch.cat([encoder.user_embedding.weight.grad, encoder.item_embedding.weight.grad])
+    torch.testing.assert_close(encoded, rows)
+    torch.testing.assert_close(grad, nodes.grad)
+    torch.testing.assert_close(torch.cat(encoder.tables()), expected)
+
+
+def test_autocast_leaves_propagation_in_float32():
+    encoder = LightGCNEncoder(N_USERS, N_ITEMS, D, "normal", *graph(), 2, "mean")
+    users, items = torch.tensor([1, 2]), torch.tensor([3, 4])
+    expected = torch.cat(encoder(users, items))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        encoded = torch.cat(encoder(users, items))
+    encoded.sum().backward()
+    torch.testing.assert_close(encoded, expected, rtol=0, atol=0)
+
+
+def test_mf_returns_the_tables():
+    encoder = MFEncoder(N_USERS, N_ITEMS, D, "normal")
+    users, items = encoder(torch.tensor([2, 3]), torch.tensor([4]))
+    assert torch.equal(users, encoder.user_embedding.weight[[2, 3]])
+    assert torch.equal(items, encoder.item_embedding.weight[[4]])
+    assert encoder.tables()[0] is encoder.user_embedding.weight
+
+
+def test_initialisation():
+    torch.manual_seed(0)
+    normal = MFEncoder(2000, 10, 64, "normal").user_embedding.weight
+    assert abs(normal.std().item() - 0.1) < 0.001
+    xavier = MFEncoder(2000, 10, 64, "xavier").user_embedding.weight
+    bound = (6 / (2000 + 64)) ** 0.5
+    assert 0.99 * bound < xavier.abs().max().item() <= bound
