@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -42,23 +43,27 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
         content = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise PopDCLError(f"no checkpoint {path}") from error
-    except Exception as error:  # torch raises many kinds for damaged and hostile files; all mean: not ours
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise PopDCLError(f"checkpoint {path} is damaged or not a checkpoint of recbole-popdcl: {reason}") from error
+    except pickle.UnpicklingError as error:
+        raise PopDCLError(f"checkpoint {path} is damaged or holds more than tensors and plain values") from error
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+        raise PopDCLError(f"checkpoint {path} is damaged: {reason}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or "state" not in content:
         raise PopDCLError(f"{path} is not a checkpoint of recbole-popdcl (format {FORMAT})")
     return _decode(content["state"])
 
 
 def _encode(value: Any, where: str) -> Any:
-    if isinstance(value, (torch.Tensor, str, int, float, bool, type(None))):
-        return value.detach().cpu() if isinstance(value, torch.Tensor) else value
+    if isinstance(value, np.generic):  # before float, which np.float64 is too
+        return value.item()
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu()
+    if isinstance(value, (str, int, float, type(None))):
+        return value
     if isinstance(value, dict):
         return {key: _encode(part, f"{where}[{key!r}]") for key, part in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(_encode(part, f"{where}[{place}]") for place, part in enumerate(value))
-    if isinstance(value, np.generic):
-        return value.item()
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         kind = "matrix" if isinstance(value, np.matrix) else "array"
         return {KIND: kind, "values": torch.from_numpy(np.ascontiguousarray(value))}

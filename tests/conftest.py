@@ -33,18 +33,18 @@ def toy_folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture
-def toy(toy_folder) -> list[str]:
-    """Arguments for a quick run on ``toy``."""
-    return [
-        "--dataset=toy",
-        f"--data_path={toy_folder}",
-        "--k_core=5",
-        "--embedding_size=8",
-        "--train_batch_size=256",
-        "--epochs=3",
-        "--eval_step=1",
-    ]
+@pytest.fixture(scope="session")
+def toy(toy_folder) -> dict:
+    """Properties of a quick run on ``toy``."""
+    return {
+        "dataset": "toy",
+        "data_path": str(toy_folder),
+        "k_core": 5,
+        "embedding_size": 8,
+        "train_batch_size": 256,
+        "epochs": 3,
+        "eval_step": 1,
+    }
 
 
 @pytest.fixture(scope="session")

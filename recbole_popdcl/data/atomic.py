@@ -58,15 +58,27 @@ def read_interactions(path: Path, columns: list[str], separator: str, encoding: 
     for column in columns:
         if column not in fields:
             raise PopDCLError(f"{path}, line 1: no column '{column}'{nearest(column, fields)}")
-    names = list(fields)
+    beyond = "\0beyond"  # takes what stands after the last column, which pandas would let pass
     try:
         frame = pd.read_csv(
-            path, sep=separator, header=None, names=names, usecols=columns, skiprows=1, dtype=str, encoding=encoding,
-            keep_default_na=False, quoting=csv.QUOTE_NONE, engine="c", skip_blank_lines=False, index_col=False,
+            path,
+            sep=separator,
+            header=None,
+            names=[*fields, beyond],
+            skiprows=1,
+            dtype=str,
+            encoding=encoding,
+            engine="c",
+            quoting=csv.QUOTE_NONE,
+            skip_blank_lines=False,
+            index_col=False,
             na_filter=False,
-        )  # fmt: skip
+        )
     except (pd.errors.ParserError, UnicodeDecodeError, OSError) as error:
         raise PopDCLError(f"{path}: {' '.join(str(error).split())}") from error
+    excess = np.flatnonzero(~frame[beyond].isna().to_numpy() & (frame[beyond] != "").to_numpy())
+    if len(excess):
+        raise PopDCLError(f"{path}, line {excess[0] + 2}: more than the {len(fields)} columns of the header")
     for column in columns:
         values = frame[column]
         empty = np.flatnonzero((values == "").to_numpy() | values.isna().to_numpy())

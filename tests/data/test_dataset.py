@@ -1,0 +1,171 @@
+"""Atomic files with and without prepared splits, filters, and what damaged files say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dataset_prep.prepare import prepare
+from recbole_popdcl.config import Config
+from recbole_popdcl.data.atomic import read_interactions, write_interactions
+from recbole_popdcl.data.loader import load_data
+from recbole_popdcl.data.split import SETS
+from recbole_popdcl.errors import PopDCLError
+from tests.conftest import skewed_pairs
+
+
+def load(folder, name, *more):
+    return load_data(Config("PopDCL", name, arguments=[f"--data_path={folder}", *more]), own_batches=True)
+
+
+def raw_pairs(data, name):
+    part = data.evaluation.train if name == "train" else data.evaluation.sets[name]
+    users, items = (data.dataset.field2id_token[field] for field in ("user_id", "item_id"))
+    return set(zip(users[part.users], items[part.items]))
+
+
+def write_text(folder, name, text, suffix=".inter"):
+    path = folder / name / f"{name}{suffix}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_sets_are_disjoint_and_complete(toy_folder):
+    data = load(toy_folder, "toy", "--k_core=5")
+    pairs = [raw_pairs(data, name) for name in SETS]
+    n = sum(len(part) for part in pairs)
+    assert len(set().union(*pairs)) == n
+    assert [len(part) for part in pairs[1:]] == [int(share * n + 1e-9) for share in (0.10, 0.15, 0.15)]
+
+
+def test_split_seed_is_apart_from_seed(toy_folder):
+    first = load(toy_folder, "toy", "--seed=1")
+    assert first.fingerprint == load(toy_folder, "toy", "--seed=2").fingerprint
+    assert first.fingerprint != load(toy_folder, "toy", "--split_seed=7").fingerprint
+
+
+def test_prepared_files_hold_the_split_made_in_memory(tmp_path, toy_folder):
+    """Same rows, same seed: the preparation writes what the in-memory path draws."""
+    lines = (toy_folder / "toy" / "toy.inter").read_text().splitlines()[1:]
+    raw = tmp_path / "raw.csv"
+    raw.write_text("user,item\n" + "".join(line.replace("\t", ",") + "\n" for line in lines))
+    prepare([raw], "csv", "toy", tmp_path / "toy", k=5, seed=11)
+    prepared = load(tmp_path, "toy")
+    in_memory = load(toy_folder, "toy", "--k_core=5", "--split_seed=11")
+    for name in SETS:
+        assert raw_pairs(prepared, name) == raw_pairs(in_memory, name)
+
+
+def test_preparing_twice_gives_the_same_bytes(tmp_path):
+    users, items = skewed_pairs(60, 40, 900)
+    raw = tmp_path / "raw.txt"
+    raw.write_text("".join(f"{u} " + " ".join(map(str, items[users == u])) + "\n" for u in range(60)))
+    for folder in ("a", "b"):
+        prepare([raw], "lightgcn", "x", tmp_path / folder, k=3, seed=1)
+    for name in SETS:
+        first = (tmp_path / "a" / f"x.{name}.inter").read_bytes()
+        assert first == (tmp_path / "b" / f"x.{name}.inter").read_bytes()
+        assert first.startswith(b"user_id:token\titem_id:token\n")
+
+
+def test_some_prepared_sets_may_be_missing(tmp_path):
+    users, items = (np.array(ids, dtype=str) for ids in skewed_pairs(30, 20, 300))
+    write_interactions(tmp_path / "x" / "x.train.inter", users[:200], items[:200])
+    write_interactions(tmp_path / "x" / "x.test.inter", users[200:], items[200:])
+    data = load(tmp_path, "x")
+    assert list(data.evaluation.sets) == ["test_imbalanced"]
+    assert len(data.evaluation.train) == 200
+
+
+def test_benchmark_filename_names_other_files(tmp_path):
+    users, items = (np.array(ids, dtype=str) for ids in skewed_pairs(30, 20, 300))
+    for name, rows in (("a", slice(0, 200)), ("b", slice(200, 240)), ("c", slice(240, 300))):
+        write_interactions(tmp_path / "x" / f"x.{name}.inter", users[rows], items[rows])
+    data = load(tmp_path, "x", "--benchmark_filename=['a', 'b', 'c']")
+    assert {name: len(part) for name, part in data.evaluation.sets.items()} == {"valid": 40, "test_imbalanced": 60}
+
+
+def test_repeated_rows_are_dropped(tmp_path, caplog):
+    caplog.set_level("INFO")
+    write_text(tmp_path, "x", "user_id:token\titem_id:token\n" + "".join(f"u{k % 4}\ti{k % 5}\n" for k in range(40)))
+    data = load(tmp_path, "x", "--k_core=0")
+    assert (
+        sum(
+            len(raw_pairs(data, name))
+            for name in data.dataset.set_names
+            if name == "train" or name in data.evaluation.sets
+        )
+        == 20
+    )
+    assert "20 repeated" in caplog.text
+
+
+def test_ids_stay_texts(tmp_path):
+    tokens = ["007", "7", "NA", "nan", '"quoted"', "a b", "Ünï", "1e5", "True"]
+    write_interactions(tmp_path / "x.inter", np.array(tokens), np.array(tokens[::-1]))
+    frame = read_interactions(tmp_path / "x.inter", ["user_id", "item_id"], "\t")
+    assert frame["user_id"].tolist() == tokens
+    assert frame["item_id"].tolist() == tokens[::-1]
+
+
+def test_recbole_value_filter(tmp_path):
+    rows = "".join(f"u{k % 6}\ti{k // 6}\t{k % 5}\n" for k in range(60))
+    write_text(tmp_path, "x", "user_id:token\titem_id:token\trating:float\n" + rows)
+    data = load(tmp_path, "x", "--k_core=0", "--load_col={'inter': ['user_id', 'item_id', 'rating']}",
+                "--val_interval={'rating': '[3,inf)'}")  # fmt: skip
+    assert sum(len(raw_pairs(data, name)) for name in SETS) == 24
+
+
+HEADER = "user_id:token\titem_id:token\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1: column ''"),
+        ("user\titem\n1\t2\n", "line 1: column 'user' is not a new 'name:type'"),
+        ("user_id:token\tuser_id:token\n1\t2\n", "line 1: column 'user_id:token'"),
+        ("user_id:token\titem:token\n1\t2\n", "line 1: no column 'item_id' (did you mean 'item'?)"),
+        (HEADER + "1\t2\n1\n", "line 3: 'item_id' is empty"),
+        (HEADER + "1\t2\n\n3\t4\n", "line 3: 'user_id' is empty"),
+        (HEADER + "1\t2\n\t4\n", "line 3: 'user_id' is empty"),
+        (HEADER + "1\t2\n1\t2\t3\n", "line 3: more than the 2 columns of the header"),
+        (HEADER + "1\t2\n1\t2\t3\t4\n", "line 3"),
+        (HEADER, "holds no interactions"),
+        (HEADER + "1\t2\n", "10-core of its 1 interactions is empty"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path, text, message):
+    write_text(tmp_path, "x", text)
+    with pytest.raises(PopDCLError) as raised:
+        load(tmp_path, "x")
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_number_that_is_none(tmp_path):
+    path = write_text(tmp_path, "x", "user_id:token\titem_id:token\trating:float\n1\t2\t3\n1\t3\tgood\n")
+    with pytest.raises(PopDCLError, match="line 3: 'rating' is 'good', not a number"):
+        read_interactions(path, ["user_id", "item_id", "rating"], "\t")
+
+
+def test_windows_line_ends_and_byte_order_mark(tmp_path):
+    path = tmp_path / "x.inter"
+    path.write_bytes(b"\xef\xbb\xbfuser_id:token\titem_id:token\r\n01\tA\r\n2\tb\r\n")
+    frame = read_interactions(path, ["user_id", "item_id"], "\t")
+    assert frame.values.tolist() == [["01", "A"], ["2", "b"]]
+
+
+def test_unknown_dataset(tmp_path):
+    (tmp_path / "gowalla").mkdir()
+    with pytest.raises(PopDCLError, match=r"no file .*gowala\.inter \(did you mean 'gowalla'\?\)"):
+        load(tmp_path, "gowala")
+
+
+def test_real_files_round_trip(real_data, tmp_path):
+    prepare([real_data / "amazon-electronics" / "interactions.csv"], "csv", "ae", tmp_path / "ae")
+    data = load(tmp_path, "ae")
+    assert data.dataset.user_num - 1 == 13_455
+    assert data.dataset.item_num - 1 == 8_360
+    assert any(token.startswith("0") for token in data.dataset.field2id_token["item_id"][1:])

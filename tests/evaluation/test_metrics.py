@@ -1,0 +1,68 @@
+"""Metrics of each user against RecBole's own metric classes and against loops from the definitions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from recbole.evaluator import metrics_dict
+
+from recbole_popdcl.config import Config
+from recbole_popdcl.evaluation.keys import METRICS
+from recbole_popdcl.evaluation.metrics import FUNCTIONS
+
+TOPK = [1, 2, 3, 5, 10]
+
+
+def random_hits(n_users: int, seed: int):
+    rng = np.random.default_rng(seed)
+    hits = rng.random((n_users, 10)) < rng.random((n_users, 1))
+    n_truth = hits.sum(1) + rng.integers(0, 12, n_users)
+    return hits, np.maximum(n_truth, 1)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_equal_to_recbole(name):
+    Config("PopDCL", "ml-100k")  # RecBole's metric code needs the numpy names that its Config puts back
+    hits, n_truth = random_hits(500, seed=1)
+    config = {"topk": TOPK, "metric_decimal_place": 16}
+    metric = metrics_dict[name.lower()](config)
+    arguments = (hits,) if name in ("Hit", "MRR", "Precision") else (hits, n_truth)
+    expected = metric.metric_info(*arguments)[:, [k - 1 for k in TOPK]]
+    values = FUNCTIONS[name](torch.from_numpy(hits), torch.from_numpy(n_truth), TOPK)
+    np.testing.assert_allclose(values.numpy(), expected, rtol=1e-12)
+
+
+def by_definition(name, hits, n_truth, k):
+    places = [rank for rank, is_hit in enumerate(hits[:k], 1) if is_hit]
+    if name == "Recall":
+        return len(places) / n_truth
+    if name == "Precision":
+        return len(places) / k
+    if name == "Hit":
+        return float(bool(places))
+    if name == "MRR":
+        return 1 / places[0] if places else 0.0
+    if name == "NDCG":
+        ideal = sum(1 / math.log2(rank + 1) for rank in range(1, min(n_truth, k) + 1))
+        return sum(1 / math.log2(rank + 1) for rank in places) / ideal
+    return sum((place + 1) / rank for place, rank in enumerate(places)) / min(n_truth, k)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_equal_to_the_definition(name):
+    hits, n_truth = random_hits(60, seed=2)
+    values = FUNCTIONS[name](torch.from_numpy(hits), torch.from_numpy(n_truth), TOPK)
+    expected = [[by_definition(name, row, n, k) for k in TOPK] for row, n in zip(hits, n_truth)]
+    np.testing.assert_allclose(values.numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_shape_with_leading_dimensions(name):
+    hits = torch.zeros(4, 7, 10, dtype=torch.bool)
+    values = FUNCTIONS[name](hits, torch.ones(4, 7, dtype=torch.int64), TOPK)
+    assert values.shape == (4, 7, len(TOPK))
+    assert values.dtype == torch.float64
+    assert not values.any()

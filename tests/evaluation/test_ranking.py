@@ -1,0 +1,142 @@
+"""One-pass ranking against a brute-force ranking with sets and sorted lists."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from recbole_popdcl.evaluation.keys import METRICS, SET_KEYS
+from recbole_popdcl.evaluation.ranking import Ranker
+from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
+from tests.conftest import skewed_pairs
+from tests.evaluation.test_metrics import by_definition
+
+N_USERS, N_ITEMS = 40, 30
+SETS = ("valid", "test_imbalanced", "test_balanced")
+
+
+class FixedScores:
+    """A model with given scores, [n_users, n_items]."""
+
+    USER_ID, ITEM_ID = "user_id", "item_id"
+
+    def __init__(self, scores, full_sort=True):
+        self.scores, self.full_sort = scores, full_sort
+
+    def full_sort_predict(self, interaction):
+        if not self.full_sort:
+            raise NotImplementedError
+        return self.scores[interaction["user_id"]].clone().view(-1)
+
+    def predict(self, interaction):
+        return self.scores[interaction["user_id"], interaction["item_id"]]
+
+
+@pytest.fixture
+def parts():
+    users, items = skewed_pairs(N_USERS - 3, N_ITEMS - 1, 500)
+    codes = np.random.default_rng(1).choice(4, len(users), p=[0.5, 0.15, 0.2, 0.15])
+    return {name: (users[codes == k] + 1, items[codes == k] + 1) for k, name in enumerate(("train", *SETS))}
+
+
+@pytest.fixture
+def scores():
+    return torch.randn(N_USERS, N_ITEMS, generator=torch.Generator().manual_seed(3))
+
+
+def build_sets(parts, segment_by="interactions"):
+    sets = {name: InteractionSet(*pairs, N_USERS, N_ITEMS) for name, pairs in parts.items()}
+    return EvaluationSets(sets.pop("train"), sets, segment_by)
+
+
+def brute_force(parts, scores, metric, k, name, segment, eval_mask, segments):
+    """Mean over users with something to find, from python sets."""
+    of = {part: [set(items[users == u]) for u in range(N_USERS)] for part, (users, items) in parts.items()}
+    total, count = 0.0, 0
+    for u in range(N_USERS):
+        hidden = set(of["train"][u])
+        if eval_mask == "others" and name != "valid":
+            hidden |= set().union(*(of[other][u] for other in SETS if other != name))
+        truth = {i for i in of[name][u] if segment is None or segments[name][i] == segment}
+        if not truth:
+            continue
+        candidates = [i for i in range(1, N_ITEMS) if i not in hidden]
+        ranked = sorted(candidates, key=lambda i: -scores[u, i].item())
+        hits = [i in truth for i in ranked[:k]]
+        total += by_definition(metric, hits, len(truth), k)
+        count += 1
+    return total / count if count else 0.0
+
+
+@pytest.mark.parametrize("eval_mask", ["train", "others"])
+@pytest.mark.parametrize("segment_by", ["interactions", "items"])
+def test_equal_to_brute_force(parts, scores, eval_mask, segment_by):
+    sets = build_sets(parts, segment_by)
+    results = Ranker(sets, METRICS, [1, 5, 20], eval_mask).rank(FixedScores(scores))
+    assert len(results) == len(SETS) * 4 * len(METRICS) * 3
+    for name in SETS:
+        for code, segment in ((None, ""), (0, "head/"), (1, "mid/"), (2, "tail/")):
+            for metric in METRICS:
+                for k in (1, 5, 20):
+                    expected = brute_force(parts, scores, metric, k, name, code, eval_mask, sets.segments)
+                    key = f"{SET_KEYS[name]}/{segment}{metric.lower()}@{k}"
+                    assert results[key] == pytest.approx(expected, abs=1e-12), key
+
+
+def test_batches_do_not_matter(parts, scores):
+    sets = build_sets(parts)
+    ranker = Ranker(sets, METRICS, [10])
+    whole = ranker.rank(FixedScores(scores))
+    ranker.batch_size = 3
+    assert ranker.rank(FixedScores(scores)) == pytest.approx(whole, abs=1e-12)
+
+
+def test_users_a_batch_follow_from_memory(parts):
+    assert Ranker(build_sets(parts), METRICS, [10], memory_mb=1).batch_size == 2**20 // (4 * 2 * N_ITEMS)
+
+
+def test_models_without_full_sort(parts, scores):
+    ranker = Ranker(build_sets(parts), ["Recall"], [5])
+    assert ranker.rank(FixedScores(scores, full_sort=False)) == ranker.rank(FixedScores(scores))
+
+
+def test_only_the_named_sets(parts, scores):
+    results = Ranker(build_sets(parts), ["Recall"], [5]).rank(FixedScores(scores), ["test_balanced"])
+    assert {key.split("/")[0] for key in results} == {"balanced"}
+
+
+def test_k_beyond_the_catalogue(parts, scores):
+    results = Ranker(build_sets(parts), ["Recall", "Precision"], [500]).rank(FixedScores(scores))
+    assert results["balanced/recall@500"] == 1.0
+    _, items = parts["test_balanced"]
+    assert results["balanced/precision@500"] == pytest.approx(len(items) / len(set(parts["test_balanced"][0])) / 500)
+
+
+def test_a_training_pair_in_a_test_set_is_no_hit(parts, scores):
+    users, items = parts["train"]
+    parts["test_balanced"] = (users[:1], items[:1])
+    results = Ranker(build_sets(parts), ["Recall"], [500]).rank(FixedScores(scores))
+    assert results["balanced/recall@500"] == 0.0
+
+
+def test_a_segment_nobody_has_is_zero():
+    one = (np.array([1]), np.array([1]))
+    sets = build_sets({"train": (np.array([1]), np.array([2])), "test_balanced": one})
+    results = Ranker(sets, ["Recall"], [50]).rank(FixedScores(torch.zeros(N_USERS, N_ITEMS)))
+    assert results["balanced/recall@50"] == 1.0
+    assert sorted(results[f"balanced/{segment}/recall@50"] for segment in ("head", "mid", "tail")) == [0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("eval_mask", ["train", "others"])
+def test_recommended_items(parts, scores, eval_mask):
+    ranker = Ranker(build_sets(parts), ["Recall"], [5], eval_mask)
+    users = torch.tensor([4, 2, 39])
+    batches = list(ranker.recommend(FixedScores(scores), users, N_ITEMS + 5))
+    for user, items, values in zip(*(torch.cat(part) for part in zip(*batches))):
+        hidden = {0} | set(parts["train"][1][parts["train"][0] == user.item()])
+        if eval_mask == "others":
+            hidden |= set().union(*(set(parts[name][1][parts[name][0] == user.item()]) for name in SETS))
+        expected = sorted(set(range(N_ITEMS)) - hidden, key=lambda i: -scores[user, i].item())
+        assert items[items > 0].tolist() == expected
+        assert values[: len(expected)].tolist() == scores[user, expected].tolist()

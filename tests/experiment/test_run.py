@@ -1,0 +1,281 @@
+"""The main job in one process: folder, result, determinism, resume, switches, and what a finished run can do."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from recbole_popdcl.checkpoint import load_checkpoint
+from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.experiment.finished import evaluate, load_run, recommend
+from recbole_popdcl.experiment.run import run
+from recbole_popdcl.model.table import MODELS
+from recbole_popdcl.trainer import RunTrainer
+
+
+def weights(folder):
+    return load_checkpoint(folder / "checkpoint.pt")["weights"]
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_seconds(folder):
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines(folder)]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, toy):
+    """A finished run of PopDCL on toy, ranked with all metrics."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    arguments = ["--topk=[5,20]", "--metrics=['Recall','NDCG','Precision','Hit','MRR','MAP']"]
+    return folder, run("PopDCL", config_dict=toy, arguments=arguments, run_dir=folder)
+
+
+def test_the_folder_holds_the_run(finished):
+    folder, result = finished
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "config.yaml",
+        "metrics.jsonl",
+        "checkpoint.pt",
+        "last.pt",
+        "result.json",
+        "run.log",
+        "tensorboard",
+    }
+    stored = json.loads((folder / "result.json").read_text())
+    assert {**stored, "run_dir": str(folder)} == result
+    assert set(stored["seconds"]) == {"load", "train", "evaluate"}
+    assert {"recbole", "torch", "recbole-popdcl"} <= set(stored["versions"])
+    assert len(stored["valid"]) == 4 * 6 * 2
+    assert len(stored["test"]) == 2 * 4 * 6 * 2
+    assert stored["best_epoch"] in range(3)
+    assert yaml.safe_load((folder / "config.yaml").read_text())["embedding_size"] == 8
+    assert any((folder / "tensorboard").iterdir())
+    assert "finished" in (folder / "run.log").read_text()
+    assert "120 users" in (folder / "run.log").read_text()
+
+
+def test_one_line_an_epoch_and_the_best_one_stands(finished):
+    folder, result = finished
+    table = lines(folder)
+    assert [line["epoch"] for line in table] == [0, 1, 2]
+    key = result["valid_metric"]
+    best = max(table, key=lambda line: line[key])
+    assert result["best_epoch"] == best["epoch"]
+    assert result["valid"] == pytest.approx({name: best[name] for name in result["valid"]})
+
+
+def test_nothing_is_left_beside_the_folder(toy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("SSM", config_dict=toy)
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    assert len(list((tmp_path / "runs" / "toy" / "SSM").iterdir())) == 1
+
+
+def test_logging_is_put_back(toy, tmp_path):
+    root = logging.getLogger()
+    before = root.level, root.handlers[:]
+    run("SSM", config_dict=toy, run_dir=tmp_path / "r")
+    assert (root.level, root.handlers[:]) == before
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_same_seed_same_result(toy, tmp_path, model):
+    results = [run(model, config_dict=toy, run_dir=tmp_path / name) for name in "ab"]
+    other = run(model, config_dict=toy, arguments=["--seed=7"], run_dir=tmp_path / "c")
+    assert results[0]["test"] == results[1]["test"] != other["test"]
+    assert without_seconds(tmp_path / "a") == without_seconds(tmp_path / "b")
+    for name, value in weights(tmp_path / "a").items():
+        assert torch.equal(value, weights(tmp_path / "b")[name])
+
+
+@pytest.mark.parametrize("model", [*MODELS, "BPR"])
+def test_resume_is_the_uninterrupted_run(toy, tmp_path, model, monkeypatch):
+    whole = run(model, config_dict=toy, arguments=["--epochs=6", "--eval_step=2"], run_dir=tmp_path / "whole")
+
+    class StopError(Exception):
+        pass
+
+    train_epoch = RunTrainer._train_epoch
+
+    def interrupted(self, train_data, epoch_idx, *more):
+        if epoch_idx == 5:
+            raise StopError  # epoch 4 is done, but not validated: it must be trained again
+        return train_epoch(self, train_data, epoch_idx, *more)
+
+    monkeypatch.setattr(RunTrainer, "_train_epoch", interrupted)
+    with pytest.raises(StopError):
+        run(model, config_dict=toy, arguments=["--epochs=6", "--eval_step=2"], run_dir=tmp_path / "cut")
+    monkeypatch.setattr(RunTrainer, "_train_epoch", train_epoch)
+    with open(tmp_path / "cut" / "metrics.jsonl", "a") as file:
+        file.write('{"epoch": 5, "trai')  # as a crash may leave it
+    resumed = run(run_dir=tmp_path / "cut", resume=True)
+    assert resumed["test"] == whole["test"]
+    assert resumed["best_epoch"] == whole["best_epoch"]
+    assert without_seconds(tmp_path / "cut") == without_seconds(tmp_path / "whole")
+    for name, value in weights(tmp_path / "whole").items():
+        assert torch.equal(value, weights(tmp_path / "cut")[name])
+
+
+def test_a_finished_run_can_be_given_more_epochs(toy, tmp_path):
+    run("SSM", config_dict=toy, run_dir=tmp_path / "r")
+    longer = run(run_dir=tmp_path / "r", resume=True, arguments=["--epochs=5"])
+    assert [line["epoch"] for line in lines(tmp_path / "r")] == [0, 1, 2, 3, 4]
+    direct = run("SSM", config_dict=toy, arguments=["--epochs=5"], run_dir=tmp_path / "direct")
+    assert longer["test"] == direct["test"]
+
+
+def test_early_stopping(toy, tmp_path):
+    arguments = ["--epochs=30", "--stopping_step=0", "--learning_rate=1e-9"]
+    result = run("SSM", arguments=arguments, run_dir=tmp_path / "r")
+    assert result["epochs"] < 30
+    scores = [line[result["valid_metric"]] for line in lines(tmp_path / "r")]
+    assert scores[-1] < max(scores)
+    assert run(run_dir=tmp_path / "r", resume=True)["epochs"] == result["epochs"]  # it has stopped and stays so
+
+
+@pytest.mark.parametrize("valid_metric", ["balanced/tail/map@7", "imbalanced/precision@3", "Hit@10"])
+def test_any_key_may_choose_the_epoch(toy, tmp_path, valid_metric):
+    result = run("PopDCL", config_dict=toy, arguments=[f"--valid_metric={valid_metric}"], run_dir=tmp_path / "r")
+    scores = [line[result["valid_metric"]] for line in lines(tmp_path / "r")]
+    assert max(scores) == scores[result["best_epoch"]] == {**result["valid"], **result["test"]}[result["valid_metric"]]
+
+
+def test_without_validation_the_last_epoch_stands(toy, tmp_path):
+    assert run("SSM", config_dict=toy, arguments=["--eval_step=0"], run_dir=tmp_path / "r")["best_epoch"] == 2
+
+
+@pytest.mark.parametrize(
+    "switch",
+    ["--encoder=mf", "--layer_combination=last", "--embedding_init=normal", "--l2_form=half", "--n_layers=3",
+     "--epoch_sampling=users", "--positive_margin=False", "--negative_margin=none", "--negative_margin=exact",
+     "--omega_leave_one_out=True", "--omega_max=0.01", "--negative_score_floor=0.9", "--reg_weight=0.1",
+     "--score_norm_exponent=0", "--eval_mask=others", "--temperature=0.3", "--enable_amp=True"],
+)  # fmt: skip
+def test_each_switch_changes_the_run(toy, tmp_path, finished, switch):
+    plain = run("PopDCL", config_dict=toy, run_dir=tmp_path / "plain")
+    switched = run("PopDCL", config_dict=toy, arguments=[switch], run_dir=tmp_path / "switched")
+    before, after = weights(tmp_path / "plain"), weights(tmp_path / "switched")
+    if switch in ("--score_norm_exponent=0", "--eval_mask=others"):  # ranking alone, on the weights of the same epoch
+        assert plain["test"] != switched["test"]
+    elif switch != "--enable_amp=True":  # scores and losses stay in float32: nothing else is autocast on the CPU
+        assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_both_margins_off_is_ssm(toy, tmp_path):
+    off = ["--positive_margin=False", "--negative_margin=none"]
+    run("PopDCL", config_dict=toy, arguments=[*off], run_dir=tmp_path / "off")
+    run("SSM", config_dict=toy, run_dir=tmp_path / "ssm")
+    for name, value in weights(tmp_path / "off").items():
+        torch.testing.assert_close(value, weights(tmp_path / "ssm")[name], rtol=1e-5, atol=1e-6)
+
+
+def test_evaluate_again(finished):
+    folder, result = finished
+    assert evaluate(folder) == pytest.approx({**result["valid"], **result["test"]})
+    other = evaluate(folder, ["--topk=[7]", "--score_norm_exponent=0.5", "--eval_mask=others", "--metrics=Hit"])
+    # the validation's own metric stays among those measured
+    assert {"balanced/hit@7", "imbalanced/tail/hit@7"} <= set(other)
+    assert evaluate(folder, ["--score_norm_exponent=0"])["balanced/ndcg@20"] != result["test"]["balanced/ndcg@20"]
+
+
+def test_evaluation_is_that_of_recbole(finished):
+    """The whole chain against RecBole's collector and metric classes on the full score matrix."""
+    from recbole.data.interaction import Interaction
+    from recbole.evaluator import Collector, Evaluator
+
+    folder, result = finished
+    loaded = load_run(folder)
+    loaded.config["metric_decimal_place"] = 12
+    train, test = loaded.data.evaluation.train, loaded.data.evaluation.sets["test_balanced"]
+    users = torch.unique(torch.from_numpy(test.users))
+    scores = loaded.model.full_sort_predict(Interaction({"user_id": users})).detach().clone()
+    place = {user: row for row, user in enumerate(users.tolist())}
+    hidden = [(place[u], i) for u, i in zip(train.users.tolist(), train.items.tolist()) if u in place]
+    scores[[row for row, _ in hidden], [item for _, item in hidden]] = -torch.inf
+    scores[:, 0] = -torch.inf
+    rows = torch.tensor([place[user] for user in test.users.tolist()])
+    collector = Collector(loaded.config)
+    collector.eval_batch_collect(scores, None, rows, torch.from_numpy(test.items))
+    expected = Evaluator(loaded.config).evaluate(collector.get_data_struct())
+    assert {name: result["test"][f"balanced/{name}"] for name in expected} == pytest.approx(dict(expected), abs=1e-9)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_recommend(finished, tmp_path, suffix):
+    folder, _ = finished
+    (tmp_path / "users.txt").write_text("u7\n\nu3\n")
+    output = tmp_path / f"lists{suffix}"
+    rows = recommend(folder, output, topk=4, users=tmp_path / "users.txt")
+    frame = pd.read_csv(output) if suffix == ".csv" else pd.read_parquet(output)
+    assert len(frame) == rows == 8
+    assert frame["user_id"].tolist() == ["u7"] * 4 + ["u3"] * 4
+    assert frame["rank"].tolist() == [1, 2, 3, 4] * 2
+    assert frame.groupby("user_id")["score"].is_monotonic_decreasing.all()
+    loaded = load_run(folder)
+    train = loaded.data.evaluation.train
+    tokens = loaded.data.dataset.field2id_token
+    known = set(zip(tokens["user_id"][train.users], tokens["item_id"][train.items]))
+    assert not known & set(zip(frame["user_id"], frame["item_id"]))
+    assert recommend(folder, tmp_path / "all.csv", topk=2) == 2 * (loaded.data.dataset.user_num - 1)
+
+
+def test_faults_of_a_finished_run(finished, tmp_path):
+    folder, _ = finished
+    (tmp_path / "users.txt").write_text("u7\nnobody\n")
+    cases = [
+        (lambda: recommend(folder, tmp_path / "x.txt"), "must end in .csv or .parquet"),
+        (lambda: recommend(folder, tmp_path / "x.csv", users=tmp_path / "users.txt"), "line 2: no user 'nobody'"),
+        (lambda: recommend(folder, tmp_path / "x.csv", users=tmp_path / "none"), "cannot read --users"),
+        (lambda: evaluate(folder, ["--temperature=0.3"]), "'temperature' cannot change after training"),
+        (lambda: evaluate(tmp_path), "no run in"),
+        (lambda: run("SSM", "ml-100k", run_dir=folder), "already holds a run"),
+        (lambda: run(run_dir=tmp_path, resume=True), "nothing to resume"),
+        (lambda: run("SSM", run_dir=folder, resume=True), "last.pt holds a PopDCL, not a SSM"),
+    ]
+    for call, message in cases:
+        with pytest.raises(PopDCLError) as raised:
+            call()
+        assert message in str(raised.value)
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_bad_input_leaves_no_folder(tmp_path, toy):
+    for argument in ("--dataset=nothing", "--k_core=500", "--temperature=x"):
+        with pytest.raises(PopDCLError):
+            run("PopDCL", config_dict=toy, arguments=[argument], run_dir=tmp_path / "r")
+        assert not (tmp_path / "r").exists()
+
+
+def test_changed_data_are_noticed(toy, toy_folder, tmp_path):
+    copy = tmp_path / "data" / "toy"
+    copy.mkdir(parents=True)
+    text = (toy_folder / "toy" / "toy.inter").read_text()
+    (copy / "toy.inter").write_text(text)
+    run("SSM", config_dict={**toy, "data_path": str(tmp_path / "data")}, run_dir=tmp_path / "r")
+    (copy / "toy.inter").write_text(text[: text.rstrip().rfind("\n") + 1])
+    with pytest.raises(PopDCLError, match="are not those that"):
+        evaluate(tmp_path / "r")
+
+
+def test_a_loss_that_is_no_number_stops_the_run(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr("recbole_popdcl.model.ssm.ssm_loss", lambda u, i, t: (u * float("nan")).sum())
+    with pytest.raises(PopDCLError, match="training loss became nan in epoch 0"):
+        run("SSM", config_dict=toy, run_dir=tmp_path / "r")
+
+
+def test_no_set_for_the_valid_metric(tmp_path, toy_folder):
+    rows = (toy_folder / "toy" / "toy.inter").read_text()
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "x.train.inter").write_text(rows)
+    arguments = ["--dataset=x", f"--data_path={tmp_path}"]
+    with pytest.raises(PopDCLError, match="valid_metric' is valid/recall@20, but the dataset has no valid set"):
+        run("SSM", arguments=arguments, run_dir=tmp_path / "r")

@@ -1,0 +1,102 @@
+"""The command line as a user meets it, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recbole_popdcl.cli import main
+
+ROOT = Path(__file__).parent.parent
+
+
+def call(*arguments, cwd, script=None):
+    command = [sys.executable, str(script)] if script else [sys.executable, "-m", "recbole_popdcl.cli"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run([*command, *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def test_ml_100k_from_zero(tmp_path):
+    """Nothing prepared, nothing downloaded: RecBole's bundled data, our table at the end."""
+    script = ROOT / "run_recbole_popdcl.py"
+    done = call("--model=PopDCL", "--dataset=ml-100k", "--epochs=1", "--run_dir=r", cwd=tmp_path, script=script)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["set", "items", "recall@20", "ndcg@20"] in rows
+    assert [row[0] for row in rows[-12:]] == ["valid", "head", "mid", "tail", "imbalanced", "head", "mid", "tail",
+                                              "balanced", "head", "mid", "tail"]  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]
+    again = call("evaluate", "--run_dir=r", "--topk=[10]", "--output=again.json", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "recall@10" in again.stdout
+    assert (tmp_path / "again.json").is_file()
+    lists = call("recommend", "--run_dir=r", "--topk=3", "--output=lists.csv", cwd=tmp_path)
+    assert lists.returncode == 0, lists.stderr
+    assert (tmp_path / "lists.csv").read_text().startswith("user_id,item_id,rank,score\n")
+
+
+def test_a_fault_is_one_line_and_status_2(tmp_path):
+    done = call("run", "--model=PopDCL", "--dataset=nowhere", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("recbole-popdcl: error: dataset 'nowhere': no file ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--model=PopDLC", "--dataset=ml-100k"], "unknown model 'PopDLC' (did you mean 'PopDCL'?)"),
+        (["run", "--model=PopDCL", "--dataset=ml-100k", "--temprature=1"], "did you mean 'temperature'"),
+        (["run", "--model=PopDCL", "--dataset=ml-100k", "stray"], "'stray' is not of the form --property=value"),
+        (["run", "--resume"], "nothing to resume"),
+        (["evaluate", "--run_dir=nowhere"], "no run in nowhere"),
+        (["recommend", "--run_dir=nowhere", "--output=x.csv"], "no run in nowhere"),
+    ],
+)
+def test_faults(arguments, message, capsys):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_help_and_version(capsys):
+    for arguments in (["--help"], ["run", "--help"], ["evaluate", "--help"], ["recommend", "--help"], ["--version"]):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 0
+        assert "recbole-popdcl" in capsys.readouterr().out
+    assert main([]) == 2
+
+
+def test_help_needs_no_torch():
+    code = "import sys; from recbole_popdcl.cli import main\ntry: main(['run', '--help'])\nexcept SystemExit: pass\n"
+    code += "assert not {'torch', 'recbole', 'pandas', 'ray'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_run_imports_neither_ray_nor_plotting(toy, tmp_path):
+    code = "import sys; from recbole_popdcl.experiment.run import run\n"
+    code += f"run('SSM', config_dict={toy!r}, run_dir={str(tmp_path / 'r')!r})\n"
+    code += "assert not {'ray', 'matplotlib', 'plotly'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_dataset_prep(tmp_path):
+    (tmp_path / "raw.csv").write_text("user,item\n" + "".join(f"u{k % 7},i{k // 7}\n" for k in range(84)))
+    command = [sys.executable, "-m", "dataset_prep", "--format=csv", "--name=x", "--k_core=2", "--input"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([*command, "raw.csv"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "dataset" / "x").iterdir())) == 4
+    done = subprocess.run([*command, "none.csv"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("dataset_prep: error: cannot read none.csv")
