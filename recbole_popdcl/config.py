@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,16 +59,19 @@ _Loader.add_implicit_resolver(
 def parse_literal(text: Any) -> Any:
     """Read a value from the command line or a dict as a Python literal; what is none stays the text it is.
 
-    Nothing is evaluated: ``"__import__('os')"`` stays a text. ``true`` and ``false`` are read in any case.
+    Nothing is evaluated: ``"__import__('os')"`` stays a text. ``true`` and ``false`` are read in any case, and lists
+    and mappings without quotes, as a shell leaves them, as yaml: ``[Recall,NDCG]``.
     """
     if not isinstance(text, str):
         return text
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
-    try:
+    with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return text
+    if text[:1] + text[-1:] in ("[]", "{}"):  # quotes that a shell took away: [Recall,NDCG]
+        with contextlib.suppress(yaml.YAMLError, RecursionError):
+            return yaml.load(text, Loader=_Loader)
+    return text
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
 
 # Beside the scores a batch holds about one more block of their size (the model's own product and the top-K's work).
 BLOCKS_PER_BATCH = 2
+# For models that score pair by pair, some of them with large inner layers (ConvNCF: 34 KB a pair).
+PAIRS_PER_CALL = 8192
 
 
 class _Pairs:
@@ -182,13 +184,10 @@ def score_all_items(model, users: torch.Tensor, n_items: int) -> torch.Tensor:
     try:
         scores = model.full_sort_predict(batch)
     except NotImplementedError:
-        pairs = Interaction(
-            {
-                model.USER_ID: users.repeat_interleave(n_items),
-                model.ITEM_ID: torch.arange(n_items, device=users.device).repeat(len(users)),
-            }
-        )
-        scores = model.predict(pairs)
+        pair_users = users.repeat_interleave(n_items).split(PAIRS_PER_CALL)
+        pair_items = torch.arange(n_items, device=users.device).repeat(len(users)).split(PAIRS_PER_CALL)
+        calls = (Interaction({model.USER_ID: u, model.ITEM_ID: i}) for u, i in zip(pair_users, pair_items))
+        scores = torch.cat([model.predict(call).view(-1) for call in calls])
     if isinstance(scores, np.ndarray):
         scores = torch.from_numpy(scores)
     return scores.view(len(users), n_items).to(users.device, torch.float32)

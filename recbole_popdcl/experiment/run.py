@@ -74,7 +74,10 @@ def run(
         else:
             _write_config(folder / CONFIG, config)
         seconds = {"load": time.perf_counter() - started}
-        trainer.fit(data.train, show_progress=True)
+        try:
+            trainer.fit(data.train, show_progress=True)
+        except ModuleNotFoundError as error:  # some of RecBole's models import what RecBole does not require
+            raise PopDCLError(f"model {config['model']} needs the package '{error.name}': install it first") from error
         seconds["train"] = time.perf_counter() - started - seconds["load"]
         results = trainer.evaluate(show_progress=True)
         seconds["evaluate"] = time.perf_counter() - started - sum(seconds.values())

@@ -1,0 +1,34 @@
+"""What the documents say is what the program does."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from recbole_popdcl.cli import main
+
+DOCS = Path(__file__).parent.parent / "docs"
+TABLE = (DOCS / "errors.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^\| ([^|`]+) \| `((?:run|evaluate) .+?)` \| `(.+)` \|$", TABLE, re.MULTILINE)
+FILES = re.findall(r"^\| `([\w./]+)` \| `(.+)` \|$", TABLE, re.MULTILINE)
+
+
+def test_the_table_is_read():
+    assert len(COMMANDS) >= 27
+    assert len(FILES) == 7
+
+
+@pytest.mark.parametrize(("command", "line"), [row[1:] for row in COMMANDS], ids=[row[0] for row in COMMANDS])
+def test_every_row_of_errors(command, line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, content in FILES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content.replace("\\n", "\n").replace("\\t", "\t") + "\n")
+    before = sorted(tmp_path.rglob("*"))
+    assert main(shlex.split(command)) == 2
+    printed = [text for text in capsys.readouterr().err.splitlines() if " INFO " not in text]
+    assert printed == [f"recbole-popdcl: error: {line}"]
+    assert sorted(tmp_path.rglob("*")) == before
