@@ -68,7 +68,9 @@ def test_each_layer_stands_above_the_one_before(tmp_path, monkeypatch):
     ("text", "value"),
     [
         ("0.1", 0.1), ("1e-4", 1e-4), ("5", 5), ("True", True), ("false", False), ("[1, 2]", [1, 2]), ("None", None),
-        ("{'a': 1}", {"a": 1}), ("word", "word"), ("a=b", "a=b"), ("[Recall,NDCG]", ["Recall", "NDCG"]), ("{a: 1e-3}", {"a": 0.001}), ("[a", "[a"), ("__import__('os')", "__import__('os')"),
+        ("{'a': 1}", {"a": 1}), ("word", "word"), ("a=b", "a=b"), ("[Recall,NDCG]", ["Recall", "NDCG"]),
+        ("{a: 1e-3}", {"a": 0.001}), ("[a", "[a"),
+        ("__import__('os')", "__import__('os')"),
         ("(" * 10_000, "(" * 10_000), ("", ""),
     ],
 )  # fmt: skip
