@@ -6,6 +6,7 @@ import ast
 import contextlib
 import re
 from collections.abc import Mapping, Sequence
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ DERIVED = {
 }  # fmt: skip
 # RecBole's evaluation settings that the protocol here replaces; a value from outside would be without effect.
 REPLACED = {
-    "eval_args": "full ranking over the named sets; see split_ratio and eval_mask",
+    "eval_args": "split_ratio and eval_mask",
     "eval_batch_size": "eval_memory_mb",
     "repeatable": "eval_mask",
     "checkpoint_dir": "run_dir",
@@ -219,8 +220,11 @@ class Config(RecBoleConfig):
                     elsewhere = f"{model_class.__name__} has no" if name in TYPES else "unknown"
                     raise PopDCLError(f"{where}: {elsewhere} property '{name}'{hint}")
                 check_type(name, value, where)
-                if name in REPLACED and not shared:
-                    raise PopDCLError(f"{where}: property '{name}' has no effect here; use {REPLACED[name]}")
+                if name in REPLACED:
+                    message = f"{where}: property '{name}' has no effect here; use {REPLACED[name]}"
+                    if not shared:
+                        raise PopDCLError(message)
+                    getLogger().warning(message)  # files written for RecBole have it too
 
     def _set_default_parameters(self):
         values = self.final_config_dict
@@ -256,7 +260,9 @@ class Config(RecBoleConfig):
         plain = {
             name: value
             for name, value in self.final_config_dict.items()
-            if name not in DERIVED and isinstance(value, (str, int, float, bool, list, tuple, dict, type(None)))
+            if name not in DERIVED
+            and name not in REPLACED
+            and isinstance(value, (str, int, float, bool, list, tuple, dict, type(None)))
         }
         plain["data_path"] = str(Path(self._data_root).absolute())
         if plain["train_neg_sample_args"]["distribution"] == "none":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from recbole_popdcl.encoder.graph import NormalizedAdjacency, PropagatedRows
 from recbole_popdcl.encoder.mf import MFEncoder
@@ -43,9 +44,8 @@ class LightGCNEncoder(MFEncoder):
 
     def forward(self, users: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         rows, place = torch.unique(torch.cat([users, items + self.n_users]), return_inverse=True)
-        encoded = PropagatedRows.apply(self._nodes(), rows, self.adjacency, self.n_layers, self.layer_combination)[
-            place
-        ]
+        encoded = PropagatedRows.apply(self._nodes(), rows, self.adjacency, self.n_layers, self.layer_combination)
+        encoded = F.embedding(place, encoded)  # unlike encoded[place], its gradient does not depend on thread timing
         return encoded[: len(users)], encoded[len(users) :]
 
     def tables(self) -> tuple[torch.Tensor, torch.Tensor]:
