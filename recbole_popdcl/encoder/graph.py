@@ -10,11 +10,62 @@ import torch
 from torch import nn
 
 
-class NormalizedAdjacency(nn.Module):
-    """D^-1/2 A D^-1/2 of the bipartite training graph (LightGCN, Eq. 8), as CSR; users come first, then items.
+class CsrMatrix(nn.Module):
+    """A constant sparse matrix in CSR with int32 indices, which the sparse kernels take without converting them.
 
-    It is symmetric, so that the backward pass of a product is the same product. Nodes without training interactions
-    have empty rows.
+    Args:
+        crow: row pointers [rows + 1].
+        col: column of each entry [nnz].
+        values: the entries [nnz].
+        n_columns: number of columns.
+    """
+
+    def __init__(self, crow: torch.Tensor, col: torch.Tensor, values: torch.Tensor, n_columns: int) -> None:
+        super().__init__()
+        self.n_columns = n_columns
+        for name, tensor in (("crow", crow.int()), ("col", col.int()), ("values", values)):
+            self.register_buffer(name, tensor, persistent=False)
+
+    @classmethod
+    def from_scipy(cls, matrix: sp.spmatrix) -> CsrMatrix:
+        """Take over a scipy matrix, values in float32."""
+        csr = matrix.tocsr()
+        csr.sort_indices()
+        parts = (torch.from_numpy(part) for part in (csr.indptr, csr.indices, csr.data.astype(np.float32)))
+        return cls(*parts, csr.shape[1])
+
+    def matmul(self, dense: torch.Tensor) -> torch.Tensor:
+        """Return self @ dense, [rows, d] for ``dense`` [columns, d]."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+            size = (len(self.crow) - 1, self.n_columns)
+            return torch.sparse_csr_tensor(self.crow, self.col, self.values, size, check_invariants=False) @ dense
+
+    def select(self, rows: torch.Tensor) -> CsrMatrix:
+        """Return the given rows, int64 [r], as a matrix of their own."""
+        starts, counts = self.crow[rows], self.crow[rows + 1] - self.crow[rows]
+        crow = _pointers(counts)
+        place = torch.arange(int(crow[-1]), device=rows.device) + torch.repeat_interleave(starts - crow[:-1], counts)
+        return CsrMatrix(crow, self.col[place], self.values[place], self.n_columns)
+
+    def transposed(self) -> CsrMatrix:
+        """Return the transpose."""
+        n_rows = len(self.crow) - 1
+        row = torch.repeat_interleave(torch.arange(n_rows, device=self.col.device), self.crow.diff())
+        order = torch.argsort(self.col, stable=True)
+        crow = _pointers(torch.bincount(self.col, minlength=self.n_columns))
+        return CsrMatrix(crow, row[order], self.values[order], n_rows)
+
+
+def _pointers(counts: torch.Tensor) -> torch.Tensor:
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
+class NormalizedAdjacency(nn.Module):
+    """D^-1/2 A D^-1/2 of the bipartite training graph (LightGCN, Eq. 8), as its two blocks that are not zero.
+
+    With R the user-item block, a product is R @ items for the users and R^T @ users for the items; it is symmetric, so
+    that the backward pass of a product is the same product. Nodes without training interactions have empty rows.
 
     Args:
         users: internal user ids of the training pairs [N]; repeated pairs count once.
@@ -25,72 +76,51 @@ class NormalizedAdjacency(nn.Module):
 
     def __init__(self, users: np.ndarray, items: np.ndarray, n_users: int, n_items: int) -> None:
         super().__init__()
-        self.n_nodes = n_users + n_items
-        ones = np.ones(len(users))
-        upper = sp.coo_matrix((ones, (users, items + n_users)), shape=(self.n_nodes, self.n_nodes)).tocsr()
-        upper.data[:] = 1.0
-        adjacency = (upper + upper.T).tocsr()
-        degree = np.asarray(adjacency.sum(axis=1)).ravel()
-        scale = np.where(degree > 0, np.maximum(degree, 1) ** -0.5, 0.0)
-        normalized = (sp.diags(scale) @ adjacency @ sp.diags(scale)).tocsr()
-        normalized.sort_indices()
-        for name, values in (("crow", normalized.indptr), ("col", normalized.indices)):
-            self.register_buffer(name, torch.from_numpy(values.astype(np.int64)), persistent=False)
-        self.register_buffer("values", torch.from_numpy(normalized.data).float(), persistent=False)
+        block = sp.coo_matrix((np.ones(len(users)), (users, items)), shape=(n_users, n_items)).tocsr()
+        block.data[:] = 1.0
+        user_scale, item_scale = (np.maximum(np.asarray(block.sum(axis=axis)).ravel(), 1.0) ** -0.5 for axis in (1, 0))
+        block = sp.diags(user_scale) @ block @ sp.diags(item_scale)
+        self.of_users, self.of_items = CsrMatrix.from_scipy(block), CsrMatrix.from_scipy(block.T)
 
-    def matmul(self, nodes: torch.Tensor) -> torch.Tensor:
-        """Return adjacency @ nodes, [n_nodes, d]."""
-        return _csr(self.crow, self.col, self.values, self.n_nodes) @ nodes
-
-    def matmul_rows(self, rows: torch.Tensor, nodes: torch.Tensor) -> torch.Tensor:
-        """Return (adjacency @ nodes)[rows], computing these rows alone.
-
-        Args:
-            rows: int64 [r].
-            nodes: [n_nodes, d].
-        """
-        starts, counts = self.crow[rows], self.crow[rows + 1] - self.crow[rows]
-        crow = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        place = torch.arange(int(crow[-1]), device=rows.device) + torch.repeat_interleave(starts - crow[:-1], counts)
-        return _csr(crow, self.col[place], self.values[place], self.n_nodes) @ nodes
-
-
-def _csr(crow: torch.Tensor, col: torch.Tensor, values: torch.Tensor, n_columns: int) -> torch.Tensor:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(crow, col, values, size=(len(crow) - 1, n_columns), check_invariants=False)
+    def matmul(self, users: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return both blocks of adjacency @ nodes, [n_users, d] and [n_items, d], for blocks of the same shapes."""
+        return self.of_users.matmul(items), self.of_items.matmul(users)
 
 
 class PropagatedRows(torch.autograd.Function):
     """Rows of the combined layers 0..K, without computing the last layer for any other node.
 
     The result and the gradient are those of the plain computation: with E_k = A E_(k-1) and S the wanted rows,
-    ``mean`` gives (E_0 + … + E_K)[S] / (K + 1), ``last`` gives E_K[S].
+    ``mean`` gives (E_0 + … + E_K)[S] / (K + 1), ``last`` gives E_K[S]. The gradient's first product starts from the
+    rows of S alone, so that of 2 K products over the graph two touch only the neighbours of S.
     """
 
     @staticmethod
-    def forward(ctx, nodes, rows, adjacency, n_layers, combination):
-        ctx.save_for_backward(rows)
-        ctx.adjacency, ctx.n_layers, ctx.combination = adjacency, n_layers, combination
-        with torch.autocast(nodes.device.type, enabled=False):
-            total = nodes[rows] if combination == "mean" else None
-            for _ in range(n_layers - 1):
-                nodes = adjacency.matmul(nodes)
-                if total is not None:
-                    total = total + nodes[rows]
-            last = adjacency.matmul_rows(rows, nodes)
-        return last if total is None else (total + last) / (n_layers + 1)
+    def forward(ctx, users, items, user_rows, item_rows, adjacency, n_layers, combination):
+        of_users, of_items = adjacency.of_users.select(user_rows), adjacency.of_items.select(item_rows)
+        ctx.save_for_backward(user_rows, item_rows)
+        ctx.of_users, ctx.of_items = of_users, of_items
+        ctx.adjacency, ctx.n_layers, ctx.mean = adjacency, n_layers, combination == "mean"
+        user_total, item_total = users[user_rows], items[item_rows]
+        for _ in range(n_layers - 1):
+            users, items = adjacency.matmul(users, items)
+            user_total += users[user_rows]
+            item_total += items[item_rows]
+        user_last, item_last = of_users.matmul(items), of_items.matmul(users)
+        if not ctx.mean:
+            return user_last, item_last
+        return (user_total + user_last) / (n_layers + 1), (item_total + item_last) / (n_layers + 1)
 
     @staticmethod
-    def backward(ctx, grad):
-        (rows,) = ctx.saved_tensors
-        if ctx.combination == "mean":
-            grad = grad / (ctx.n_layers + 1)
-        scattered = grad.new_zeros(ctx.adjacency.n_nodes, grad.shape[1])
-        scattered[rows] = grad  # rows are distinct
-        below = scattered
-        for _ in range(ctx.n_layers):
-            below = ctx.adjacency.matmul(below)
-            if ctx.combination == "mean":
-                below = below + scattered
-        return below, None, None, None, None
+    def backward(ctx, user_grad, item_grad):
+        user_rows, item_rows = ctx.saved_tensors
+        if ctx.mean:
+            user_grad, item_grad = user_grad / (ctx.n_layers + 1), item_grad / (ctx.n_layers + 1)
+        users, items = ctx.of_items.transposed().matmul(item_grad), ctx.of_users.transposed().matmul(user_grad)
+        for layer in range(ctx.n_layers):
+            if layer:
+                users, items = ctx.adjacency.matmul(users, items)
+            if ctx.mean:  # rows are distinct
+                users[user_rows] += user_grad
+                items[item_rows] += item_grad
+        return users, items, None, None, None, None, None

@@ -36,23 +36,25 @@ class LightGCNEncoder(MFEncoder):
         layer_combination: str = "mean",
     ) -> None:
         super().__init__(n_users, n_items, embedding_size, embedding_init)
-        self.n_users, self.n_layers, self.layer_combination = n_users, n_layers, layer_combination
+        self.n_layers, self.layer_combination = n_layers, layer_combination
         self.adjacency = NormalizedAdjacency(users, items, n_users, n_items)
 
-    def _nodes(self) -> torch.Tensor:
-        return torch.cat([self.user_embedding.weight, self.item_embedding.weight])
-
     def forward(self, users: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        rows, place = torch.unique(torch.cat([users, items + self.n_users]), return_inverse=True)
-        encoded = PropagatedRows.apply(self._nodes(), rows, self.adjacency, self.n_layers, self.layer_combination)
-        encoded = F.embedding(place, encoded)  # unlike encoded[place], its gradient does not depend on thread timing
-        return encoded[: len(users)], encoded[len(users) :]
+        user_rows, user_place = torch.unique(users, return_inverse=True)
+        item_rows, item_place = torch.unique(items, return_inverse=True)
+        with torch.autocast(users.device.type, enabled=False):
+            encoded = PropagatedRows.apply(
+                self.user_embedding.weight, self.item_embedding.weight, user_rows, item_rows,
+                self.adjacency, self.n_layers, self.layer_combination,
+            )  # fmt: skip
+        # unlike rows[place], the gradient of this does not depend on thread timing
+        return F.embedding(user_place, encoded[0]), F.embedding(item_place, encoded[1])
 
     def tables(self) -> tuple[torch.Tensor, torch.Tensor]:
-        nodes = self._nodes()
-        total = nodes
+        users, items = user_total, item_total = self.user_embedding.weight, self.item_embedding.weight
         for _ in range(self.n_layers):
-            nodes = self.adjacency.matmul(nodes)
-            total = total + nodes
-        encoded = nodes if self.layer_combination == "last" else total / (self.n_layers + 1)
-        return encoded[: self.n_users], encoded[self.n_users :]
+            users, items = self.adjacency.matmul(users, items)
+            user_total, item_total = user_total + users, item_total + items
+        if self.layer_combination == "last":
+            return users, items
+        return user_total / (self.n_layers + 1), item_total / (self.n_layers + 1)
