@@ -25,6 +25,7 @@ setup(
         "torch>=2.0",
         "numpy>=1.22,<2",  # RecBole 1.2.1 uses names that numpy 2 dropped
         "pandas>=1.5,<3",  # pandas 3 needs numpy 2
+        "pyarrow>=10,<26",  # pyarrow 26 needs numpy 2
         "scipy>=1.8,<1.17",  # RecBole's graph models use dok_matrix._update, gone in 1.17
         "pyyaml>=6",
         "tqdm>=4.60",
@@ -32,8 +33,8 @@ setup(
     ],
     extras_require={
         "tune": ["ray[tune]>=2.3,<=2.6.3", "setuptools<81"],  # RecBole allows no newer ray, which needs pkg_resources
-        "report": ["matplotlib>=3.6", "plotly>=5", "pyarrow>=10,<26"],  # pyarrow 26 needs numpy 2
-        "dev": ["pytest>=7", "ruff>=0.6", "build", "pyarrow>=10,<26"],
+        "report": ["matplotlib>=3.6", "plotly>=5"],
+        "dev": ["pytest>=7", "hypothesis>=6", "ruff>=0.6", "build", "matplotlib>=3.6"],
     },
     entry_points={"console_scripts": ["recbole-popdcl = recbole_popdcl.cli:main"]},
     classifiers=[

@@ -1,53 +1,253 @@
-"""Filter, split and write; the split functions are those of the in-memory path."""
+"""From raw files to a dataset's folder: read, filter, split, write."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from logging import getLogger
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from dataset_prep.readers import READERS
+from dataset_prep.filters import Filters, apply_filters
+from dataset_prep.interactions import Block, Columns, Interactions, collect
+from dataset_prep.manifest import MANIFEST, source, statistics, versions
+from dataset_prep.readers import READERS, SPLIT_FORMATS
+from dataset_prep.recognise import files_by_set, recognise_format
 from recbole_popdcl.data.atomic import write_interactions
-from recbole_popdcl.data.split import SETS, balanced_split, first_occurrences, k_core
+from recbole_popdcl.data.split import SETS, balanced_split, first_occurrences, temporal_split
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.files import write_json
+
+RATIO = (0.60, 0.10, 0.15, 0.15)
+SPLITS = {"paper": balanced_split, "temporal": temporal_split}
 
 
-def prepare(
-    inputs: Sequence[Path],
-    file_format: str,
-    name: str,
-    output: Path,
-    k: int = 10,
-    ratio: Sequence[float] = (0.60, 0.10, 0.15, 0.15),
-    seed: int = 2020,
-) -> dict[str, int]:
-    """Write ``<name>.<set>.inter`` for every set of the paper's split into ``output``.
+@dataclass(frozen=True)
+class Recipe:
+    """How to prepare a dataset.
+
+    Attributes:
+        format: a key of READERS; None recognises it from the content.
+        columns: names of the columns to read.
+        filters: what to keep of the log.
+        split: ``paper``, ``temporal``, or ``keep`` for files that are the sets already, which are not filtered.
+        ratio: shares of train, valid, test_imbalanced, test_balanced [, valid_balanced], adding up to 1. With a
+            balanced test from outside, the others keep their proportions.
+        seed: of the sample of users and of the split.
+        test_balanced: file of a balanced test from outside, in the format of the others; None draws it from the log.
+        whole: also write ``<name>.inter``, the log before the split.
+        overwrite: replace a dataset that is there.
+    """
+
+    format: str | None = None
+    columns: Columns = field(default_factory=Columns)
+    filters: Filters = field(default_factory=Filters)
+    split: str = "paper"
+    ratio: Sequence[float] = RATIO
+    seed: int = 2020
+    test_balanced: Path | None = None
+    whole: bool = False
+    overwrite: bool = False
+
+
+def prepare(inputs: Sequence[Path], name: str, output: Path, recipe: Recipe) -> dict[str, Any]:
+    """Write ``<name>.<set>.inter`` for every set, and the manifest, into ``output``.
+
+    All files are finished under a temporary folder before the first is moved to its place.
 
     Args:
-        inputs: raw files, read one after another.
-        file_format: a key of READERS.
+        inputs: raw files, read one after another; a folder stands for the files of a split in it.
         name: name of the dataset.
         output: the dataset's own folder.
-        k: k of the k-core.
-        ratio: shares of train, valid, test_imbalanced and test_balanced.
-        seed: of the split.
+        recipe: how to prepare it.
 
     Returns:
-        Number of interactions a set.
+        The manifest.
 
     Raises:
-        PopDCLError: a file that cannot be read, or nothing left after the filters.
+        PopDCLError: a file that cannot be read or written, a fault in it, nothing left after the filters, or a
+            dataset that is there already.
     """
-    frame = pd.concat([READERS[file_format](path) for path in inputs], ignore_index=True)
-    users, items = pd.factorize(frame["user"])[0], pd.factorize(frame["item"])[0]
-    kept = np.flatnonzero(first_occurrences(users, items))
-    kept = kept[k_core(users[kept], items[kept], k)]
-    if not len(kept):
-        raise PopDCLError(f"the {k}-core of the {len(frame)} interactions read is empty; set a smaller --k_core")
-    codes = balanced_split(items[kept], ratio, seed)
-    for code, set_name in enumerate(SETS):
-        rows = frame.iloc[kept[codes == code]]
-        write_interactions(output / f"{name}.{set_name}.inter", rows["user"].to_numpy(), rows["item"].to_numpy())
-    return {set_name: int((codes == code).sum()) for code, set_name in enumerate(SETS)}
+    _check_recipe(recipe)
+    _check_output(output, name, recipe.overwrite)
+    paths = list(_files(inputs))
+    file_format = recipe.format or _recognised(paths)
+    if recipe.split == "keep" or file_format in SPLIT_FORMATS:
+        sets, removed = _kept_sets(files_by_set(paths), file_format, recipe), {}
+        sources = list(files_by_set(paths).values())
+    else:
+        sources = paths + ([recipe.test_balanced] if recipe.test_balanced else [])
+        sets, removed = _split_log(paths, file_format, recipe)
+    _check_sources(sources, name, output)
+    manifest = {
+        "name": name,
+        "format": file_format,
+        "options": _options(recipe),
+        "sources": [source(path) for path in sources],
+        "removed": removed,
+        "versions": versions(),
+    }
+    return _write(sets, name, output, manifest)
+
+
+def _check_recipe(recipe: Recipe) -> None:
+    shares = list(recipe.ratio)
+    if len(shares) not in (4, 5) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        given = " ".join(f"{share:g}" for share in shares)
+        raise PopDCLError(f"--ratio must be 4 or 5 shares of {', '.join(SETS)} that add up to 1, not {given}")
+    if recipe.filters.k_core < 0 or (recipe.filters.sample_users or 1) < 1:
+        raise PopDCLError("--k_core must be at least 0 and --sample_users at least 1")
+
+
+def _check_output(output: Path, name: str, overwrite: bool) -> None:
+    if not name or name in (".", "..") or any(sign in name for sign in "/\\\0\n\r\t"):
+        raise PopDCLError(f"--name {name!r} must be a plain name, without a path; the folder goes into --output")
+    if output.exists() and not output.is_dir():
+        raise PopDCLError(f"--output {output} is a file, not a folder")
+    there = [file for file in (MANIFEST, *(f"{name}.{part}.inter" for part in SETS)) if (output / file).exists()]
+    if there and not overwrite:
+        raise PopDCLError(f"{output} already holds a dataset ({there[0]}); choose another --output or add --overwrite")
+
+
+def _check_sources(sources: Sequence[Path], name: str, output: Path) -> None:
+    targets = {(output / f"{name}{part}.inter").resolve() for part in ("", *(f".{part}" for part in SETS))}
+    for path in sources:
+        if path.resolve() in targets:
+            raise PopDCLError(f"{path} is a source and would be overwritten; choose another --output or --name")
+
+
+def _files(inputs: Sequence[Path]) -> Iterator[Path]:
+    for path in inputs:
+        if path.is_dir():
+            inside = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+            if not inside:
+                raise PopDCLError(f"no files in the folder {path}")
+            yield from inside
+        elif path.exists():
+            yield path
+        else:
+            raise PopDCLError(f"cannot read {path}: No such file or directory")
+
+
+def _recognised(paths: Sequence[Path]) -> str:
+    file_format = recognise_format(paths)
+    getLogger().info("%s: recognised as %s", paths[0], file_format)
+    return file_format
+
+
+def _read(paths: Sequence[Path], file_format: str, columns: Columns) -> tuple[Interactions, list[int]]:
+    """Read files in one numbering of users and items; return them with the number of rows of each."""
+    sizes = [0] * len(paths)
+
+    def blocks() -> Iterator[Block]:
+        for place, path in enumerate(paths):
+            for block in READERS[file_format](path, columns):
+                sizes[place] += len(block.user)
+                yield block
+            if not sizes[place]:
+                getLogger().warning("%s holds no interactions", path)
+
+    log = collect(blocks())
+    getLogger().info("%d interactions of %d users and %d items read", len(log), len(log.user_ids), len(log.item_ids))
+    if not len(log):
+        raise PopDCLError(f"{paths[0]} holds no interactions")
+    return log, sizes
+
+
+def _kept_sets(files: Mapping[str, Path], file_format: str, recipe: Recipe) -> dict[str, Interactions]:
+    log, sizes = _read(list(files.values()), file_format, recipe.columns)
+    ends = np.cumsum([0, *sizes])
+    sets = {name: log.select(slice(ends[place], ends[place + 1])) for place, name in enumerate(files)}
+    for name, part in sets.items():
+        repeated = len(part) - int(np.count_nonzero(first_occurrences(part.users, part.items)))
+        if repeated:
+            getLogger().warning("%s holds %d repeated pairs, which are kept", files[name], repeated)
+    return sets
+
+
+def _split_log(paths: Sequence[Path], file_format: str, recipe: Recipe) -> tuple[dict[str, Interactions], dict]:
+    outside = [recipe.test_balanced] if recipe.test_balanced else []
+    log, sizes = _read([*paths, *outside], file_format, recipe.columns)
+    n_log = sum(sizes[: len(paths)])
+    balanced = log.select(slice(n_log, None))
+    log, removed = apply_filters(log.select(slice(0, n_log)), recipe.filters, recipe.seed)
+    for what, n in removed.items():
+        getLogger().info("%s: %d interactions removed", what, n)
+    if not len(log):
+        raise PopDCLError(f"nothing is left of the {n_log} interactions: {_blame(removed)}")
+    ratio = list(recipe.ratio)
+    if outside:
+        ratio[3] = 0.0
+        ratio = [share / sum(ratio) for share in ratio]
+        balanced, unknown = _known(balanced, log)
+        removed = {**removed, "of the balanced test, unknown, repeated or in the log": unknown}
+        getLogger().info("%d interactions of %s left out: user or item not in the log, or in it together, or repeated",
+                         unknown, outside[0])  # fmt: skip
+    split = SPLITS[recipe.split]
+    timed = (log.timestamp,) if recipe.split == "temporal" else ()
+    codes = split(log.items, *timed, ratio, recipe.seed)
+    sets = {"": log} if recipe.whole else {}
+    sets |= {name: log.select(codes == code) for code, name in enumerate(SETS[: len(ratio)])}
+    return sets | ({"test_balanced": balanced} if outside else {}), removed
+
+
+def _blame(removed: Mapping[str, int]) -> str:
+    worst = max(removed, key=removed.get)
+    return f"{worst} removed {removed[worst]}"
+
+
+def _known(part: Interactions, log: Interactions) -> tuple[Interactions, int]:
+    """Keep the pairs whose user and item the log has, that are not in the log themselves, once each."""
+    users, items = (np.zeros(len(ids), dtype=bool) for ids in (log.user_ids, log.item_ids))
+    users[log.users], items[log.items] = True, True
+    both = (np.concatenate([log.users, part.users]), np.concatenate([log.items, part.items]))
+    new = first_occurrences(*both)[len(log) :]
+    kept = part.select(users[part.users] & items[part.items] & new)
+    return kept, len(part) - len(kept)
+
+
+def _options(recipe: Recipe) -> dict[str, Any]:
+    options = asdict(recipe)
+    options["test_balanced"] = recipe.test_balanced and recipe.test_balanced.name
+    options["ratio"] = list(recipe.ratio)
+    del options["overwrite"], options["format"]
+    return options
+
+
+def _write(sets: Mapping[str, Interactions], name: str, output: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".tmp", dir=output))
+    except OSError as error:
+        raise PopDCLError(f"cannot write into {output}: {error.strerror or error}") from error
+    try:
+        manifest["sets"] = {}
+        for part, rows in sets.items():
+            file = f"{name}.{part}.inter" if part else f"{name}.inter"
+            getLogger().info("writing %s: %d interactions", file, len(rows))
+            write_interactions(folder / file, *rows.raw())
+            manifest["sets"][part or "all"] = {"file": file, "statistics": statistics(rows), **_sum(folder / file)}
+        write_json(folder / MANIFEST, manifest)
+        files = [about["file"] for about in manifest["sets"].values()]
+        for file in [*files, MANIFEST]:
+            os.replace(folder / file, output / file)
+        for stale in {f"{name}.{part}.inter" for part in SETS}.difference(files):
+            (output / stale).unlink(missing_ok=True)
+    except OSError as error:
+        raise PopDCLError(f"cannot write into {output}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            output.rmdir()  # a folder in which nothing could be written
+    return manifest
+
+
+def _sum(path: Path) -> dict[str, Any]:
+    about = source(path)
+    return {"bytes": about["bytes"], "sha256": about["sha256"]}

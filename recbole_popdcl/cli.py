@@ -1,12 +1,14 @@
-"""Command line: ``recbole-popdcl run | evaluate | recommend``, and ``run_recbole_popdcl.py`` for the first of them."""
+"""Command line ``recbole-popdcl run | evaluate | recommend | prepare | describe``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import recbole_popdcl
+from dataset_prep import options as preparation
 
 RUN_HELP = """\
 --property=value sets any property of RecBole, of the model or of this package, for example --temperature=0.12.
@@ -66,6 +68,16 @@ def _parser() -> argparse.ArgumentParser:
     recommend.add_argument("--topk", type=_positive, default=20, help="items a user (default: 20)")
     recommend.add_argument("--output", required=True, help=".csv or .parquet file")
     recommend.set_defaults(function=_recommend)
+
+    prepare = commands.add_parser("prepare", help="turn raw files into a dataset", allow_abbrev=False)
+    preparation.add_arguments(prepare)
+    prepare.set_defaults(function=_prepare)
+
+    describe = commands.add_parser("describe", help="verify a prepared dataset, show its statistics",
+                                   allow_abbrev=False)  # fmt: skip
+    describe.add_argument("folder", metavar="DIR", help="the dataset's folder")
+    describe.add_argument("--plot", metavar="FILE", help="draw the items' popularity into a .png, .svg or .pdf file")
+    describe.set_defaults(function=_describe)
     return parser
 
 
@@ -93,7 +105,7 @@ def _run(arguments: argparse.Namespace, properties: list[str]) -> int:
 def _evaluate(arguments: argparse.Namespace, properties: list[str]) -> int:
     from recbole_popdcl.evaluation.table import result_table
     from recbole_popdcl.experiment.finished import evaluate
-    from recbole_popdcl.experiment.run import logged
+    from recbole_popdcl.logs import logged
 
     with logged():
         results = evaluate(arguments.run_dir, properties, arguments.output)
@@ -103,11 +115,31 @@ def _evaluate(arguments: argparse.Namespace, properties: list[str]) -> int:
 
 def _recommend(arguments: argparse.Namespace, properties: list[str]) -> int:
     from recbole_popdcl.experiment.finished import recommend
-    from recbole_popdcl.experiment.run import logged
+    from recbole_popdcl.logs import logged
 
     with logged():
         recommend(arguments.run_dir, arguments.output, arguments.topk, arguments.users, properties)
     return 0
+
+
+def _prepare(arguments: argparse.Namespace, unknown: list[str]) -> int:
+    _none_left(unknown)
+    return preparation.run(arguments)
+
+
+def _describe(arguments: argparse.Namespace, unknown: list[str]) -> int:
+    from dataset_prep.describe import describe
+
+    _none_left(unknown)
+    print(describe(Path(arguments.folder), arguments.plot and Path(arguments.plot)))
+    return 0
+
+
+def _none_left(unknown: list[str]) -> None:
+    from recbole_popdcl.errors import PopDCLError
+
+    if unknown:
+        raise PopDCLError(f"unknown argument '{unknown[0]}'; --help lists them")
 
 
 if __name__ == "__main__":

@@ -199,8 +199,10 @@ class Config(RecBoleConfig):
             getattr(argument_list, name)[:] = original
         for file in ("overall.yaml", f"model/{model}.yaml", f"dataset/{dataset}.yaml"):
             path = properties_folder() / file
-            if path.is_file():
-                self.internal_config_dict.update(read_yaml(path))
+            values = read_yaml(path) if path.is_file() else {}
+            if file.startswith("dataset/"):  # a dataset's temperature is for the models that have one
+                values = {name: value for name, value in values.items() if name in self.internal_config_dict}
+            self.internal_config_dict.update(values)
         self._check_layers(model_class)
 
     # -- checking ----------------------------------------------------------------------------------------------------

@@ -84,15 +84,15 @@ class ListOf:
     """A non-empty list; ``single`` lets one bare value stand for a list of one."""
 
     kind: Any
-    length: int | None = None
+    lengths: tuple[int, ...] = ()
     single: bool = False
 
     def check(self, value: Any) -> str | None:
         if self.single and not isinstance(value, (list, tuple)):
             return self.kind.check(value)
         wanted = self.kind.check(None) or "values"
-        size = f"{self.length} times " if self.length else ""
-        if not isinstance(value, (list, tuple)) or not value or (self.length and len(value) != self.length):
+        size = f"{' or '.join(map(str, self.lengths))} times " if self.lengths else ""
+        if not isinstance(value, (list, tuple)) or not value or (self.lengths and len(value) not in self.lengths):
             return f"a list: {size}{wanted}"
         return next((f"a list: {size}{fault}" for fault in map(self.kind.check, value) if fault), None)
 
@@ -115,7 +115,7 @@ TYPES: dict[str, Any] = {
     "negative_score_floor": Optional(Real()),
     # data
     "k_core": Whole(0),
-    "split_ratio": ListOf(Real(0, 1), length=4),
+    "split_ratio": ListOf(Real(0, 1), lengths=(4, 5)),
     "split_seed": Whole(0),
     "epoch_sampling": Choice(("pairs", "users")),
     # evaluation

@@ -96,7 +96,13 @@ def test_dataset_prep(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([*command, "raw.csv"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "dataset" / "x").iterdir())) == 4
+    assert len(list((tmp_path / "dataset" / "x").iterdir())) == 5
+    same = call("prepare", "--name=y", "--k_core=2", "--input=raw.csv", cwd=tmp_path)
+    assert same.returncode == 0, same.stderr
+    assert same.stdout == done.stdout
+    shown = call("describe", "dataset/y", cwd=tmp_path)
+    assert shown.stdout == "y: every file is as it was prepared\n" + same.stdout
+    assert call("describe", "dataset", cwd=tmp_path).returncode == 2
     done = subprocess.run([*command, "none.csv"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("dataset_prep: error: cannot read none.csv")

@@ -120,7 +120,7 @@ def test_argument_forms():
         (["--encoder=lightgc"], "must be one of lightgcn, mf (did you mean 'lightgcn'?), not 'lightgc'"),
         (["--omega_max=1"], "property 'omega_max' must be a number between 0 and 1, both excluded, not 1"),
         (["--topk=[10, 0]"], "property 'topk' must be a list: a whole number of at least 1, not [10, 0]"),
-        (["--split_ratio=[0.5, 0.5]"], "property 'split_ratio' must be a list: 4 times"),
+        (["--split_ratio=[0.5, 0.5]"], "property 'split_ratio' must be a list: 4 or 5 times"),
         (["--split_ratio=[0.5, 0.5, 0.5, 0.5]"], "property 'split_ratio' must add up to 1, not 2"),
         (["--metrics=['Recal']"], "unknown metric 'recal' (did you mean 'recall'?)"),
         (["--valid_metric=recall"], "must be of the form [set/][segment/]metric@K"),

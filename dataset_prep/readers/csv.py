@@ -1,28 +1,36 @@
-"""Comma-separated text with a header that names the columns ``user`` and ``item``."""
+"""Comma- and tab-separated text with a header of column names."""
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
+from dataset_prep.interactions import Block, Columns
+from dataset_prep.readers.delimited import read_delimited
+from dataset_prep.sources import first_line
 
-from recbole_popdcl.errors import PopDCLError
 
-
-def read_csv(path: Path) -> pd.DataFrame:
-    """Read the columns ``user`` and ``item`` of one file; ids stay the texts they are.
+def read_csv(path: Path, columns: Columns) -> Iterator[Block]:
+    """Yield the interactions of comma-separated text; values may stand in double quotes.
 
     Raises:
-        PopDCLError: the file cannot be read, a column is missing, or an id is empty; names file and line.
+        PopDCLError: as read_delimited.
     """
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise PopDCLError(f"cannot read {path}: {' '.join(str(error).split())}") from error
-    for column in ("user", "item"):
-        if column not in frame:
-            raise PopDCLError(f"{path}, line 1: no column '{column}' among {', '.join(map(str, frame.columns))}")
-        empty = (frame[column] == "").to_numpy().nonzero()[0]
-        if len(empty):
-            raise PopDCLError(f"{path}, line {empty[0] + 2}: '{column}' is empty")
-    return frame[["user", "item"]]
+    yield from _read(path, columns, ",")
+
+
+def read_tsv(path: Path, columns: Columns) -> Iterator[Block]:
+    """Yield the interactions of tab-separated text; values may stand in double quotes.
+
+    Raises:
+        PopDCLError: as read_delimited.
+    """
+    yield from _read(path, columns, "\t")
+
+
+def _read(path: Path, columns: Columns, delimiter: str) -> Iterator[Block]:
+    header = first_line(path)
+    if header:
+        names = next(csv.reader([header], delimiter=delimiter))
+        yield from read_delimited(path, columns, delimiter, '"', names, has_header=True)

@@ -2,34 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from recbole_popdcl.errors import PopDCLError
+from dataset_prep.interactions import Block, Columns
+from dataset_prep.sources import decoded, numbered_lines, opened
+
+BLOCK_BYTES = 1 << 25
 
 
-def read_lightgcn(path: Path) -> pd.DataFrame:
-    """Read one file; ids stay the texts they are.
+def read_lightgcn(path: Path, columns: Columns) -> Iterator[Block]:
+    """Yield the interactions of one file; ids stay the texts they are.
 
     Raises:
         PopDCLError: the file cannot be read or is not UTF-8 text.
     """
+    n_lines = 0
+    for text in _whole_lines(path):
+        lines = pc.split_pattern(_text(text, path), "\n").flatten()
+        lines = pc.ascii_trim_whitespace(lines)
+        filled = np.flatnonzero(pc.not_equal(lines, "").to_numpy(zero_copy_only=False))
+        tokens = pc.ascii_split_whitespace(lines.take(pa.array(filled)))
+        values, offsets = tokens.values, tokens.offsets.to_numpy()
+        row = np.repeat(np.arange(len(filled)), np.diff(offsets))
+        item = np.ones(len(row), dtype=bool)
+        item[offsets[:-1]] = False  # the first of a line is the user
+        row = row[item]
+        numbers = n_lines + 1 + filled[row]
+        if len(row):
+            users = values.take(pa.array(offsets[:-1][row]))
+            yield Block(path, lambda at, numbers=numbers: int(numbers[at]), users, values.filter(pa.array(item)))
+        n_lines += text.count(b"\n")
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    with opened(path) as stream:
+        rest = b""
+        while chunk := stream.read(BLOCK_BYTES):
+            cut = chunk.rfind(b"\n") + 1
+            if cut:
+                yield rest + chunk[:cut]
+                rest = chunk[cut:]
+            else:
+                rest += chunk
+        if rest:
+            yield rest
+
+
+def _text(text: bytes, path: Path) -> pa.Array:
     try:
-        raw = path.read_bytes()
-        text = np.char.decode(np.array(raw.split(), dtype=np.bytes_), "utf-8")
-    except OSError as error:
-        raise PopDCLError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise PopDCLError(f"{path} is not UTF-8 text") from error
-    if not len(text):
-        return pd.DataFrame({"user": [], "item": []}, dtype=str)
-    # bytes.split() splits at these six; a token starts where one of them, or nothing, stands before another byte
-    space = np.isin(np.frombuffer(raw, dtype=np.uint8), np.frombuffer(b" \t\n\r\x0b\x0c", dtype=np.uint8))
-    starts = np.flatnonzero(~space & np.concatenate([[True], space[:-1]]))
-    newlines = np.flatnonzero(np.frombuffer(raw, dtype=np.uint8) == ord("\n"))
-    line = np.searchsorted(newlines, starts)
-    first = np.concatenate([[True], line[1:] != line[:-1]])
-    user = text[first][np.cumsum(first) - 1]
-    return pd.DataFrame({"user": user[~first], "item": text[~first]})
+        return pa.array([text], pa.large_binary()).cast(pa.large_string())
+    except pa.ArrowInvalid:
+        for number, line in numbered_lines(path):
+            decoded(line, path, number)
+        raise

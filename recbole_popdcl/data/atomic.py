@@ -7,10 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from recbole_popdcl.errors import PopDCLError, nearest
 from recbole_popdcl.files import written_whole
 
+UNWRITABLE = "[\t\r\n]"  # a text with one of these cannot stand in an atomic file
+ROWS_PER_WRITE = 1 << 20
+NOTHING = pa.scalar("", pa.large_string())
 FIELD_TYPES = ("token", "token_seq", "float", "float_seq")
 
 
@@ -25,6 +30,15 @@ def read_header(path: Path, separator: str, encoding: str = "utf-8") -> dict[str
             line = file.readline().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise PopDCLError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    return parse_header(line, separator, path)
+
+
+def parse_header(line: str, separator: str, path: Path) -> dict[str, str]:
+    """Return {field: type} of the header line of an atomic file, in the order of its columns.
+
+    Raises:
+        PopDCLError: the line is not ``name:type`` columns; names file and line.
+    """
     fields: dict[str, str] = {}
     for column in line.split(separator):
         name, colon, kind = column.rpartition(":")
@@ -97,14 +111,35 @@ def _numbers(values: pd.Series, path: Path) -> pd.Series:
     return numbers
 
 
-def write_interactions(path: str | Path, users: np.ndarray, items: np.ndarray) -> None:
+def write_interactions(path: str | Path, users, items) -> None:
     """Write raw ids as an atomic file with the columns ``user_id:token`` and ``item_id:token``, whole or not at all.
 
     Args:
         path: the file to write.
-        users: raw user ids as texts [n].
-        items: raw item ids as texts [n].
+        users: raw user ids as texts [n]: an array, a sequence, or Arrow's dictionary array.
+        items: raw item ids as texts [n], likewise.
+
+    Raises:
+        PopDCLError: an id holds a tab or a line end, or the file cannot be written.
     """
-    frame = pd.DataFrame({"user_id:token": users, "item_id:token": items})
-    with written_whole(path) as temporary:
-        frame.to_csv(temporary, sep="\t", index=False, quoting=csv.QUOTE_NONE, escapechar=None)
+    users, items = (_lines(ids, end, path) for ids, end in ((users, "\t"), (items, "\n")))
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
+        file.write(b"user_id:token\titem_id:token\n")
+        for start in range(0, len(users), ROWS_PER_WRITE):
+            columns = (ids.slice(start, ROWS_PER_WRITE) for ids in (users, items))
+            parts = (column.dictionary.take(column.indices) for column in columns)
+            text = pc.binary_join_element_wise(*parts, NOTHING)
+            _, offsets, values = text.buffers()
+            file.write(memoryview(values)[: np.frombuffer(offsets, dtype=np.int64)[len(text)]])
+
+
+def _lines(ids, end: str, path: str | Path) -> pa.DictionaryArray:
+    """The ids as a dictionary array whose texts end with ``end``."""
+    encoded = ids if isinstance(ids, pa.DictionaryArray) else pa.array(ids).dictionary_encode()
+    texts = encoded.dictionary.cast(pa.large_string())
+    place = pc.index(pc.match_substring_regex(texts, UNWRITABLE), True).as_py()
+    if place >= 0:
+        raise PopDCLError(f"cannot write {path}: id {texts[place].as_py()!r} holds a tab or a line end")
+    return pa.DictionaryArray.from_arrays(
+        encoded.indices, pc.binary_join_element_wise(texts, NOTHING, pa.scalar(end, pa.large_string()))
+    )

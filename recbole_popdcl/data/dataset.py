@@ -19,8 +19,9 @@ from recbole_popdcl.errors import PopDCLError, nearest
 class SplitDataset(Dataset):
     """Interactions of one dataset and their split into SETS.
 
-    Prepared files ``<dataset>.train.inter``, ``.valid.inter``, ``.test_imbalanced.inter`` and ``.test_balanced.inter``
-    are taken as they are (all but train may be missing; ``.test.inter`` stands for test_imbalanced). The property
+    Prepared files ``<dataset>.train.inter``, ``.valid.inter``, ``.test_imbalanced.inter``, ``.test_balanced.inter`` and
+    ``.valid_balanced.inter`` are taken as they are (all but train may be missing; ``.test.inter`` stands for
+    test_imbalanced). The property
     ``benchmark_filename`` names other files, in the order of SETS. Without prepared files ``<dataset>.inter`` is
     filtered (duplicates, RecBole's filters, k-core) and split in memory.
 
@@ -36,6 +37,8 @@ class SplitDataset(Dataset):
         self.set_names = list(SETS)
         if self.benchmark_filename_list is None:
             self._find_prepared_files()
+            if self.benchmark_filename_list is None:
+                self.set_names = self.set_names[: len(self.config["split_ratio"])]
         else:
             if len(self.benchmark_filename_list) > len(SETS):
                 raise PopDCLError(f"property 'benchmark_filename' names at most {len(SETS)} files: {', '.join(SETS)}")
@@ -63,7 +66,8 @@ class SplitDataset(Dataset):
             known = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
             raise PopDCLError(
                 f"dataset '{token}': no file {missing[0]}{nearest(token, [*known, 'ml-100k'])}; set --data_path to the "
-                "folder that holds the dataset's folder, or write its atomic files with python -m dataset_prep"
+                "folder that holds the dataset's folder, or prepare it: "
+                f"recbole-popdcl prepare --input FILE --name {token}"
             )
         super()._load_data(token, dataset_path)
 
@@ -119,7 +123,7 @@ class SplitDataset(Dataset):
             self._drop_unused_col()
             items = self.inter_feat[self.iid_field].numpy()
             codes = balanced_split(items, self.config["split_ratio"], self.config["split_seed"])
-            parts = [self.copy(self.inter_feat[np.flatnonzero(codes == code)]) for code in range(len(SETS))]
+            parts = [self.copy(self.inter_feat[np.flatnonzero(codes == code)]) for code in range(len(self.set_names))]
         self._check_parts(parts)
         return parts
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from recbole_popdcl.errors import PopDCLError
 
-SETS = ("train", "valid", "test_imbalanced", "test_balanced")
+SETS = ("train", "valid", "test_imbalanced", "test_balanced", "valid_balanced")
+BLOCK = 1 << 22  # rows at a time where an array of 64-bit numbers for all rows would cost memory
 
 
 def first_occurrences(users: np.ndarray, items: np.ndarray) -> np.ndarray:
@@ -18,10 +19,26 @@ def first_occurrences(users: np.ndarray, items: np.ndarray) -> np.ndarray:
         users: integer ids [n], not negative.
         items: integer ids [n], not negative.
     """
-    keep = np.zeros(len(users), dtype=bool)
-    if len(users):
-        pairs = users.astype(np.int64) * (int(items.max()) + 1) + items
-        keep[np.unique(pairs, return_index=True)[1]] = True
+    keep = np.ones(len(users), dtype=bool)
+    if not len(users):
+        return keep
+    n_items = int(items.max()) + 1
+    pairs = users.astype(np.int64)
+    pairs *= n_items
+    pairs += items
+    pairs.sort()
+    repeated = pairs[1:][pairs[1:] == pairs[:-1]]  # only these need to be told apart by their place
+    if not len(repeated):
+        return keep
+    repeated = np.unique(repeated)
+    del pairs
+    for rows in _blocks(len(users)):
+        pairs = users[rows].astype(np.int64) * n_items + items[rows]
+        place = np.minimum(np.searchsorted(repeated, pairs), len(repeated) - 1)
+        keep[rows] = repeated[place] != pairs
+    among = np.flatnonzero(~keep)
+    pairs = users[among].astype(np.int64) * n_items + items[among]
+    keep[among[np.unique(pairs, return_index=True)[1]]] = True
     return keep
 
 
@@ -35,15 +52,31 @@ def k_core(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
         items: integer ids [n], not negative.
         k: least number of interactions a user and an item; 0 or 1 keeps all.
     """
-    kept = np.arange(len(users))
-    while k > 1 and len(kept):
-        enough = (np.bincount(users[kept])[users[kept]] >= k) & (np.bincount(items[kept])[items[kept]] >= k)
-        if enough.all():
+    kept = np.ones(len(users), dtype=bool)
+    while k > 1 and kept.any():
+        before = np.count_nonzero(kept)
+        kept &= (counts(users, kept) >= k)[users]
+        kept &= (counts(items, kept) >= k)[items]
+        if np.count_nonzero(kept) == before:
             break
-        kept = kept[enough]
-    mask = np.zeros(len(users), dtype=bool)
-    mask[kept] = True
-    return mask
+    return kept
+
+
+def counts(ids: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """Return the number of rows of each id, int64 [largest id + 1].
+
+    Args:
+        ids: integer ids [n], not negative.
+        mask: bool [n], the rows to count; all by default.
+    """
+    total = np.zeros(int(ids.max()) + 1 if len(ids) else 0, dtype=np.int64)
+    for rows in _blocks(len(ids)):
+        total += np.bincount(ids[rows] if mask is None else ids[rows][mask[rows]], minlength=len(total))
+    return total
+
+
+def _blocks(n: int) -> Iterator[slice]:
+    return (slice(start, start + BLOCK) for start in range(0, n, BLOCK))
 
 
 def split_sizes(n: int, ratio: Sequence[float]) -> np.ndarray:
@@ -56,12 +89,9 @@ def split_sizes(n: int, ratio: Sequence[float]) -> np.ndarray:
 def balanced_split(items: np.ndarray, ratio: Sequence[float], seed: int) -> np.ndarray:
     """Draw the paper's split: a balanced test in which every item is equally likely, the rest at random.
 
-    The balanced test is a sample without replacement with weights 1/pop(item), drawn by the exponential races of
-    Efraimidis and Spirakis (2006): the interactions with the smallest Exp(1)·pop(item). The rest is shuffled and cut.
-
     Args:
         items: item ids [n], integers, not negative, of distinct (user, item) pairs.
-        ratio: shares of train, valid, test_imbalanced and test_balanced, adding up to 1.
+        ratio: shares of train, valid, test_imbalanced, test_balanced and, if wanted, valid_balanced, adding up to 1.
         seed: the same seed on the same rows in the same order gives the same split.
 
     Returns:
@@ -70,14 +100,89 @@ def balanced_split(items: np.ndarray, ratio: Sequence[float], seed: int) -> np.n
     Raises:
         PopDCLError: the training set would be empty.
     """
-    sizes = split_sizes(len(items), ratio)
-    if sizes[0] < 1:
-        raise PopDCLError(f"{len(items)} interactions leave none for training with split_ratio {list(ratio)}")
+    sizes = _sizes(len(items), ratio)
     rng = np.random.default_rng(seed)
-    race = rng.standard_exponential(len(items)) * np.bincount(items)[items]
-    balanced = np.argpartition(race, sizes[3])[: sizes[3]] if sizes[3] < len(items) else np.arange(len(items))
+    balanced = balanced_draw(items, int(sizes[3:].sum()), rng)
     codes = np.full(len(items), -1, dtype=np.int8)
     codes[balanced] = 3
-    rest = rng.permutation(np.flatnonzero(codes < 0))
-    codes[rest] = np.repeat(np.arange(3, dtype=np.int8), sizes[:3])
+    _deal(codes, np.flatnonzero(~balanced), range(3), sizes, rng)
+    if sizes[4]:
+        _deal(codes, np.flatnonzero(balanced), (3, 4), sizes, rng)
     return codes
+
+
+def temporal_split(items: np.ndarray, timestamp: np.ndarray, ratio: Sequence[float], seed: int) -> np.ndarray:
+    """Split by time: training before validation before the test period.
+
+    The first interactions are for training, the next ones for validation, the last ones for the tests; of that test
+    period the balanced test is drawn as in ``balanced_split``, and the rest is the imbalanced test. A balanced
+    validation is drawn in the same way from the validation period. Interactions of the same time stand in the order of
+    their rows.
+
+    Args:
+        items, ratio, seed: as ``balanced_split``.
+        timestamp: numbers [n], larger is later.
+
+    Returns:
+        As ``balanced_split``.
+
+    Raises:
+        PopDCLError: the training set would be empty.
+    """
+    sizes = _sizes(len(items), ratio)
+    rng = np.random.default_rng(seed)
+    order = np.argsort(timestamp, kind="stable")
+    codes = np.zeros(len(items), dtype=np.int8)
+    n_valid, n_test = int(sizes[1] + sizes[4]), int(sizes[2] + sizes[3])
+    periods = ((1, 4, order[sizes[0] : sizes[0] + n_valid]), (2, 3, order[len(items) - n_test :]))
+    for plain, balanced, period in periods:
+        codes[period] = plain
+        codes[period[balanced_draw(items[period], int(sizes[balanced]), rng)]] = balanced
+    return codes
+
+
+def balanced_draw(items: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw ``size`` interactions in which every item is equally likely; return a bool mask [n].
+
+    Again and again one of the items that have an interaction left is drawn, and one of its interactions, without
+    replacement. The counts per item are Poisson-like whatever the popularity, as in the balanced test sets that the
+    authors of PopDCL released. (Weights 1/pop(item) on the interactions would give items of low popularity less and
+    less chance as theirs are used up, and counts that vary less.)
+
+    Args:
+        items: item ids [n], integers, not negative.
+        size: number of interactions to draw, at most n.
+        rng: source of the random numbers.
+    """
+    popularity = counts(items)
+    taken = np.zeros_like(popularity)
+    while missing := size - int(taken.sum()):
+        left = np.flatnonzero(taken < popularity)
+        drawn = np.bincount(rng.integers(len(left), size=missing), minlength=len(left))
+        taken[left] = np.minimum(taken[left] + drawn, popularity[left])
+    # (item, place in a random order of all rows) in one number: an item's smallest ones are a random choice of its rows
+    keys = rng.permutation(len(items))
+    for rows in _blocks(len(items)):
+        keys[rows] |= items[rows].astype(np.int64) << 32
+    starts = np.cumsum(popularity) - popularity
+    bound = np.append(np.sort(keys), np.iinfo(np.int64).max)[starts + taken]
+    mask = np.zeros(len(items), dtype=bool)
+    for rows in _blocks(len(items)):
+        mask[rows] = keys[rows] < bound[items[rows]]
+    return mask
+
+
+def _sizes(n: int, ratio: Sequence[float]) -> np.ndarray:
+    sizes = split_sizes(n, [*ratio, 0.0][: len(SETS)])
+    if sizes[0] < 1:
+        raise PopDCLError(f"{n} interactions leave none for training with split_ratio {list(ratio)}")
+    return sizes
+
+
+def _deal(codes: np.ndarray, rows: np.ndarray, sets: Sequence[int], sizes: np.ndarray, rng) -> None:
+    """Give the rows to the sets at random, to each as many as ``sizes`` says."""
+    rng.shuffle(rows)
+    start = 0
+    for code in sets:
+        codes[rows[start : start + sizes[code]]] = code
+        start += sizes[code]

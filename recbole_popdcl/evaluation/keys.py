@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from recbole_popdcl.errors import PopDCLError, nearest
 
 # Name of a set in files and in code -> its name in result keys.
-SET_KEYS = {"valid": "valid", "test_imbalanced": "imbalanced", "test_balanced": "balanced"}
+SET_KEYS = {
+    "valid": "valid",
+    "valid_balanced": "valid_balanced",
+    "test_imbalanced": "imbalanced",
+    "test_balanced": "balanced",
+}
 SEGMENTS = ("head", "mid", "tail")
 METRICS = ("Recall", "NDCG", "Precision", "Hit", "MRR", "MAP")
 

@@ -50,8 +50,8 @@ class Ranker:
         metrics: names out of METRICS.
         topk: values of K.
         eval_mask: ``train`` hides the user's training items (the paper). ``others`` hides, for a test set, those of
-            every other set too (the released code); for ``valid`` it hides training items alone, so that choosing an
-            epoch never draws on a test set.
+            every other set too (the released code); for a validation set it hides training items alone, so that
+            choosing an epoch never draws on a test set.
         memory_mb: memory for a block of scores, MiB; sets the number of users a batch.
         device: of the scores.
     """
@@ -131,7 +131,7 @@ class Ranker:
         shared = None
         for name in names:
             others = [other for other in self._sets if other != name]
-            if self.eval_mask == "train" or name == "valid" or not others:
+            if self.eval_mask == "train" or name.startswith("valid") or not others:
                 shared = _top(scores, k)[0] if shared is None else shared
                 yield name, shared
                 continue

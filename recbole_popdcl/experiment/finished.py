@@ -141,16 +141,9 @@ def recommend(
         if kind == ".csv":
             frame.to_csv(temporary, index=False)
         else:
-            _write_parquet(frame, temporary)
+            frame.to_parquet(temporary, index=False, engine="pyarrow")
     logging.getLogger().info("%d rows for %d users written to %s", len(frame), len(wanted), output)
     return len(frame)
-
-
-def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
-    try:
-        frame.to_parquet(path, index=False, engine="pyarrow")
-    except ImportError as error:
-        raise PopDCLError("writing Parquet needs pyarrow: pip install 'recbole-popdcl[report]', or use .csv") from error
 
 
 def _user_ids(path: str | Path, dataset) -> np.ndarray:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import platform
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from recbole_popdcl.data.loader import Data, load_data
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.files import write_json, written_whole
+from recbole_popdcl.logs import logged
 from recbole_popdcl.model.base import EncoderRecommender
 from recbole_popdcl.trainer import LAST, METRICS, build_trainer, check_valid_metric
 
@@ -89,8 +88,8 @@ def run(
             "best_epoch": trainer.best_epoch,
             "epochs": len(trainer.train_loss_dict),
             "valid_metric": config["valid_metric"],
-            "valid": {key: value for key, value in results.items() if key.startswith("valid/")},
-            "test": {key: value for key, value in results.items() if not key.startswith("valid/")},
+            "valid": {key: value for key, value in results.items() if key.startswith("valid")},
+            "test": {key: value for key, value in results.items() if not key.startswith("valid")},
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
             "resumed": resume,
             "data": {"fingerprint": data.fingerprint, **data_sizes(data)},
@@ -131,39 +130,6 @@ def versions() -> dict[str, str]:
     found = {name: importlib.metadata.version(name) for name in packages}
     return {"recbole-popdcl": recbole_popdcl.__version__, "python": platform.python_version(), **found,
             "threads": str(torch.get_num_threads())}  # fmt: skip
-
-
-class logged:  # noqa: N801 - reads as a statement
-    """While the block runs, log lines go to standard error, and to a file once ``to_file`` names it.
-
-    RecBole logs through the root logger; its handlers before the block are put back after it.
-    """
-
-    def __enter__(self) -> logged:
-        root = logging.getLogger()
-        self._before = root.level, root.handlers[:]
-        self._form = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
-        screen = logging.StreamHandler(sys.stderr)
-        screen.setFormatter(self._form)
-        self._kept = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
-        root.setLevel(logging.INFO)
-        root.handlers[:] = [screen, self._kept]
-        return self
-
-    def to_file(self, path: Path) -> None:
-        """Write the lines so far, and those to come, to the end of ``path``."""
-        file = logging.FileHandler(path, encoding="utf-8")
-        file.setFormatter(self._form)
-        self._kept.setTarget(file)
-        self._kept.flush()
-        logging.getLogger().handlers[1:] = [file]
-
-    def __exit__(self, *_) -> None:
-        root = logging.getLogger()
-        for handler in root.handlers:
-            handler.close()
-        root.handlers[:] = self._before[1]
-        root.setLevel(self._before[0])
 
 
 def _free_folder(config: Config, run_dir: str | Path | None, resume: bool) -> Path:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recbole_popdcl.data.split import SETS, balanced_split, first_occurrences, k_core, split_sizes
+from recbole_popdcl.data.split import (
+    SETS,
+    balanced_draw,
+    balanced_split,
+    counts,
+    first_occurrences,
+    k_core,
+    split_sizes,
+    temporal_split,
+)
 from recbole_popdcl.errors import PopDCLError
 from tests.conftest import skewed_pairs
 
@@ -71,14 +80,86 @@ def test_balanced_test_counts_are_poisson_like():
     assert np.corrcoef(imbalanced, popularity)[0, 1] > 0.9
 
 
-def test_released_amazon_book_counts(real_data):
-    """The draw repeated on the released files gives the percentiles of the authors' own balanced test."""
+def test_the_draw_is_that_of_the_released_amazon_book(real_data):
+    """Drawn from a log of their popularity, our balanced test has the counts per item of the authors' own."""
+    from dataset_prep.interactions import Columns, collect
     from dataset_prep.readers import READERS
 
     files = [real_data / "amazon-book" / name for name in ("valid.txt", "test_id.txt", "test_ood.txt")]
-    released = READERS["lightgcn"](files[2])["item"].value_counts()
+    log = collect(block for file in files for block in READERS["released"](file, Columns()))
+    n_balanced = 447_616
+    balanced = np.bincount(log.items[-n_balanced:], minlength=len(log.item_ids))
+    # validation and imbalanced test are 25 of the 85 percent that were left after the balanced draw
+    rest = np.bincount(log.items[:-n_balanced], minlength=len(log.item_ids)) * 85 / 25
+    popularity = balanced + np.round(rest).astype(int)
+    items = np.repeat(np.arange(len(popularity)), popularity)
+    share = n_balanced / len(items)
+    codes = balanced_split(items, (0.85 - share, 0.15, 0.0, share), seed=0)
+    ours = np.bincount(items[codes == 3], minlength=len(popularity))
     percentiles = [5, 25, 50, 75, 95, 99]
-    assert np.percentile(released, percentiles).tolist() == [2, 3, 5, 6, 9, 11]
+    # of the items that the authors' test holds, as PAPER's percentiles are
+    assert np.percentile(balanced[balanced > 0], percentiles).tolist() == [2, 3, 5, 6, 9, 11]
+    assert np.percentile(ours[ours > 0], percentiles).tolist() == [2, 3, 5, 6, 9, 11]
+    assert ours.var() == pytest.approx(balanced.var(), rel=0.05)
+
+
+@pytest.mark.parametrize("split", ["paper", "temporal"])
+def test_a_balanced_validation(split):
+    _, items = skewed_pairs(300, 100, 5000)
+    ratio = (0.5, 0.1, 0.15, 0.15, 0.1)
+    timestamp = np.random.default_rng(0).integers(0, 1000, len(items))
+    codes = (
+        balanced_split(items, ratio, seed=1) if split == "paper" else temporal_split(items, timestamp, ratio, seed=1)
+    )
+    assert np.bincount(codes).tolist() == split_sizes(len(items), ratio).tolist()
+    spread = [np.bincount(items[codes == code], minlength=100).std() for code in range(5)]
+    assert max(spread[3], spread[4]) < min(spread[:3]) / 1.5
+
+
+def test_without_a_balanced_validation_the_split_is_the_same():
+    _, items = skewed_pairs(300, 100, 5000)
+    assert (balanced_split(items, RATIO, seed=1) == balanced_split(items, (*RATIO, 0.0), seed=1)).all()
+
+
+def test_the_draw_takes_items_equally_and_their_rows_at_random():
+    """Chi-square of many draws: first which item, then which of its rows."""
+    items = np.repeat(np.arange(20), np.arange(20, 40))
+    drawn = np.zeros(len(items))
+    for seed in range(3000):
+        mask = balanced_draw(items, 40, np.random.default_rng(seed))
+        assert mask.sum() == 40
+        drawn += mask
+    for values, expected in ((np.bincount(items, drawn), 3000 * 40 / 20), (drawn, 3000 * 40 / 20 / (items + 20))):
+        chi_square = ((values - expected) ** 2 / expected).sum()
+        assert chi_square < len(values) + 5 * (2 * len(values)) ** 0.5
+
+
+def test_a_draw_that_uses_items_up():
+    items = np.repeat(np.arange(4), [1, 2, 3, 100])
+    mask = balanced_draw(items, 50, np.random.default_rng(0))
+    assert np.bincount(items[mask]).tolist() == [1, 2, 3, 44]
+    assert balanced_draw(items, 106, np.random.default_rng(0)).all()
+    assert not balanced_draw(items, 0, np.random.default_rng(0)).any()
+
+
+def test_temporal_split_keeps_the_order_of_time():
+    _, items = skewed_pairs(300, 100, 5000)
+    timestamp = np.random.default_rng(0).permutation(len(items))
+    codes = temporal_split(items, timestamp, RATIO, seed=1)
+    assert np.bincount(codes).tolist() == split_sizes(len(items), RATIO).tolist()
+    train, valid, imbalanced, balanced = (timestamp[codes == code] for code in range(4))
+    assert train.max() < valid.min()
+    assert valid.max() < min(imbalanced.min(), balanced.min())
+
+
+@pytest.mark.parametrize("block", [1, 7, 10_000])
+def test_blocks_make_no_difference(monkeypatch, block):
+    monkeypatch.setattr("recbole_popdcl.data.split.BLOCK", block)
+    users, items = (np.concatenate([ids, ids[:50], ids[:20]]) for ids in skewed_pairs(20, 15, 100))
+    pairs = list(zip(users.tolist(), items.tolist()))
+    assert first_occurrences(users, items).tolist() == [pairs.index(pair) == row for row, pair in enumerate(pairs)]
+    assert counts(users).tolist() == np.bincount(users).tolist()
+    assert counts(users, users > 3).tolist() == np.bincount(users[users > 3], minlength=users.max() + 1).tolist()
 
 
 def test_nothing_left_for_training():
@@ -87,4 +168,4 @@ def test_nothing_left_for_training():
 
 
 def test_the_names_of_the_sets():
-    assert SETS == ("train", "valid", "test_imbalanced", "test_balanced")
+    assert SETS == ("train", "valid", "test_imbalanced", "test_balanced", "valid_balanced")

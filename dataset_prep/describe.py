@@ -1,0 +1,71 @@
+"""What a prepared dataset holds: checksums, the paper's Table 2 for every set, and a popularity plot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dataset_prep.interactions import Columns, collect
+from dataset_prep.manifest import read_manifest, verify
+from dataset_prep.readers import READERS
+from recbole_popdcl.data.split import counts
+from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.files import written_whole
+
+
+def describe(folder: Path, plot: Path | None = None) -> str:
+    """Verify a dataset's files and return a table of its statistics.
+
+    Args:
+        folder: the dataset's folder, written by the preparation.
+        plot: image file (.png, .svg, .pdf) for the popularity of the items, rank against count, a curve a set.
+
+    Raises:
+        PopDCLError: no manifest, a file that is missing or was changed, or matplotlib missing for the plot.
+    """
+    manifest = read_manifest(folder)
+    verify(folder, manifest)
+    text = f"{manifest['name']}: every file is as it was prepared\n{statistics_table(manifest)}"
+    if plot is not None:
+        popularity_plot(folder, manifest, plot)
+        text += f"\npopularity plot: {plot}"
+    return text
+
+
+def statistics_table(manifest: Mapping[str, Any]) -> str:
+    """Return the statistics of a manifest as text: a row a set."""
+    lines = [f"{'set':<16}{'users':>10}{'items':>10}{'interactions':>14}{'sparsity':>12}"]
+    for name, about in manifest["sets"].items():
+        s = about["statistics"]
+        lines.append(f"{name:<16}{s['users']:>10,}{s['items']:>10,}{s['interactions']:>14,}{s['sparsity']:>12.6f}")
+    return "\n".join(lines)
+
+
+def popularity_plot(folder: Path, manifest: Mapping[str, Any], plot: Path) -> None:
+    """Draw the interactions of an item against its rank, both on logarithmic axes, a curve a set.
+
+    Raises:
+        PopDCLError: matplotlib is missing, or the file's kind is unknown to it.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise PopDCLError("the plot needs matplotlib: pip install 'recbole-popdcl[report]'") from error
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    # dash patterns as well as colours, for print and for readers who see colours differently
+    for (name, about), dashes in zip(manifest["sets"].items(), ("-", "--", "-.", ":", (0, (1, 3)), (0, (6, 2, 1, 2)))):
+        part = collect(READERS["inter"](folder / about["file"], Columns()))
+        popularity = np.sort(counts(part.items))[::-1]
+        axes.loglog(np.arange(1, len(popularity) + 1), popularity, linestyle=dashes, label=name)
+    axes.set(xlabel="rank of the item", ylabel="interactions of the item", title=manifest["name"])
+    axes.legend()
+    axes.grid(alpha=0.3)
+    with written_whole(plot) as temporary:
+        try:
+            figure.savefig(temporary, format=plot.suffix[1:] or None, dpi=150)
+        except ValueError as error:
+            raise PopDCLError(f"cannot draw {plot}: {' '.join(str(error).split())}") from error

@@ -1,0 +1,74 @@
+"""Filters of a log, each with how much it took away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from dataset_prep.interactions import Interactions
+from recbole_popdcl.data.split import counts, first_occurrences, k_core
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What to keep of a log.
+
+    Attributes:
+        min_rating: keep ratings of at least this; None keeps all.
+        start, end: keep timestamps in [start, end), in the unit of the file; None is open.
+        sample_users: keep so many users, drawn at random; None keeps all.
+        k_core: least interactions a user and an item; 0 or 1 keeps all.
+    """
+
+    min_rating: float | None = None
+    start: float | None = None
+    end: float | None = None
+    sample_users: int | None = None
+    k_core: int = 10
+
+
+def apply_filters(log: Interactions, filters: Filters, seed: int) -> tuple[Interactions, dict[str, int]]:
+    """Filter a log: rating, time window, duplicates (the first stays), sample of users, k-core, in this order.
+
+    Args:
+        log: the interactions; rating and timestamp are there where a filter needs them.
+        filters: what to keep.
+        seed: of the sample of users.
+
+    Returns:
+        What is left, and {filter: interactions it removed} for the filters that were applied.
+    """
+    removed = {}
+    for name, mask in _masks(log, filters, seed):
+        kept = mask(log)
+        removed[name] = len(log) - int(np.count_nonzero(kept))
+        if removed[name]:
+            log = log.select(kept)
+    return log, removed
+
+
+def _masks(log: Interactions, filters: Filters, seed: int) -> Iterator:
+    if filters.min_rating is not None:
+        yield "rating", lambda log: log.rating >= filters.min_rating
+    if filters.start is not None or filters.end is not None:
+        yield "time window", lambda log: _in_window(log.timestamp, filters.start, filters.end)
+    yield "duplicates", lambda log: first_occurrences(log.users, log.items)
+    if filters.sample_users is not None:
+        yield "sample of users", lambda log: _of_sampled_users(log.users, filters.sample_users, seed)
+    if filters.k_core > 1:
+        yield f"{filters.k_core}-core", lambda log: k_core(log.users, log.items, filters.k_core)
+
+
+def _in_window(timestamp: np.ndarray, start: float | None, end: float | None) -> np.ndarray:
+    late_enough = True if start is None else timestamp >= start
+    return late_enough & (True if end is None else timestamp < end)
+
+
+def _of_sampled_users(users: np.ndarray, n: int, seed: int) -> np.ndarray:
+    present = np.flatnonzero(counts(users))
+    chosen = np.random.default_rng(seed).choice(present, min(n, len(present)), replace=False)
+    sampled = np.zeros(len(users) and users.max() + 1, dtype=bool)
+    sampled[chosen] = True
+    return sampled[users]

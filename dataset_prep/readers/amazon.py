@@ -1,0 +1,82 @@
+"""Amazon's review data (McAuley et al.): ratings as CSV without header, or reviews as JSON lines.
+
+Ratings (2014, 2018): ``user,item,rating,timestamp``. Reviews: ``reviewerID``, ``asin``, ``overall``,
+``unixReviewTime`` (2014, 2018), or ``user_id``, ``parent_asin``, ``rating``, ``timestamp`` (2023).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.json as pajson
+
+from dataset_prep.interactions import Block, Columns
+from dataset_prep.readers.delimited import choose_columns, read_delimited
+from dataset_prep.sources import decoded, first_line, line_of_record, numbered_lines, opened
+from recbole_popdcl.errors import PopDCLError
+
+RATINGS = ("user", "item", "rating", "timestamp")
+BLOCK_BYTES = 1 << 24
+NUMERIC = {"rating", "overall", "timestamp", "unixReviewTime"}
+
+
+def read_amazon(path: Path, columns: Columns) -> Iterator[Block]:
+    """Yield the interactions of a ratings or a review file, told apart by the first line.
+
+    Raises:
+        PopDCLError: a line is no JSON object, a field is missing; or as read_delimited.
+    """
+    line = first_line(path)
+    if line.lstrip().startswith("{"):
+        yield from _read_reviews(path, columns, line)
+        return
+    if line.count(",") != len(RATINGS) - 1:
+        raise PopDCLError(f"{path}, line 1: not of the form {','.join(RATINGS)} and no JSON object: {line[:80]!r}")
+    if not line.rsplit(",", 1)[1].strip().lstrip("-").isdigit():
+        raise PopDCLError(
+            f"{path}, line 1: the timestamp {line.rsplit(',', 1)[1]!r} is not a number; "
+            "for a file with a header use --format csv"
+        )
+    yield from read_delimited(path, columns, ",", '"', RATINGS, has_header=False)
+
+
+def _read_reviews(path: Path, columns: Columns, line: str) -> Iterator[Block]:
+    try:
+        names = list(json.loads(line))
+    except ValueError as error:
+        raise PopDCLError(f"{path}, line 1: not a JSON object: {error}") from error
+    chosen = choose_columns(names, columns, path)
+    schema = pa.schema([(name, pa.float64() if name in NUMERIC else pa.string()) for name in chosen.values()])
+    parse = pajson.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    first = 0
+    with opened(path) as stream:
+        try:
+            for batch in pajson.open_json(stream, pajson.ReadOptions(block_size=BLOCK_BYTES), parse):
+                if batch.num_rows:
+                    yield Block(
+                        path,
+                        partial(lambda start, row: line_of_record(path, start + row), first),
+                        **{role: batch.column(name) for role, name in chosen.items()},
+                    )
+                first += batch.num_rows
+        except pa.ArrowInvalid as error:
+            raise _located(error, path, chosen) from error
+
+
+def _located(error: pa.ArrowInvalid, path: Path, chosen: dict[str, str]) -> PopDCLError:
+    """Find the line of a fault: Arrow names a row within a block."""
+    for number, line in numbered_lines(path):
+        try:
+            record = json.loads(decoded(line, path, number))
+        except ValueError as fault:
+            return PopDCLError(f"{path}, line {number}: not a JSON object: {fault}")
+        for name in chosen.values():
+            wanted = (int, float) if name in NUMERIC else str
+            if not isinstance(record, dict) or not isinstance(record.get(name), wanted):
+                kind = "a number" if name in NUMERIC else "a text"
+                return PopDCLError(f"{path}, line {number}: '{name}' is missing or not {kind}")
+    return PopDCLError(f"{path}: {' '.join(str(error).split())}")

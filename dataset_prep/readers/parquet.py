@@ -1,0 +1,38 @@
+"""Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataset_prep.interactions import Block, Columns
+from dataset_prep.readers.delimited import choose_columns
+from recbole_popdcl.errors import PopDCLError
+
+ROWS = 1 << 21
+
+
+def read_parquet(path: Path, columns: Columns) -> Iterator[Block]:
+    """Yield the interactions of a Parquet file; "line" in messages counts its rows from 1.
+
+    Raises:
+        PopDCLError: the file is no Parquet file, or a column is missing.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            names = choose_columns(file.schema_arrow.names, columns, path)
+        texts = [names[role] for role in ("user", "item")]
+        with pq.ParquetFile(path, read_dictionary=texts) as file:
+            start = 1
+            for batch in file.iter_batches(batch_size=ROWS, columns=list(dict.fromkeys(names.values()))):
+                if batch.num_rows:
+                    values = {role: batch.column(name) for role, name in names.items()}
+                    yield Block(path, partial(int.__add__, start), **values)
+                start += batch.num_rows
+    except (pa.ArrowInvalid, OSError) as error:
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise PopDCLError(f"cannot read {path}: {reason}") from error

@@ -1,0 +1,41 @@
+"""Log lines on standard error and in a run's own file."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from logging.handlers import MemoryHandler
+from pathlib import Path
+
+
+class logged:  # noqa: N801 - reads as a statement
+    """While the block runs, log lines go to standard error, and to a file once ``to_file`` names it.
+
+    RecBole logs through the root logger; its handlers before the block are put back after it.
+    """
+
+    def __enter__(self) -> logged:
+        root = logging.getLogger()
+        self._before = root.level, root.handlers[:]
+        self._form = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
+        screen = logging.StreamHandler(sys.stderr)
+        screen.setFormatter(self._form)
+        self._kept = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
+        root.setLevel(logging.INFO)
+        root.handlers[:] = [screen, self._kept]
+        return self
+
+    def to_file(self, path: Path) -> None:
+        """Write the lines so far, and those to come, to the end of ``path``."""
+        file = logging.FileHandler(path, encoding="utf-8")
+        file.setFormatter(self._form)
+        self._kept.setTarget(file)
+        self._kept.flush()
+        logging.getLogger().handlers[1:] = [file]
+
+    def __exit__(self, *_) -> None:
+        root = logging.getLogger()
+        for handler in root.handlers:
+            handler.close()
+        root.handlers[:] = self._before[1]
+        root.setLevel(self._before[0])
