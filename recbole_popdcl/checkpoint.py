@@ -30,7 +30,10 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
     """
     plain = _encode(state, "checkpoint")
     with written_whole(path) as temporary:
-        torch.save({"format": FORMAT, "state": plain}, temporary)
+        try:
+            torch.save({"format": FORMAT, "state": plain}, temporary)
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise PopDCLError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
 
 
 def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -50,7 +53,10 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
         raise PopDCLError(f"checkpoint {path} is damaged: {reason}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or "state" not in content:
         raise PopDCLError(f"{path} is not a checkpoint of recbole-popdcl (format {FORMAT})")
-    return _decode(content["state"])
+    state = _decode(content["state"])
+    if not isinstance(state, dict):
+        raise PopDCLError(f"checkpoint {path} is damaged: it holds no state")
+    return state
 
 
 def _encode(value: Any, where: str) -> Any:

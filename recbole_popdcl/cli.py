@@ -6,9 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import recbole_popdcl
 from dataset_prep import options as preparation
+from recbole_popdcl.evaluation.keys import MAX_K
 
 RUN_HELP = """\
 --property=value sets any property of RecBole, of the model or of this package, for example --temperature=0.12.
@@ -35,13 +37,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PopDCLError as error:
         print(f"recbole-popdcl: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("recbole-popdcl: interrupted; add --resume and the run's --run_dir to go on", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"recbole-popdcl: interrupted{'; ' if str(interrupt) else ''}{interrupt}", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+        sys.stdout = None
+        return 141
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="recbole-popdcl", description=recbole_popdcl.__doc__, allow_abbrev=False)
+    parser = _Parser(prog="recbole-popdcl", description=recbole_popdcl.__doc__, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"%(prog)s {recbole_popdcl.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     raw = argparse.RawDescriptionHelpFormatter
@@ -65,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     recommend.add_argument("--run_dir", required=True, help="folder of the run")
     recommend.add_argument("--users", help="text file with a raw user id a line; all users by default")
-    recommend.add_argument("--topk", type=_positive, default=20, help="items a user (default: 20)")
+    recommend.add_argument("--topk", type=_list_length, default=20, help="items a user (default: 20)")
     recommend.add_argument("--output", required=True, help=".csv or .parquet file")
     recommend.set_defaults(function=_recommend)
 
@@ -81,9 +86,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as the rest of the program does."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"recbole-popdcl: error: {message}\n")
+
+
+def _list_length(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= MAX_K:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MAX_K}, not {text!r}")
     return int(text)
 
 

@@ -10,6 +10,7 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from recbole.config import Config as RecBoleConfig
 from recbole.utils import argument_list
@@ -19,11 +20,20 @@ from recbole_popdcl.evaluation.keys import ResultKey, normalise_metrics
 from recbole_popdcl.model.table import find_model, model_names
 from recbole_popdcl.schema import TYPES, Text, check_type
 
-RECBOLE_FOLDER = Path(__import__("recbole").__file__).parent
 RECBOLE_LISTS = ("general_arguments", "training_arguments", "evaluation_arguments", "dataset_arguments")
 
 # Read by RecBole though none of its lists or yaml files names them, and ours that come from the command line alone.
-EXTRA_PROPERTIES = {"model", "dataset", "config_files", "run_dir", "norm", "use_gpu", "worker", "enable_amp"}
+EXTRA_PROPERTIES = {
+    "model",
+    "dataset",
+    "config_files",
+    "run_dir",
+    "norm",
+    "use_gpu",
+    "worker",
+    "enable_amp",
+    "encoding",
+}
 # Worked out by Config itself on every start, so neither written to a run's config.yaml nor taken from outside.
 DERIVED = {
     "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device", "single_spec", "local_rank", "valid_metric_bigger",
@@ -57,6 +67,18 @@ _Loader.add_implicit_resolver(
 )
 
 
+class _Dumper(yaml.SafeDumper):
+    """Puts texts that _Loader would read as numbers into quotes."""
+
+
+_Dumper.yaml_implicit_resolvers = {key: list(value) for key, value in _Loader.yaml_implicit_resolvers.items()}
+
+
+def dump_yaml(values: Mapping[str, Any]) -> str:
+    """Return properties as yaml that ``read_yaml`` reads back unchanged."""
+    return yaml.dump(dict(values), Dumper=_Dumper, sort_keys=True, allow_unicode=True)
+
+
 def parse_literal(text: Any) -> Any:
     """Read a value from the command line or a dict as a Python literal; what is none stays the text it is.
 
@@ -69,9 +91,9 @@ def parse_literal(text: Any) -> Any:
         return text.lower() == "true"
     with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return ast.literal_eval(text)
-    if text[:1] + text[-1:] in ("[]", "{}"):  # quotes that a shell took away: [Recall,NDCG]
-        with contextlib.suppress(yaml.YAMLError, RecursionError):
-            return yaml.load(text, Loader=_Loader)
+    if text[:1] + text[-1:] in ("[]", "{}"):  # quotes that a shell took away: [Recall,NDCG] or {sample_num:5}
+        with contextlib.suppress(yaml.YAMLError, ValueError, RecursionError):
+            return yaml.load(re.sub(r":(?=\S)", ": ", text) if text[0] == "{" else text, Loader=_Loader)
     return text
 
 
@@ -90,7 +112,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise PopDCLError(f"config file {path}{line}: {getattr(error, 'problem', None) or error}") from error
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise PopDCLError(f"config file {path}{line}: {problem}") from error
+    except (ValueError, RecursionError) as error:
+        raise PopDCLError(f"config file {path}: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
@@ -148,7 +173,9 @@ class Config(RecBoleConfig):
         self._arguments = parse_arguments(arguments or [])
         self._layers: list[tuple[str, dict[str, Any]]] = []
         named = self._arguments.pop("config_files", None)
-        files = list(config_files or []) + (re.split(r"[\s,]+", named.strip()) if named else [])
+        files = [config_files] if isinstance(config_files, (str, Path)) else list(config_files or [])
+        files += [named] if named and find_config_file(named).is_file() else re.split(r"[\s,]+", (named or "").strip())
+        files = [file for file in files if str(file)]
         super().__init__(model, dataset, [find_config_file(file) for file in files], dict(config_dict or {}))
 
     # -- reading the layers; RecBole's constructor calls these in order ----------------------------------------------
@@ -171,6 +198,9 @@ class Config(RecBoleConfig):
         return self._literals("command line", self._arguments)
 
     def _literals(self, where: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        if not all(isinstance(name, str) for name in values):
+            raise PopDCLError(f"{where}: the names of properties must be texts")
+        values = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
         parsed = {
             name: value if isinstance(TYPES.get(name), Text) or name in ("model", "dataset") else parse_literal(value)
             for name, value in values.items()
@@ -197,7 +227,8 @@ class Config(RecBoleConfig):
         super()._load_internal_config_dict(model, model_class, dataset)
         for name, original in lists.items():  # RecBole adds the dataset's keys to its module's own lists
             getattr(argument_list, name)[:] = original
-        for file in ("overall.yaml", f"model/{model}.yaml", f"dataset/{dataset}.yaml"):
+        names = [base.__name__ for base in reversed(model_class.__mro__)]  # a model of the user's has its base's too
+        for file in ("overall.yaml", *(f"model/{name}.yaml" for name in names), f"dataset/{dataset}.yaml"):
             path = properties_folder() / file
             values = read_yaml(path) if path.is_file() else {}
             if file.startswith("dataset/"):  # a dataset's temperature is for the models that have one
@@ -222,6 +253,8 @@ class Config(RecBoleConfig):
                     elsewhere = f"{model_class.__name__} has no" if name in TYPES else "unknown"
                     raise PopDCLError(f"{where}: {elsewhere} property '{name}'{hint}")
                 check_type(name, value, where)
+                if name in DERIVED and not shared:
+                    raise PopDCLError(f"{where}: property '{name}' is worked out from others and cannot be set")
                 if name in REPLACED:
                     message = f"{where}: property '{name}' has no effect here; use {REPLACED[name]}"
                     if not shared:

@@ -7,6 +7,8 @@ import sys
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
+from recbole_popdcl.errors import PopDCLError
+
 
 class logged:  # noqa: N801 - reads as a statement
     """While the block runs, log lines go to standard error, and to a file once ``to_file`` names it.
@@ -26,8 +28,15 @@ class logged:  # noqa: N801 - reads as a statement
         return self
 
     def to_file(self, path: Path) -> None:
-        """Write the lines so far, and those to come, to the end of ``path``."""
-        file = logging.FileHandler(path, encoding="utf-8")
+        """Write the lines so far, and those to come, to the end of ``path``.
+
+        Raises:
+            PopDCLError: the file cannot be written.
+        """
+        try:
+            file = logging.FileHandler(path, encoding="utf-8")
+        except OSError as error:
+            raise PopDCLError(f"cannot write {path}: {error.strerror}") from error
         file.setFormatter(self._form)
         self._kept.setTarget(file)
         self._kept.flush()

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from recbole_popdcl.errors import PopDCLError, nearest
+from recbole_popdcl.evaluation.keys import MAX_K
 
 
 @dataclass(frozen=True)
 class Whole:
-    """A whole number of at least ``low``."""
+    """A whole number in [low, high]; ``high`` is only there to keep mistakes from asking for all memory."""
 
     low: int = 0
+    high: int = 2**31
 
     def check(self, value: Any) -> str | None:
         if isinstance(value, bool) or not isinstance(value, int) or value < self.low:
             return f"a whole number of at least {self.low}"
-        return None
+        return None if value <= self.high else f"a whole number of at most {self.high}"
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,36 @@ class ListOf:
         return next((f"a list: {size}{fault}" for fault in map(self.kind.check, value) if fault), None)
 
 
+@dataclass(frozen=True)
+class MappingOf:
+    """A mapping; ``kinds`` checks the values of the keys it names."""
+
+    example: str
+    kinds: tuple[tuple[str, Any], ...] = ()
+
+    def check(self, value: Any) -> str | None:
+        if not isinstance(value, dict) or not value or all(part is None for part in value.values()):
+            return f"a mapping such as {self.example}"
+        faults = ((name, kind.check(value[name])) for name, kind in self.kinds if name in value)
+        return next(
+            (f"a mapping such as {self.example}, with '{name}' {fault}" for name, fault in faults if fault), None
+        )
+
+
+SEED = Whole(0, 2**32 - 2)  # numpy takes 32 bits, and the sampler of negatives uses the next number
+NEGATIVES = MappingOf(
+    "\"{'distribution': 'popularity', 'sample_num': 1, 'alpha': 0.5}\"",
+    (
+        ("distribution", Choice(("uniform", "popularity", "none"))),
+        ("sample_num", Whole(1)),
+        ("alpha", Real(0, 8)),
+    ),
+)
+
 TYPES: dict[str, Any] = {
     # encoder
     "encoder": Choice(("lightgcn", "mf")),
-    "embedding_size": Whole(1),
+    "embedding_size": Whole(1, 2**16),
     "n_layers": Whole(1),
     "layer_combination": Choice(("mean", "last")),
     "embedding_init": Choice(("xavier", "normal")),
@@ -116,7 +144,7 @@ TYPES: dict[str, Any] = {
     # data
     "k_core": Whole(0),
     "split_ratio": ListOf(Real(0, 1), lengths=(4, 5)),
-    "split_seed": Whole(0),
+    "split_seed": SEED,
     "epoch_sampling": Choice(("pairs", "users")),
     # evaluation
     "score_norm_exponent": Real(),
@@ -125,7 +153,7 @@ TYPES: dict[str, Any] = {
     "eval_memory_mb": Whole(1),
     # RecBole's own
     "metrics": ListOf(Text(), single=True),
-    "topk": ListOf(Whole(1), single=True),
+    "topk": ListOf(Whole(1, MAX_K), single=True),
     "valid_metric": Text(),
     "epochs": Whole(0),
     "eval_step": Whole(0),
@@ -133,8 +161,8 @@ TYPES: dict[str, Any] = {
     "train_batch_size": Whole(1),
     "learning_rate": Real(0, open_=True),
     "weight_decay": Real(0),
-    "learner": Choice(("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")),
-    "seed": Whole(0),
+    "learner": Choice(("adam", "adamw", "sgd", "adagrad", "rmsprop")),
+    "seed": SEED,
     "reproducibility": Flag(),
     "show_progress": Flag(),
     "use_gpu": Flag(),
@@ -142,6 +170,11 @@ TYPES: dict[str, Any] = {
     "data_path": Text(),
     "benchmark_filename": Optional(ListOf(Text())),
     "field_separator": Text(),
+    "encoding": Text(),
+    "shuffle": Flag(),
+    "train_neg_sample_args": Optional(NEGATIVES),
+    "clip_grad_norm": Optional(MappingOf("{max_norm: 1}")),
+    "val_interval": Optional(MappingOf("\"{'rating': '[4,inf)'}\"")),
     "USER_ID_FIELD": Text(),
     "ITEM_ID_FIELD": Text(),
 }

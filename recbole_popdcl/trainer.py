@@ -28,9 +28,11 @@ from recbole_popdcl.files import written_whole
 BEST = "checkpoint.pt"  # weights of the best epoch
 LAST = "last.pt"  # everything needed to go on after the last validation
 METRICS = "metrics.jsonl"
+# How long to train, and where: all that a resumed run may change.
+RESUMABLE = {"epochs", "stopping_step", "data_path", "eval_memory_mb", "show_progress", "use_gpu", "gpu_id"}
 
 
-def build_trainer(config: Config, model, ranker: Ranker, run_dir: str | Path) -> RunTrainer:
+def build_trainer(config: Config, model, ranker: Ranker, run_dir: str | Path, fingerprint: str) -> RunTrainer:
     """Return the trainer of a model: RecBole's special one where it has one (NCL, RecVAE, …), with our evaluation.
 
     Args:
@@ -38,10 +40,14 @@ def build_trainer(config: Config, model, ranker: Ranker, run_dir: str | Path) ->
         model: the model, on its device.
         ranker: ranks the evaluation sets.
         run_dir: folder of the run; receives checkpoints, metrics and TensorBoard events.
+        fingerprint: of the data, kept for resuming.
+
+    Raises:
+        PopDCLError: the folder cannot be written to.
     """
     base = get_trainer(config["MODEL_TYPE"], config["model"])
     kind = RunTrainer if base is Trainer else type(f"Run{base.__name__}", (RunTrainer, base), {})
-    return kind(config, model, ranker, run_dir)
+    return kind(config, model, ranker, run_dir, fingerprint)
 
 
 class RunTrainer(Trainer):
@@ -52,12 +58,18 @@ class RunTrainer(Trainer):
         best_valid_result: flat results of that validation.
     """
 
-    def __init__(self, config: Config, model, ranker: Ranker, run_dir: str | Path) -> None:
+    def __init__(self, config: Config, model, ranker: Ranker, run_dir: str | Path, fingerprint: str = "") -> None:
         self.run_dir = Path(run_dir)
+        self.fingerprint = fingerprint
         self.ranker = ranker
         config["checkpoint_dir"] = str(self.run_dir)
-        with tensorboard_in(self.run_dir / "tensorboard"):
-            super().__init__(config, model)
+        try:
+            with tensorboard_in(self.run_dir / "tensorboard"):
+                super().__init__(config, model)
+        except OSError as error:
+            raise PopDCLError(
+                f"cannot write TensorBoard events into {self.run_dir}: {error.strerror or error}"
+            ) from error
         self.saved_model_file = str(self.run_dir / BEST)
         self.best_epoch = -1
         self._valid_key = ResultKey.parse(config["valid_metric"], "property 'valid_metric'")
@@ -105,6 +117,8 @@ class RunTrainer(Trainer):
                 self.logger.info("epoch %d: loss %.4f, %.1f s", epoch, loss, line["seconds"])
             if self.eval_step <= 0 or (epoch + 1) % self.eval_step:
                 self._append(line)
+                if saved and self.eval_step <= 0:
+                    self._save_last(epoch, False, train_data)
                 continue
             score, result = self._valid_epoch(valid_data, show_progress)
             self._append({**line, **result})
@@ -145,8 +159,8 @@ class RunTrainer(Trainer):
     def _check_nan(self, loss):
         if not torch.isfinite(loss):
             raise PopDCLError(
-                f"the training loss became {loss.item()} in epoch {self._epoch}; the last good checkpoint is kept. "
-                "Look at learning_rate, temperature, reg_weight and enable_amp"
+                f"the training loss became {loss.item()} in epoch {self._epoch}; look at learning_rate, temperature, "
+                "reg_weight and enable_amp. Checkpoints of earlier epochs are kept"
             )
 
     def _valid_epoch(self, valid_data, show_progress=False):
@@ -186,14 +200,18 @@ class RunTrainer(Trainer):
             self._save_checkpoint(self.epochs - 1, verbose=False)
 
     def _append(self, line: dict[str, Any]) -> None:
-        with open(self.run_dir / METRICS, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        try:
+            with open(self.run_dir / METRICS, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise PopDCLError(f"cannot write {self.run_dir / METRICS}: {error.strerror or error}") from error
 
     # -- resume -------------------------------------------------------------------------------------------------------
 
     def _save_last(self, epoch: int, stopped: bool, train_data) -> None:
         state = {
-            "model": self.config["model"],
+            "config": fixed_properties(self.config),
+            "fingerprint": self.fingerprint,
             "epoch": epoch,
             "stopped": stopped,
             "weights": self.model.state_dict(),
@@ -216,26 +234,67 @@ class RunTrainer(Trainer):
         """
         if type(self)._has_own_fit():
             raise PopDCLError(f"--resume is not supported for {self.config['model']}, whose training loop is RecBole's")
+        if not (self.run_dir / LAST).exists():  # interrupted before the first validation
+            self._cut_metrics(-1)
+            self.logger.info("nothing to go on from yet: starting with the first epoch")
+            return
         state = load_checkpoint(self.run_dir / LAST)
-        if state["model"] != self.config["model"]:
-            raise PopDCLError(f"{self.run_dir / LAST} holds a {state['model']}, not a {self.config['model']}")
-        self.model.load_state_dict(state["weights"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.start_epoch = self.epochs if state["stopped"] else state["epoch"] + 1
-        self.cur_step, self.best_epoch = state["cur_step"], state["best_epoch"]
-        self.best_valid_score, self.best_valid_result = state["best_valid_score"], state["best_valid_result"]
-        self.train_loss_dict = dict(state["train_loss"])
-        _set_random_state(state["random"])
-        set_batches_state(train_data, state["batches"])
+        try:
+            check_unchanged(state["config"], self.config, self.run_dir / LAST)
+            if state["fingerprint"] != self.fingerprint:
+                raise PopDCLError(f"the data of {self.config['dataset']} are not those that {self.run_dir} saw")
+            self.model.load_state_dict(state["weights"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.start_epoch = self.epochs if state["stopped"] else state["epoch"] + 1
+            self.cur_step, self.best_epoch = state["cur_step"], state["best_epoch"]
+            self.best_valid_score, self.best_valid_result = state["best_valid_score"], state["best_valid_result"]
+            self.train_loss_dict = dict(state["train_loss"])
+            _set_random_state(state["random"])
+            set_batches_state(train_data, state["batches"])
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise PopDCLError(f"{self.run_dir / LAST} does not fit this model and data: {reason}") from error
         self._cut_metrics(state["epoch"])
         self.logger.info("resumed after epoch %d", state["epoch"])
 
     def _cut_metrics(self, epoch: int) -> None:
         """Drop the lines of epochs that will be trained again, and a line torn by a crash."""
-        lines = (self.run_dir / METRICS).read_text(encoding="utf-8").splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("}\n")]
-        with written_whole(self.run_dir / METRICS) as temporary:
-            temporary.write_text("".join(line for line in whole if json.loads(line)["epoch"] <= epoch))
+        path = self.run_dir / METRICS
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        except FileNotFoundError:
+            lines = []
+        except OSError as error:
+            raise PopDCLError(f"cannot read {path}: {error.strerror}") from error
+        kept = []
+        for number, line in enumerate(lines, 1):
+            try:
+                kept += [line] if json.loads(line)["epoch"] <= epoch else []
+            except (ValueError, KeyError, TypeError) as error:
+                if number < len(lines):
+                    raise PopDCLError(f"{path}, line {number}: not the metrics of an epoch; remove the line") from error
+        with written_whole(path) as temporary:
+            temporary.write_text("".join(kept), encoding="utf-8")
+
+
+def fixed_properties(config: Config) -> dict[str, Any]:
+    """Return the properties that a resumed run must share with the run it goes on with."""
+    return {name: value for name, value in config.resolved().items() if name not in RESUMABLE}
+
+
+def check_unchanged(before: dict[str, Any], config: Config, where: str | Path) -> None:
+    """Compare a configuration with the one that a run was started with.
+
+    Raises:
+        PopDCLError: a property differs that a resumed run cannot change.
+    """
+    now = fixed_properties(config)
+    for name in sorted({*before, *now}):
+        if name not in RESUMABLE and before.get(name) != now.get(name):
+            raise PopDCLError(
+                f"property '{name}' cannot change in a resumed run: it is {before.get(name)!r} in {where}, not "
+                f"{now.get(name)!r}; {', '.join(sorted(RESUMABLE))} can"
+            )
 
 
 def check_valid_metric(config: Config, sets: EvaluationSets) -> None:
@@ -258,8 +317,8 @@ def load_weights(model, path: str | Path) -> dict[str, Any]:
     try:
         model.load_state_dict(state["weights"])
         model.load_other_parameter(state["other_parameter"])
-    except (KeyError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[-1].strip()
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
         raise PopDCLError(f"checkpoint {path} does not fit this model and data: {reason}") from error
     return state
 

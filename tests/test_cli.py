@@ -103,6 +103,7 @@ def test_dataset_prep(tmp_path):
     shown = call("describe", "dataset/y", cwd=tmp_path)
     assert shown.stdout == "y: every file is as it was prepared\n" + same.stdout
     assert call("describe", "dataset", cwd=tmp_path).returncode == 2
-    done = subprocess.run([*command, "none.csv"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    command += ["none.csv", "--overwrite"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("dataset_prep: error: cannot read none.csv")

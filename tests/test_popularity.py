@@ -58,12 +58,12 @@ def test_users_and_items_without_training_interactions(leave_one_out):
 
 
 def test_ml_100k_is_dense_enough_for_a_low_omega_max():
-    """The densest training users of MovieLens-100K reach omega+ = 0.48, a thousand times Amazon-Book's."""
+    """The densest training users of MovieLens-100K reach omega+ = 0.50, a thousand times Amazon-Book's."""
     train = load_data(Config("PopDCL", "ml-100k"), own_batches=True).evaluation.train
     shape = (train.users, train.items, train.n_users, train.n_items)
     default = PopularityStatistics.from_pairs(*shape)
     assert default.n_held == 0
-    assert default.omega_plus.max() == pytest.approx(0.483, abs=0.001)
+    assert default.omega_plus.max() == pytest.approx(0.503, abs=0.001)
     held = PopularityStatistics.from_pairs(*shape, omega_max=0.3)
     assert held.n_held == (default.omega_plus > 0.3).sum() > 0
     assert held.omega_plus.max() == 0.3

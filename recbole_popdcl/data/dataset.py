@@ -83,6 +83,9 @@ class SplitDataset(Dataset):
             name for name in fields if name in needed or (name not in (unwanted or ()) and name in (wanted or fields))
         ]
         columns += sorted(needed.difference(columns))  # missing ones are named by the reader
+        for name in needed:
+            if fields.get(name, "token") != "token":
+                raise PopDCLError(f"{filepath}, line 1: '{name}' must be of type token, not {fields[name]}")
         if any(fields.get(name, "token").endswith("_seq") for name in columns):
             return super()._load_feat(filepath, source)
         for name in columns:

@@ -140,8 +140,12 @@ def load_data(config: Config, own_batches: bool) -> Data:
     """
     with warnings.catch_warnings():  # RecBole fills missing values in a way that pandas 3 will not allow
         warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
-        dataset = SplitDataset(config)
-        parts = dataset.build()
+        try:
+            dataset = SplitDataset(config)
+            parts = dataset.build()
+        except (ValueError, KeyError) as error:  # what RecBole makes of properties that do not fit the data
+            reason = " ".join(str(error).split())
+            raise PopDCLError(f"dataset '{config['dataset']}' cannot be loaded as configured: {reason}") from error
     train_set = parts[0]
     sets = {
         name: InteractionSet(*part.ids(), dataset.user_num, dataset.item_num)

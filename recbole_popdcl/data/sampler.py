@@ -7,6 +7,9 @@ import torch
 
 from recbole_popdcl.errors import PopDCLError
 
+REDRAWS = 64
+ROWS_PER_BLOCK = 32
+
 
 class NegativeSampler:
     """Draws items that are no training items of the user.
@@ -40,12 +43,13 @@ class NegativeSampler:
         self.generator = torch.Generator().manual_seed(seed)
         pairs = np.unique(users.astype(np.int64) * n_items + items)
         self._pairs = torch.from_numpy(pairs)
-        weights = np.bincount(items, minlength=n_items).astype(np.float64)
-        drawable = weights > 0 if distribution == "popularity" else np.arange(n_items) > 0
-        self._cumulative = None
-        if distribution == "popularity":
-            cumulative = np.cumsum(np.where(drawable, np.maximum(weights, 1.0) ** alpha, 0.0))
-            self._cumulative = torch.from_numpy(cumulative / cumulative[-1])
+        popularity = np.bincount(items, minlength=n_items)
+        drawable = popularity > 0 if distribution == "popularity" else np.arange(n_items) > 0
+        logarithm = np.log(np.maximum(popularity, 1)) * (alpha if distribution == "popularity" else 0.0)
+        weights = np.where(drawable, np.exp(logarithm - logarithm.max()), 0.0)
+        self._weights = torch.from_numpy(weights)
+        self._cumulative = torch.from_numpy(np.cumsum(weights) / weights.sum())
+        self._uniform = distribution == "uniform"
         owned = np.bincount(pairs // n_items, minlength=n_users)
         full = np.flatnonzero(owned >= drawable.sum())
         if len(full):
@@ -68,13 +72,24 @@ class NegativeSampler:
         users = torch.as_tensor(user_ids).repeat(num)
         negatives = self._draw(len(users))
         again = self._is_training_pair(users, negatives).nonzero().squeeze(1)
-        while len(again):
+        for _ in range(REDRAWS):
+            if not len(again):
+                return negatives
             negatives[again] = self._draw(len(again))
             again = again[self._is_training_pair(users[again], negatives[again])]
+        for rows in again.split(ROWS_PER_BLOCK):
+            negatives[rows] = self._draw_of_the_rest(users[rows])
         return negatives
 
+    def _draw_of_the_rest(self, users: torch.Tensor) -> torch.Tensor:
+        """Draw one item for each user from its own distribution, for users who have nearly all that is ever drawn."""
+        weights = self._weights.expand(len(users), -1).clone()
+        every = torch.arange(self.n_items).expand_as(weights)
+        weights[self._is_training_pair(users.unsqueeze(1).expand_as(weights), every)] = 0.0
+        return torch.multinomial(weights, 1, generator=self.generator).squeeze(1)
+
     def _draw(self, n: int) -> torch.Tensor:
-        if self._cumulative is None:
+        if self._uniform:
             return torch.randint(1, self.n_items, (n,), generator=self.generator)
         uniform = torch.rand(n, generator=self.generator, dtype=torch.float64)
         return torch.searchsorted(self._cumulative, uniform, right=True).clamp_(max=self.n_items - 1)

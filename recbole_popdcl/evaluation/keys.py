@@ -16,6 +16,7 @@ SET_KEYS = {
     "test_balanced": "balanced",
 }
 SEGMENTS = ("head", "mid", "tail")
+MAX_K = 10_000  # lists are held whole for a batch of users
 METRICS = ("Recall", "NDCG", "Precision", "Hit", "MRR", "MAP")
 
 
@@ -48,6 +49,8 @@ class ResultKey:
         form = f"{where} must be of the form [set/][segment/]metric@K such as valid/recall@20, not {text!r}"
         if not match or len(parts) > 2:
             raise PopDCLError(form)
+        if int(match[2]) > MAX_K:
+            raise PopDCLError(f"{where}: K must be at most {MAX_K}, not {match[2]}")
         set_key = parts.pop(0) if parts and parts[0] not in SEGMENTS else "valid"
         set_key = SET_KEYS.get(set_key, set_key)
         segment = parts.pop(0) if parts else ""

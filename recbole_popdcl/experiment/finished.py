@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from recbole_popdcl.config import Config
+from recbole_popdcl.config import Config, parse_arguments
 from recbole_popdcl.data.loader import Data, load_data
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.ranking import Ranker
@@ -53,20 +53,27 @@ def load_run(run_dir: str | Path, arguments: Sequence[str] = ()) -> FinishedRun:
     if not (folder / CONFIG).is_file():
         raise PopDCLError(f"no run in {folder}: it has no {CONFIG}")
     config = Config(config_files=[folder / CONFIG], arguments=arguments)
-    for argument in arguments:
-        name = argument[2:].partition("=")[0]
+    changed = parse_arguments(arguments)
+    for name in changed:
         if name not in CHANGEABLE:
             raise PopDCLError(f"property '{name}' cannot change after training; {', '.join(sorted(CHANGEABLE))} can")
     own = issubclass(config.model_class, EncoderRecommender)
-    if not own and any(argument.startswith("--score_norm_exponent") for argument in arguments):
+    if not own and "score_norm_exponent" in changed:
         raise PopDCLError(f"score_norm_exponent does not apply to {config['model']}, which scores in its own way")
     data = load_data(config, own_batches=own)
-    if (folder / RESULT).is_file() and read_json(folder / RESULT)["data"]["fingerprint"] != data.fingerprint:
+    if (folder / RESULT).is_file() and _fingerprint(folder / RESULT) != data.fingerprint:
         raise PopDCLError(f"the data of {config['dataset']} in {config['data_path']} are not those that {folder} saw")
     model = build_model(config, data)
     load_weights(model, folder / BEST)
     model.eval()
     return FinishedRun(config, data, model, build_ranker(config, data))
+
+
+def _fingerprint(path: Path) -> str:
+    try:
+        return read_json(path)["data"]["fingerprint"]
+    except (KeyError, TypeError) as error:
+        raise PopDCLError(f"{path} is not the result of a run: it lacks {error}") from error
 
 
 def evaluate(run_dir: str | Path, arguments: Sequence[str] = (), output: str | Path | None = None) -> dict[str, float]:
@@ -148,10 +155,11 @@ def recommend(
 
 def _user_ids(path: str | Path, dataset) -> np.ndarray:
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise PopDCLError(f"cannot read --users {path}: {getattr(error, 'strerror', None) or error}") from error
-    numbered = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    first = {line.strip(): number for number, line in reversed(list(enumerate(lines, 1))) if line.strip()}
+    numbered = sorted((number, token) for token, number in first.items())  # a user named twice gets one list
     if not numbered:
         raise PopDCLError(f"--users {path} holds no user id")
     known = pd.Index(dataset.field2id_token[dataset.uid_field])

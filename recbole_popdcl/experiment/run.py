@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import logging
 import platform
+import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from recbole.utils import init_seed
 
 import recbole_popdcl
-from recbole_popdcl.config import Config
+from recbole_popdcl.config import Config, dump_yaml
 from recbole_popdcl.data.loader import Data, load_data
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.files import write_json, written_whole
 from recbole_popdcl.logs import logged
 from recbole_popdcl.model.base import EncoderRecommender
-from recbole_popdcl.trainer import LAST, METRICS, build_trainer, check_valid_metric
+from recbole_popdcl.trainer import LAST, METRICS, build_trainer, check_unchanged, check_valid_metric
 
 CONFIG, RESULT, LOG = "config.yaml", "result.json", "run.log"
 
@@ -57,8 +58,10 @@ def run(
             raise PopDCLError(f"nothing to resume: no {CONFIG} in {run_dir or 'a folder named by --run_dir'}")
         config_files = [Path(run_dir) / CONFIG, *(config_files or [])]
     config = Config(model, dataset, config_files, config_dict, arguments)
+    if resume:
+        check_unchanged(Config(config_files=config_files[:1]).resolved(), config, config_files[0])
     folder = _free_folder(config, run_dir, resume)
-    with logged() as logs:
+    with logged() as logs, _kept_if_begun(folder):
         init_seed(config["seed"], config["reproducibility"])
         data = load_data(config, own_batches=issubclass(config.model_class, EncoderRecommender))
         check_valid_metric(config, data.evaluation)
@@ -67,16 +70,18 @@ def run(
         logs.to_file(_made(folder) / LOG)  # from here on there is a run; bad input before leaves no folder
         log = logging.getLogger()
         log.info("run folder %s", folder)
-        trainer = build_trainer(config, recommender, ranker, folder)
-        if resume:
-            trainer.resume(data.train)
-        else:
-            _write_config(folder / CONFIG, config)
-        seconds = {"load": time.perf_counter() - started}
         try:
+            trainer = build_trainer(config, recommender, ranker, folder, data.fingerprint)
+            if resume:
+                trainer.resume(data.train)
+            _write_config(folder / CONFIG, config)
+            seconds = {"load": time.perf_counter() - started}
             trainer.fit(data.train, show_progress=True)
-        except ModuleNotFoundError as error:  # some of RecBole's models import what RecBole does not require
-            raise PopDCLError(f"model {config['model']} needs the package '{error.name}': install it first") from error
+        except ImportError as error:  # some of RecBole's models and options import what RecBole does not require
+            what = f"needs the package '{error.name}': install it first" if error.name else str(error)
+            raise PopDCLError(f"model {config['model']}: {what}") from error
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"go on with: recbole-popdcl run --resume --run_dir={folder}") from None
         seconds["train"] = time.perf_counter() - started - seconds["load"]
         results = trainer.evaluate(show_progress=True)
         seconds["evaluate"] = time.perf_counter() - started - sum(seconds.values())
@@ -141,6 +146,18 @@ def _free_folder(config: Config, run_dir: str | Path | None, resume: bool) -> Pa
     return folder
 
 
+@contextlib.contextmanager
+def _kept_if_begun(folder: Path) -> Iterator[None]:
+    """Take a run's folder away again if it fails before an epoch is done, so that it can be run again."""
+    there = folder.exists()
+    try:
+        yield
+    except (PopDCLError, KeyboardInterrupt):
+        if not there and not (folder / METRICS).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
 def _made(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -151,4 +168,4 @@ def _made(folder: Path) -> Path:
 
 def _write_config(path: Path, config: Config) -> None:
     with written_whole(path) as temporary:
-        temporary.write_text(yaml.safe_dump(config.resolved(), sort_keys=True, allow_unicode=True), encoding="utf-8")
+        temporary.write_text(dump_yaml(config.resolved()), encoding="utf-8")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
+from pathlib import Path
 
-from recbole.utils import ModelType, get_model
+import recbole
+from recbole.utils import get_model
 
 from recbole_popdcl.errors import PopDCLError, nearest
 
@@ -14,8 +15,10 @@ MODELS = {
     "SSM": "recbole_popdcl.model.ssm",
     "PopDCL": "recbole_popdcl.model.popdcl",
 }
-# Models that rank from user and item ids alone; the others of RecBole need sequences, features or a knowledge graph.
-SUPPORTED_TYPES = (ModelType.GENERAL, ModelType.TRADITIONAL)
+# Kinds of models in RecBole; those that need sequences, features or a knowledge graph cannot be ranked here.
+KINDS = ("general", "context_aware", "sequential", "knowledge_aware")
+# General models of RecBole that one run cannot train, and why.
+UNSUPPORTED = {"RaCT": "is trained in three runs of RecBole, of which each reads the checkpoint of the one before"}
 
 
 def model_names() -> list[str]:
@@ -27,36 +30,35 @@ def find_model(name: str, missing_ok: bool = False) -> type | None:
     """Return the model class of a name, in any letter case.
 
     Raises:
-        PopDCLError: no such model (None instead with ``missing_ok``), or a RecBole model that is no general model.
+        PopDCLError: no such model (None instead with ``missing_ok``), or a RecBole model that cannot be ranked here.
     """
     by_lower = {ours.lower(): ours for ours in MODELS}
     if name.lower() in by_lower:
         ours = by_lower[name.lower()]
         return getattr(importlib.import_module(MODELS[ours]), ours)
-    stock = _stock_names()
-    if name.lower() not in stock:
-        if missing_ok:
-            return None
-        everything = [*MODELS, *(_class_name(module) for module in stock.values())]
-        raise PopDCLError(f"unknown model '{name}'{nearest(name, everything)}")
-    model_class = get_model(_class_name(stock[name.lower()]))
-    if model_class.type not in SUPPORTED_TYPES:
-        raise PopDCLError(f"model '{name}' is a {model_class.type.name.lower()} model; only general models rank here")
-    return model_class
+    kind = _stock_kinds().get(name.lower())
+    if kind is None and missing_ok:
+        return None
+    general = {stock.lower(): stock for stock in _general_models()}
+    if kind is None:
+        raise PopDCLError(f"unknown model {name!r}{nearest(name, [*MODELS, *general.values()])}")
+    if kind != "general":
+        raise PopDCLError(f"model {name!r} is a {kind.split('_')[0]} model; only general models rank here")
+    stock = general.get(name.lower(), name)
+    if stock in UNSUPPORTED:
+        raise PopDCLError(f"model '{stock}' is not supported: it {UNSUPPORTED[stock]}")
+    return get_model(stock)
 
 
-def _stock_names() -> dict[str, str]:
-    """Map lower-case module names of RecBole's models to their dotted paths."""
-    found = {}
-    for kind in ("general", "context_aware", "sequential", "knowledge_aware"):
-        package = importlib.import_module(f"recbole.model.{kind}_recommender")
-        found.update({module.name.lower(): f"{package.__name__}.{module.name}"
-                      for module in pkgutil.iter_modules(package.__path__)})  # fmt: skip
-    return found
+def _stock_kinds() -> dict[str, str]:
+    """Map lower-case names of RecBole's models to their kind, by file name: importing the sequential ones would turn
+    on torch's anomaly detection, which slows every model down."""
+    folder = Path(recbole.__file__).parent / "model"
+    return {
+        file.stem.lower(): kind for kind in KINDS for file in (folder / f"{kind}_recommender").glob("[a-z]*.py")
+    }  # fmt: skip
 
 
-def _class_name(dotted: str) -> str:
-    package, _, module = dotted.rpartition(".")
-    exported = vars(importlib.import_module(package))
-    classes = (name for name, value in exported.items() if isinstance(value, type))
-    return next((name for name in classes if name.lower() == module.lower()), module)
+def _general_models() -> list[str]:
+    package = importlib.import_module("recbole.model.general_recommender")
+    return [name for name, value in vars(package).items() if isinstance(value, type)]

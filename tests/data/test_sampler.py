@@ -64,3 +64,13 @@ def test_distribution(pairs, distribution, alpha):
 def test_a_user_with_every_item():
     with pytest.raises(PopDCLError, match="1 users have interacted with every item"):
         NegativeSampler(np.array([1, 1, 2]), np.array([1, 2, 1]), 3, 3)
+
+
+def test_a_user_with_nearly_all_that_is_drawn():
+    """The one item that is nearly always drawn is a training item of every user."""
+    users = np.concatenate([np.arange(1, 40), [1, 2]])
+    items = np.concatenate([np.full(39, 3), [1, 2]])
+    sampler = NegativeSampler(users, items, 40, 5, "popularity", 8.0)
+    negatives = sampler.sample_by_user_ids(torch.tensor([1, 2, 5]), None, 40)
+    assert set(negatives.tolist()) <= {1, 2}
+    assert set(negatives[0::3].tolist()) == {2}

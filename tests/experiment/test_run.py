@@ -240,7 +240,10 @@ def test_faults_of_a_finished_run(finished, tmp_path):
         (lambda: evaluate(tmp_path), "no run in"),
         (lambda: run("SSM", "ml-100k", run_dir=folder), "already holds a run"),
         (lambda: run(run_dir=tmp_path, resume=True), "nothing to resume"),
-        (lambda: run("SSM", run_dir=folder, resume=True), "last.pt holds a PopDCL, not a SSM"),
+        (
+            lambda: run("SSM", run_dir=folder, resume=True),
+            "'model' cannot change in a resumed run: it is 'PopDCL' in",
+        ),
     ]
     for call, message in cases:
         with pytest.raises(PopDCLError) as raised:
@@ -280,3 +283,113 @@ def test_no_set_for_the_valid_metric(tmp_path, toy_folder):
     arguments = ["--dataset=x", f"--data_path={tmp_path}"]
     with pytest.raises(PopDCLError, match="valid_metric' is valid/recall@20, but the dataset has no valid set"):
         run("SSM", arguments=arguments, run_dir=tmp_path / "r")
+
+
+@pytest.mark.parametrize("change", ["--encoder=mf", "--split_seed=1", "--seed=7", "--valid_metric=ndcg@20"])
+def test_a_resumed_run_is_the_same_run(finished, change):
+    folder, _ = finished
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    with pytest.raises(PopDCLError, match=rf"property '{change[2:].split('=')[0]}' cannot change in a resumed run"):
+        run(run_dir=folder, resume=True, arguments=[change])
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_an_edited_configuration_is_noticed(toy, tmp_path):
+    run("SSM", config_dict=toy, run_dir=tmp_path / "r")
+    config = tmp_path / "r" / "config.yaml"
+    config.write_text(config.read_text().replace("encoder: lightgcn", "encoder: mf"))
+    with pytest.raises(PopDCLError, match=r"property 'encoder' cannot change .*last\.pt"):
+        run(run_dir=tmp_path / "r", resume=True)
+
+
+@pytest.mark.parametrize("arguments", [["--eval_step=0"], ["--eval_step=3"]])
+def test_interrupted_before_the_first_validation(toy, tmp_path, monkeypatch, arguments):
+    whole = run("SSM", config_dict=toy, arguments=arguments, run_dir=tmp_path / "whole")
+    train_epoch = RunTrainer._train_epoch
+
+    def interrupted(self, train_data, epoch_idx, *more, **options):
+        if epoch_idx == 2:
+            raise KeyboardInterrupt
+        return train_epoch(self, train_data, epoch_idx, *more, **options)
+
+    monkeypatch.setattr(RunTrainer, "_train_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="go on with: recbole-popdcl run --resume --run_dir="):
+        run("SSM", config_dict=toy, arguments=arguments, run_dir=tmp_path / "cut")
+    monkeypatch.setattr(RunTrainer, "_train_epoch", train_epoch)
+    resumed = run(run_dir=tmp_path / "cut", resume=True)
+    assert resumed["test"] == whole["test"]
+    assert without_seconds(tmp_path / "cut") == without_seconds(tmp_path / "whole")
+
+
+def test_more_epochs_stand_in_the_configuration(toy, tmp_path):
+    run("SSM", config_dict=toy, run_dir=tmp_path / "r")
+    run(run_dir=tmp_path / "r", resume=True, arguments=["--epochs=4"])
+    assert yaml.safe_load((tmp_path / "r" / "config.yaml").read_text())["epochs"] == 4
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        (
+            "metrics.jsonl",
+            b'{"epoch": 0}\nwhat\n{"epoch": 1}\n',
+            r"metrics\.jsonl, line 2: not the metrics",
+        ),
+        ("last.pt", None, r"last\.pt does not fit this model and data"),
+        ("last.pt", b"torn", r"last\.pt is damaged"),
+    ],
+)
+def test_damaged_files_of_a_resumed_run(toy, tmp_path, file, content, message):
+    run("SSM", config_dict=toy, run_dir=tmp_path / "r")
+    path = tmp_path / "r" / file
+    path.write_bytes((tmp_path / "r" / "checkpoint.pt").read_bytes() if content is None else content)
+    with pytest.raises(PopDCLError, match=message):
+        run(run_dir=tmp_path / "r", resume=True)
+
+
+def test_lost_metrics_do_not_hinder(toy, tmp_path):
+    run("SSM", config_dict=toy, run_dir=tmp_path / "r")
+    (tmp_path / "r" / "metrics.jsonl").unlink()
+    (tmp_path / "r" / "result.json").unlink()
+    assert run(run_dir=tmp_path / "r", resume=True)["epochs"] == 3
+
+
+def test_a_failed_start_leaves_no_folder(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr("recbole_popdcl.model.ssm.ssm_loss", lambda u, i, t: (u * float("nan")).sum())
+    with pytest.raises(PopDCLError, match="became nan"):
+        run("SSM", config_dict=toy, run_dir=tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_full_disk_is_one_line(toy, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise RuntimeError("[enforce fail at inline_container.cc] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(PopDCLError, match=r"cannot write .*checkpoint\.pt"):
+        run("SSM", config_dict=toy, run_dir=tmp_path / "r")
+
+
+def test_a_model_of_the_users_has_the_properties_of_its_base(toy, tmp_path):
+    from recbole_popdcl.model.popdcl import PopDCL
+
+    class Mine(PopDCL):
+        pass
+
+    result = run(Mine, config_dict=toy, arguments=["--temperature=0.2"], run_dir=tmp_path / "mine")
+    base = run("PopDCL", config_dict=toy, arguments=["--temperature=0.2"], run_dir=tmp_path / "base")
+    assert result["test"] == base["test"]
+
+
+def test_users_file_of_windows(finished, tmp_path):
+    folder, _ = finished
+    (tmp_path / "users.txt").write_bytes(b"\xef\xbb\xbfu7\r\nu3\r\nu7\r\n")
+    recommend(folder, tmp_path / "x.csv", topk=2, users=tmp_path / "users.txt")
+    assert pd.read_csv(tmp_path / "x.csv")["user_id"].tolist() == ["u7", "u7", "u3", "u3"]
+
+
+def test_faults_of_result_json(toy, tmp_path):
+    run("SSM", config_dict=toy, run_dir=tmp_path / "r")
+    (tmp_path / "r" / "result.json").write_text("{}")
+    with pytest.raises(PopDCLError, match=r"result\.json is not the result of a run"):
+        evaluate(tmp_path / "r")
