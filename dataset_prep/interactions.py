@@ -110,7 +110,10 @@ def _ids(block: Block, name: str) -> pa.DictionaryArray:
         raise block.fault(pc.index(pc.is_null(values), True).as_py(), f"the {name} id is missing")
     encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
     ids = encoded.dictionary.cast(pa.large_string())
-    for pattern, what in ((r"^\s*$", "is empty"), (UNWRITABLE, "holds a tab or line end, which no atomic file can")):
+    for pattern, what in (
+        (r"^\s*$", "is empty"),
+        (UNWRITABLE, "holds a tab, line end or NUL byte, which no atomic file can"),
+    ):
         wrong = pc.match_substring_regex(ids, pattern)
         code = pc.index(wrong, True).as_py()
         if code >= 0:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from dataset_prep.interactions import Block, Columns
 from dataset_prep.sources import decoded, numbered_lines, opened
+from recbole_popdcl.errors import PopDCLError
 
 BLOCK_BYTES = 1 << 25
 
@@ -54,6 +55,8 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
 
 
 def _text(text: bytes, path: Path) -> pa.Array:
+    if text.count(b"\r") != text.count(b"\r\n"):
+        raise PopDCLError(f"{path}: holds carriage returns that end no line; convert its line ends to \\n")
     try:
         return pa.array([text], pa.large_binary()).cast(pa.large_string())
     except pa.ArrowInvalid:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from recbole_popdcl.errors import PopDCLError, nearest
 from recbole_popdcl.files import written_whole
 
-UNWRITABLE = "[\t\r\n]"  # a text with one of these cannot stand in an atomic file
+UNWRITABLE = r"[\t\r\n\x00]"  # a text with one of these cannot stand in an atomic file
 ROWS_PER_WRITE = 1 << 20
 NOTHING = pa.scalar("", pa.large_string())
 FIELD_TYPES = ("token", "token_seq", "float", "float_seq")
@@ -120,7 +120,7 @@ def write_interactions(path: str | Path, users, items) -> None:
         items: raw item ids as texts [n], likewise.
 
     Raises:
-        PopDCLError: an id holds a tab or a line end, or the file cannot be written.
+        PopDCLError: an id holds a tab, a line end or a NUL byte, or the file cannot be written.
     """
     users, items = (_lines(ids, end, path) for ids, end in ((users, "\t"), (items, "\n")))
     with written_whole(path) as temporary, open(temporary, "wb") as file:
@@ -139,7 +139,7 @@ def _lines(ids, end: str, path: str | Path) -> pa.DictionaryArray:
     texts = encoded.dictionary.cast(pa.large_string())
     place = pc.index(pc.match_substring_regex(texts, UNWRITABLE), True).as_py()
     if place >= 0:
-        raise PopDCLError(f"cannot write {path}: id {texts[place].as_py()!r} holds a tab or a line end")
+        raise PopDCLError(f"cannot write {path}: id {texts[place].as_py()!r} holds a tab, a line end or a NUL byte")
     return pa.DictionaryArray.from_arrays(
         encoded.indices, pc.binary_join_element_wise(texts, NOTHING, pa.scalar(end, pa.large_string()))
     )

@@ -130,6 +130,8 @@ DAMAGED = {
     "binary": ("csv", b"user,item\n1,2\n\xff\xfe\x00,3\n", "line 3: not UTF-8 text"),
     "binary lightgcn": ("lightgcn", b"1 2\n\n\xff\xfe 1\n", "line 3: not UTF-8 text"),
     "binary reviews": ("amazon", b'{"asin": "a", "reviewerID": "b"}\n\xff\xfe\n', "line 2: not UTF-8 text"),
+    "carriage returns": ("lightgcn", b"1 2\r3 4\r", "holds carriage returns that end no line"),
+    "NUL": ("csv", b"user,item\n1,2\n1,a\0b\n", "line 3: the item id 'a\\x00b' holds a tab, line end or NUL byte"),
     "truncated gzip": ("csv", gzip.compress(b"user,item\n" + b"1,2\n" * 9999)[:-20], "damaged or cut short"),
     "truncated xz": ("lightgcn", lzma.compress(b"1 2 3\n" * 9999)[:-40], "damaged or cut short"),
     "damaged gzip": ("csv", b"\x1f\x8b\x08\x00" + bytes(40), "damaged or cut short"),
