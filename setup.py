@@ -25,7 +25,7 @@ setup(
         "torch>=2.0",
         "numpy>=1.22,<2",  # RecBole 1.2.1 uses names that numpy 2 dropped
         "pandas>=1.5,<3",  # pandas 3 needs numpy 2
-        "pyarrow>=10,<26",  # pyarrow 26 needs numpy 2
+        "pyarrow>=18,<26",  # 18 has the streaming JSON reader; 26 needs numpy 2
         "scipy>=1.8,<1.17",  # RecBole's graph models use dok_matrix._update, gone in 1.17
         "pyyaml>=6",
         "tqdm>=4.60",
