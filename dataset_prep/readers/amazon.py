@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.json as pajson
 
 from dataset_prep.interactions import Block, Columns
-from dataset_prep.readers.delimited import choose_columns, read_delimited
-from dataset_prep.sources import decoded, first_line, line_of_record, numbered_lines, opened
+from dataset_prep.readers.delimited import as_blocks, choose_columns, read_delimited
+from dataset_prep.sources import decoded, first_line, numbered_lines, opened
 from recbole_popdcl.errors import PopDCLError
 
 RATINGS = ("user", "item", "rating", "timestamp")
@@ -52,17 +51,10 @@ def _read_reviews(path: Path, columns: Columns, line: str) -> Iterator[Block]:
     chosen = choose_columns(names, columns, path)
     schema = pa.schema([(name, pa.float64() if name in NUMERIC else pa.string()) for name in chosen.values()])
     parse = pajson.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
-    first = 0
     with opened(path) as stream:
         try:
-            for batch in pajson.open_json(stream, pajson.ReadOptions(block_size=BLOCK_BYTES), parse):
-                if batch.num_rows:
-                    yield Block(
-                        path,
-                        partial(lambda start, row: line_of_record(path, start + row), first),
-                        **{role: batch.column(name) for role, name in chosen.items()},
-                    )
-                first += batch.num_rows
+            reader = pajson.open_json(stream, pajson.ReadOptions(block_size=BLOCK_BYTES), parse)
+            yield from as_blocks(path, reader, chosen)
         except pa.ArrowInvalid as error:
             raise _located(error, path, chosen) from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -75,21 +75,29 @@ def read_delimited(
     )
     parse = pacsv.ParseOptions(delimiter=delimiter, quote_char=quote)
     options = pacsv.ReadOptions(block_size=BLOCK_BYTES, column_names=list(names), skip_rows=int(has_header))
-    first = int(has_header)
     with opened(path) as stream:
         try:
-            for batch in pacsv.open_csv(stream, options, parse, convert):
-                if batch.num_rows:
-                    yield Block(
-                        path,
-                        partial(lambda start, row: line_of_record(path, start + row), first),
-                        **{role: batch.column(name) for role, name in chosen.items()},
-                    )
-                first += batch.num_rows
+            yield from as_blocks(path, pacsv.open_csv(stream, options, parse, convert), chosen, int(has_header))
         except pa.ArrowInvalid as error:
             if "Empty CSV" in str(error):
                 return
             raise _located(error, path, parse, options) from error
+
+
+def as_blocks(path: Path, batches: Iterable[pa.RecordBatch], chosen: dict[str, str], first: int = 0) -> Iterator[Block]:
+    """Yield Arrow's batches as Blocks.
+
+    Args:
+        path: the file.
+        batches: rows, a line each, blank lines left out.
+        chosen: {user | item | rating | timestamp: name of the column}.
+        first: lines, not blank, before the first row.
+    """
+    for batch in batches:
+        if batch.num_rows:
+            line = partial(lambda start, row: line_of_record(path, start + row), first)
+            yield Block(path, line, **{role: batch.column(name) for role, name in chosen.items()})
+        first += batch.num_rows
 
 
 def _located(error: pa.ArrowInvalid, path: Path, parse, options) -> PopDCLError:
