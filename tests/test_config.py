@@ -35,7 +35,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def test_the_paper_is_the_default():
-    """Every row of PAPER's table of choices, the paper's column."""
+    """Every choice on which paper and released code differ, the paper's side."""
     expected = {
         "encoder": "lightgcn", "n_layers": 2, "embedding_size": 64, "layer_combination": "mean",
         "embedding_init": "xavier", "reg_weight": 1e-5, "l2_form": "sum", "epoch_sampling": "pairs",

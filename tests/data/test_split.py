@@ -65,7 +65,7 @@ def test_same_seed_same_split():
 
 
 def test_balanced_test_counts_are_poisson_like():
-    """PAPER's check: in a large log the counts per item of the balanced test look Poisson, whatever the popularity."""
+    """In a large log the counts per item of the balanced test look Poisson, whatever the popularity."""
     rng = np.random.default_rng(0)
     popularity = np.maximum(200, 100 * rng.zipf(1.6, 4000).clip(max=30))
     items = np.repeat(np.arange(len(popularity)), popularity)
@@ -97,7 +97,7 @@ def test_the_draw_is_that_of_the_released_amazon_book(real_data):
     codes = balanced_split(items, (0.85 - share, 0.15, 0.0, share), seed=0)
     ours = np.bincount(items[codes == 3], minlength=len(popularity))
     percentiles = [5, 25, 50, 75, 95, 99]
-    # of the items that the authors' test holds, as PAPER's percentiles are
+    # of the items that the authors' test holds, as the published percentiles are
     assert np.percentile(balanced[balanced > 0], percentiles).tolist() == [2, 3, 5, 6, 9, 11]
     assert np.percentile(ours[ours > 0], percentiles).tolist() == [2, 3, 5, 6, 9, 11]
     assert ours.var() == pytest.approx(balanced.var(), rel=0.05)
