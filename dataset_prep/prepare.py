@@ -79,8 +79,9 @@ def prepare(inputs: Sequence[Path], name: str, output: Path, recipe: Recipe) -> 
     paths = list(_files(inputs))
     file_format = recipe.format or _recognised(paths)
     if recipe.split == "keep" or file_format in SPLIT_FORMATS:
-        sets, removed = _kept_sets(files_by_set(paths), file_format, recipe), {}
-        sources = list(files_by_set(paths).values())
+        files = files_by_set(paths)
+        sets, removed = _kept_sets(files, file_format, recipe), {}
+        sources = list(files.values())
     else:
         sources = paths + ([recipe.test_balanced] if recipe.test_balanced else [])
         sets, removed = _split_log(paths, file_format, recipe)
@@ -98,9 +99,12 @@ def prepare(inputs: Sequence[Path], name: str, output: Path, recipe: Recipe) -> 
 
 def _check_recipe(recipe: Recipe) -> None:
     shares = list(recipe.ratio)
-    if len(shares) not in (4, 5) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+    # written so that "not a number" fails too
+    if len(shares) not in (4, 5) or not min(shares) >= 0 or not abs(sum(shares) - 1) <= 1e-6:
         given = " ".join(f"{share:g}" for share in shares)
         raise PopDCLError(f"--ratio must be 4 or 5 shares of {', '.join(SETS)} that add up to 1, not {given}")
+    if recipe.test_balanced and shares[0] <= 0:
+        raise PopDCLError("--ratio leaves nothing for training beside the balanced test from outside")
     if recipe.filters.k_core < 0 or (recipe.filters.sample_users or 1) < 1:
         raise PopDCLError("--k_core must be at least 0 and --sample_users at least 1")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataset_prep.readers.delimited import USUAL_NAMES
-from dataset_prep.sources import first_line
+from dataset_prep.sources import first_line, opened
 from recbole_popdcl.data.split import SETS
 from recbole_popdcl.errors import PopDCLError
 
@@ -36,7 +36,7 @@ def recognise_format(paths: Sequence[Path]) -> str:
         return "inter" if _suffix(path) == ".inter" else "released"
     if _suffix(path) in (".inter", ".parquet"):
         return _suffix(path)[1:]
-    with open(path, "rb") as file:
+    with opened(path) as file:
         if file.read(4) == b"PAR1":
             return "parquet"
     line = first_line(path)

@@ -18,6 +18,7 @@ from dataset_prep.__main__ import main
 from dataset_prep.describe import describe
 from dataset_prep.filters import Filters, apply_filters
 from dataset_prep.interactions import Columns, Interactions, collect
+from dataset_prep.options import FORMATS
 from dataset_prep.prepare import Recipe, prepare
 from dataset_prep.readers import READERS
 from recbole_popdcl.data.atomic import read_interactions, write_interactions
@@ -183,6 +184,9 @@ FAULTS = {
     "k-core": (["--input=raw.csv", "--k_core=999"], "nothing is left of the 1500 interactions: 999-core removed 1500"),
     "rating": (["--input=raw.csv", "--min_rating=9"], "nothing is left of the 1500 interactions: rating removed 1500"),
     "fractions": (["--input=raw.csv", "--ratio", "0.9", "0.1", "0.1", "0.1"], "--ratio must be 4 or 5 shares"),
+    "no number": (["--input=raw.csv", "--ratio", "nan", "0", "0", "1"], "--ratio must be 4 or 5 shares"),
+    "nothing but the balanced test": (["--input=raw.csv", "--ratio", "0", "0", "0", "1", "--test_balanced=raw.csv"],
+                                      "--ratio leaves nothing for training"),
     "negative": (["--input=raw.csv", "--k_core=-1"], "--k_core must be at least 0"),
     "name": (["--input=raw.csv", "--name=../x"], "--name '../x' must be a plain name"),
     "output is a file": (["--input=raw.csv", "--output=raw.csv"], "--output raw.csv is a file, not a folder"),
@@ -262,6 +266,24 @@ def test_describe(tmp_path, raw):
     (tmp_path / "x" / "manifest.json").write_text("{}")
     with pytest.raises(PopDCLError, match="is not a manifest of recbole-popdcl"):
         describe(tmp_path / "x")
+
+
+def test_an_unreadable_file(tmp_path, monkeypatch, capsys):
+    """A folder's file that is there but cannot be opened."""
+    (tmp_path / "loop.csv").symlink_to(tmp_path / "raw.csv")
+    (tmp_path / "raw.csv").write_text("user,item\n1,2\n")
+    import dataset_prep.sources as sources
+
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(sources, "_decompressed", refuse)
+    assert main(["--name=x", f"--input={tmp_path / 'loop.csv'}", f"--output={tmp_path / 'x'}"]) == 2
+    assert capsys.readouterr().err.endswith("loop.csv: Permission denied\n")
+
+
+def test_the_formats_offered_are_those_that_can_be_read():
+    assert set(FORMATS) == set(READERS)
 
 
 TOKENS = st.text(
