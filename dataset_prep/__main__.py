@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
 from dataset_prep.options import add_arguments, run
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import OneLineParser, PopDCLError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 0, or 2 for bad input after one line on standard error."""
-    parser = argparse.ArgumentParser(prog="python -m dataset_prep", description=__doc__, allow_abbrev=False)
+    parser = OneLineParser(prog="python -m dataset_prep", description=__doc__, allow_abbrev=False)
     add_arguments(parser)
     try:
         return run(parser.parse_args(argv))

@@ -6,10 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import recbole_popdcl
 from dataset_prep import options as preparation
+from recbole_popdcl.errors import OneLineParser, PopDCLError
 from recbole_popdcl.evaluation.keys import MAX_K
 
 RUN_HELP = """\
@@ -30,8 +30,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command is None:
         _parser().print_help()
         return 2
-    from recbole_popdcl.errors import PopDCLError
-
     try:
         return arguments.function(arguments, properties)
     except PopDCLError as error:
@@ -46,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="recbole-popdcl", description=recbole_popdcl.__doc__, allow_abbrev=False)
+    parser = OneLineParser(prog="recbole-popdcl", description=recbole_popdcl.__doc__, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"%(prog)s {recbole_popdcl.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     raw = argparse.RawDescriptionHelpFormatter
@@ -84,13 +82,6 @@ def _parser() -> argparse.ArgumentParser:
     describe.add_argument("--plot", metavar="FILE", help="draw the items' popularity into a .png, .svg or .pdf file")
     describe.set_defaults(function=_describe)
     return parser
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as the rest of the program does."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"recbole-popdcl: error: {message}\n")
 
 
 def _list_length(text: str) -> int:
@@ -148,8 +139,6 @@ def _describe(arguments: argparse.Namespace, unknown: list[str]) -> int:
 
 
 def _none_left(unknown: list[str]) -> None:
-    from recbole_popdcl.errors import PopDCLError
-
     if unknown:
         raise PopDCLError(f"unknown argument '{unknown[0]}'; --help lists them")
 

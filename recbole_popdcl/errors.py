@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 from collections.abc import Iterable
+from typing import NoReturn
 
 
 class PopDCLError(Exception):
@@ -11,6 +13,14 @@ class PopDCLError(Exception):
 
     The command line prints the message and exits with status 2; every other exception is a defect of this package.
     """
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line, as a PopDCLError does, instead of the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the line and exit with status 2."""
+        self.exit(2, f"{self.prog.replace('python -m ', '').split()[0]}: error: {message}\n")
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

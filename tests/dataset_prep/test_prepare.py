@@ -282,6 +282,16 @@ def test_an_unreadable_file(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.endswith("loop.csv: Permission denied\n")
 
 
+@pytest.mark.parametrize("arguments", [[], ["--name=x", "--input=raw.csv", "--k_core=many"]])
+def test_arguments_that_cannot_be_read_are_one_line(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("dataset_prep: error: ")
+    assert error.count("\n") == 1
+
+
 def test_the_formats_offered_are_those_that_can_be_read():
     assert set(FORMATS) == set(READERS)
 
