@@ -79,6 +79,41 @@ class PopularityStatistics:
         return self.item_popularity[items] * self.inverse_mass()[users]
 
 
+def clipped_inverse_propensity(popularity: np.ndarray) -> np.ndarray:
+    """Return the weights of IPS-CN, float64 [n_items] in (0, 1].
+
+    The propensity of an item is taken to be proportional to its popularity plus one. Inverse propensities are clipped
+    at their median over the items and divided by the largest, so that half of the items weigh 1 and the popular half
+    less (as in the code of BC loss, which PopDCL's baselines come from). Equal popularities give weights of 1.
+
+    Args:
+        popularity: training degree [n_items]; index 0 is padding.
+    """
+    inverse = 1.0 / (popularity + 1.0)
+    clipped = np.minimum(inverse, np.median(inverse[1:]))
+    return clipped / clipped[1:].max()
+
+
+def control_probability(popularity: np.ndarray, ratio: float) -> np.ndarray:
+    """Return the probability with which a training pair of each item serves as a control pair (CausE), in [0, 1].
+
+    min(1, ratio N / (m pop(i))) for N pairs and m items: each item can expect the same number of control pairs, as if
+    a share ``ratio`` of the pairs had been shown at random, except for items with fewer pairs than that.
+
+    Args:
+        popularity: training degree [n_items]; index 0 is padding.
+        ratio: share of control pairs, in (0, 1).
+    """
+    share = ratio * popularity.sum() / (len(popularity) - 1)
+    return np.minimum(share / np.maximum(popularity, 1), 1.0)
+
+
+def degree_groups(popularity: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return the group of equal popularity of each user or item, int64 [n], and the number of groups (BC loss)."""
+    degrees, groups = np.unique(popularity, return_inverse=True)
+    return groups.astype(np.int64), len(degrees)
+
+
 def item_segments(popularity: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Cut the items, by descending popularity, into head, mid and tail of equal weight.
 

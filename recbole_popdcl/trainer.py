@@ -76,12 +76,14 @@ class RunTrainer(Trainer):
         self._bars = bool(config["show_progress"]) and sys.stderr.isatty()
 
     def _build_optimizer(self, **kwargs):
+        if hasattr(self.model, "parameter_groups"):
+            kwargs.setdefault("params", self.model.parameter_groups())
         optimizer = super()._build_optimizer(**kwargs)
         if not isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)):
             return optimizer
-        group = optimizer.param_groups[0]
+        groups = [{name: group[name] for name in ("params", "lr", "weight_decay")} for group in optimizer.param_groups]
         try:
-            return type(optimizer)(group["params"], lr=group["lr"], weight_decay=group["weight_decay"], fused=True)
+            return type(optimizer)(groups, fused=True)
         except (RuntimeError, TypeError):  # no fused kernel in this build or for this device
             return optimizer
 
@@ -115,7 +117,9 @@ class RunTrainer(Trainer):
             self._add_train_loss_to_tensorboard(epoch, loss)
             if verbose:
                 self.logger.info("epoch %d: loss %.4f, %.1f s", epoch, loss, line["seconds"])
-            if self.eval_step <= 0 or (epoch + 1) % self.eval_step:
+            # before its warm-up is over a model has nothing to validate
+            warming_up = epoch < getattr(self.model, "warm_up_epochs", 0)
+            if self.eval_step <= 0 or (epoch + 1) % self.eval_step or warming_up:
                 self._append(line)
                 if saved and self.eval_step <= 0:
                     self._save_last(epoch, False, train_data)
@@ -152,6 +156,9 @@ class RunTrainer(Trainer):
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         self._epoch = epoch_idx
+        for part in (self.model, train_data):
+            if hasattr(part, "begin_epoch"):
+                part.begin_epoch(epoch_idx)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*torch.cuda.amp", category=FutureWarning)
             return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress and self._bars)

@@ -16,7 +16,7 @@ from recbole.utils import InputType
 
 from recbole_popdcl.config import Config
 from recbole_popdcl.data.dataset import SplitDataset, fingerprint
-from recbole_popdcl.data.sampler import NegativeSampler
+from recbole_popdcl.data.sampler import BalancedPairSampler, NegativeSampler
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
 
@@ -53,6 +53,11 @@ class PairLoader:
         if negatives.get("dynamic"):
             raise PopDCLError("property 'train_neg_sample_args': dynamic negatives work with RecBole's own models only")
         self._sampler = build_sampler(config, dataset) if self._n_negatives else None
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Tell a sampler that changes with the epoch, counted from 0, which one begins."""
+        if isinstance(self._sampler, BalancedPairSampler):
+            self._sampler.begin_epoch(epoch)
 
     def __len__(self) -> int:
         return math.ceil(len(self._users) / self.config["train_batch_size"])
@@ -114,9 +119,18 @@ class Data:
 
 
 def build_sampler(config: Config, dataset: SplitDataset) -> NegativeSampler:
-    """Return the sampler that ``train_neg_sample_args`` asks for."""
+    """Return the sampler that ``negative_sampling`` and ``train_neg_sample_args`` ask for."""
     users, items = dataset.ids()
     negatives = config["train_neg_sample_args"]
+    if config["negative_sampling"] == "balanced":
+        margin = config["popularity_margin"]
+        rule = {} if margin is None else {
+            "margin": margin,
+            "lower_share": 0.5,  # DICE's code: less than half as popular
+            "margin_decay": config["margin_decay"],
+            "pool": config["popularity_pool"],
+        }  # fmt: skip
+        return BalancedPairSampler(users, items, dataset.user_num, dataset.item_num, config["seed"] + 1, **rule)
     return NegativeSampler(
         users,
         items,

@@ -9,6 +9,7 @@ import torch
 from recbole.data.interaction import Interaction
 from tqdm import tqdm
 
+from recbole_popdcl.data.pairs import PairIndex
 from recbole_popdcl.evaluation.keys import SEGMENTS, SET_KEYS, ResultKey
 from recbole_popdcl.evaluation.metrics import FUNCTIONS
 from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
@@ -17,29 +18,6 @@ from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
 BLOCKS_PER_BATCH = 2
 # For models that score pair by pair, some of them with large inner layers (ConvNCF: 34 KB a pair).
 PAIRS_PER_CALL = 8192
-
-
-class _Pairs:
-    """An InteractionSet on the device of the scores."""
-
-    def __init__(self, pairs: InteractionSet, device: torch.device) -> None:
-        self.n_items = pairs.n_items
-        self.keys = torch.from_numpy(pairs.keys).to(device)
-        self.items = torch.from_numpy(pairs.items).to(device)
-        self.indptr = torch.from_numpy(pairs.indptr).to(device)
-
-    def contains(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-        keys = users * self.n_items + items
-        place = torch.searchsorted(self.keys, keys).clamp_(max=len(self.keys) - 1)
-        return self.keys[place] == keys
-
-    def of_users(self, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return row (place in ``users``) and item of every pair of the users, both int64 [pairs]."""
-        starts = self.indptr[users]
-        counts = self.indptr[users + 1] - starts
-        rows = torch.repeat_interleave(torch.arange(len(users), device=users.device), counts)
-        offset = torch.arange(len(rows), device=users.device) - (counts.cumsum(0) - counts)[rows]
-        return rows, self.items[starts[rows] + offset]
 
 
 class Ranker:
@@ -69,8 +47,8 @@ class Ranker:
         self.metrics, self.topk = list(metrics), sorted(topk)
         self.device = torch.device(device)
         self.batch_size = max(1, memory_mb * 2**20 // (4 * BLOCKS_PER_BATCH * sets.n_items))
-        self._train = _Pairs(sets.train, self.device)
-        self._sets = {name: _Pairs(pairs, self.device) for name, pairs in sets.sets.items()}
+        self._train = _index(sets.train).to(self.device)
+        self._sets = {name: _index(pairs).to(self.device) for name, pairs in sets.sets.items()}
         self._segments = {name: torch.from_numpy(codes).to(self.device) for name, codes in sets.segments.items()}
         self._counts = {name: torch.from_numpy(counts).to(self.device) for name, counts in sets.segment_counts.items()}
 
@@ -162,6 +140,10 @@ class Ranker:
             for row, metric in enumerate(self.metrics):
                 for column, k in enumerate(self.topk):
                     yield str(ResultKey(SET_KEYS[name], segment, metric.lower(), k)), means[row][place][column]
+
+
+def _index(pairs: InteractionSet) -> PairIndex:
+    return PairIndex(pairs.users, pairs.items, pairs.n_users, pairs.n_items)
 
 
 def _top(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:

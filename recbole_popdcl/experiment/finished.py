@@ -24,7 +24,8 @@ from recbole_popdcl.trainer import BEST, load_weights
 
 # The rest describes what was trained, and is as it was.
 CHANGEABLE = {
-    "metrics", "topk", "eval_mask", "segment_by", "score_norm_exponent", "eval_memory_mb", "data_path", "show_progress",
+    "metrics", "topk", "eval_mask", "segment_by", "score_norm_exponent", "counterfactual_constant", "rank_by",
+    "eval_memory_mb", "data_path", "show_progress",
     "use_gpu", "gpu_id",
 }  # fmt: skip
 

@@ -14,4 +14,9 @@ def bpr_loss(users: torch.Tensor, positives: torch.Tensor, negatives: torch.Tens
         positives: embeddings [b, d] of their items i.
         negatives: embeddings [b, d] of the sampled items j.
     """
-    return -F.logsigmoid((users * (positives - negatives)).sum(dim=1)).mean()
+    return -F.logsigmoid(score_differences(users, positives, negatives)).mean()
+
+
+def score_differences(users: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
+    """Return <e_u, e_i> - <e_u, e_j> of the triples [b]; arguments as bpr_loss."""
+    return (users * (positives - negatives)).sum(dim=1)

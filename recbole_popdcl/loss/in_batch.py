@@ -1,6 +1,6 @@
 """Losses over the cosines of a batch with itself, computed a block of rows at a time.
 
-A row of scores belongs to one pair: its own item on the diagonal, the items of the other pairs as in-batch negatives.
+A row of scores belongs to one pair: its own item at its own place, the items of the other pairs as in-batch negatives.
 Where the loss of a pair depends on its row alone, value and gradient can be had block by block: nothing of the size
 batch x batch is ever held, and the few passes over a block stay in the processor's cache.
 """
@@ -15,8 +15,73 @@ import torch.nn.functional as F
 ROWS_PER_BLOCK = 256
 
 
+class Rows:
+    """A block of r rows of a batch of b pairs.
+
+    Attributes:
+        scores: cosines f(u, j) of each row's user with all items of the batch [r, b].
+        pairs: number k of each row's pair [r]: the column of its own item.
+        ignored: bool [r, b], columns that are no negatives of the row (never its own place), or None for none.
+        second: inner products of a second pair of tables [r, b], or None (AdvInfoNCE's hardness).
+    """
+
+    def __init__(
+        self,
+        scores: torch.Tensor,
+        pairs: torch.Tensor,
+        ignored: torch.Tensor | None = None,
+        second: torch.Tensor | None = None,
+    ) -> None:
+        self.scores, self.pairs, self.ignored, self.second = scores, pairs, ignored, second
+        self.own = pairs.unsqueeze(1)
+
+    @property
+    def positives(self) -> torch.Tensor:
+        """f(u, i) of each row's own pair [r, 1]."""
+        return self.scores.gather(1, self.own)
+
+    @property
+    def n_negatives(self) -> torch.Tensor:
+        """Number of negatives of each row in the type of the scores, [1, 1] or, where some are ignored, [r, 1]."""
+        others = self.scores.new_full((1, 1), self.scores.shape[1] - 1)
+        return others if self.ignored is None else others - self.ignored.sum(dim=1, keepdim=True)
+
+    @property
+    def mean_negative(self) -> torch.Tensor:
+        """Mean of f(u, j) over the negatives of each row [r, 1], 0 where there are none."""
+        total = self.scores.sum(dim=1, keepdim=True) - self.positives
+        if self.ignored is not None:
+            total = total - (self.scores * self.ignored).sum(dim=1, keepdim=True)
+        return total / self.n_negatives.clamp(min=1)
+
+    def negatives(self, values: torch.Tensor, elsewhere: float) -> torch.Tensor:
+        """Return ``values`` [r, b] with ``elsewhere`` at each row's own place and at the ignored ones."""
+        values = values.scatter(1, self.own, elsewhere)
+        return values if self.ignored is None else values.masked_fill(self.ignored, elsewhere)
+
+    def of_pairs(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the rows' share of a value a pair [b], as [r, 1] in the type of the scores."""
+        return values[self.pairs].to(self.scores.dtype).unsqueeze(1)
+
+    def softmax_loss(self, positive_logits: torch.Tensor, negative_logits: torch.Tensor) -> torch.Tensor:
+        """Return -log( e^p / (e^p + sum_j e^n_j) ) of each row [r].
+
+        Args:
+            positive_logits: p [r, 1].
+            negative_logits: n_j [r, b]; what stands at a row's own place and at the ignored ones is not used.
+        """
+        logits = negative_logits.scatter(1, self.own, positive_logits)
+        if self.ignored is not None:
+            logits = logits.masked_fill(self.ignored, -torch.inf)
+        return F.cross_entropy(logits, self.pairs, reduction="none")
+
+
 def in_batch_loss(
-    users: torch.Tensor, items: torch.Tensor, row_losses: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    users: torch.Tensor,
+    items: torch.Tensor,
+    row_losses: Callable[[Rows], torch.Tensor],
+    ignored: torch.Tensor | None = None,
+    second: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """Return the mean over the batch of a loss on rows of cosines f(u, j).
 
@@ -26,35 +91,43 @@ def in_batch_loss(
     Args:
         users: embeddings [b, d]; row k is the user of pair k. The cosine with a zero embedding is 0.
         items: embeddings [b, d]; row k is the item of pair k.
-        row_losses: given scores [r, b] of a block and its pairs' numbers k [r] (the column of each one's own item),
-            returns the losses [r]. Gradients flow through the scores alone.
+        row_losses: given Rows, returns the losses [r]. Gradients flow through ``scores`` and ``second`` alone.
+        ignored: bool [b, b], True where item j is no negative of pair k; None keeps all. A pair's own place is never
+            ignored.
+        second: two further tables [b, e], whose inner products the rows have too.
     """
     with torch.autocast(users.device.type, enabled=False):
         dtype = torch.promote_types(users.dtype, torch.float32)
-        return _InBatchLoss.apply(F.normalize(users.to(dtype), dim=1), F.normalize(items.to(dtype), dim=1), row_losses)
+        tables = [F.normalize(users.to(dtype), dim=1), F.normalize(items.to(dtype), dim=1)]
+        tables += [table.to(dtype) for table in second or ()]
+        return _InBatchLoss.apply(row_losses, ignored, *tables)
 
 
 class _InBatchLoss(torch.autograd.Function):
     """Takes the gradient of each block while it is at hand and keeps that of the embeddings only."""
 
     @staticmethod
-    def forward(ctx, users, items, row_losses):
-        total = users.new_zeros(())
-        user_grad, item_grad = torch.empty_like(users), torch.zeros_like(items)
-        pairs = torch.arange(len(users), device=users.device)
-        for start in range(0, len(users), ROWS_PER_BLOCK):
-            rows = slice(start, start + ROWS_PER_BLOCK)
-            scores = users[rows] @ items.T
+    def forward(ctx, row_losses, ignored, *tables):
+        n = len(tables[0])
+        total = tables[0].new_zeros(())
+        couples = list(zip(tables[::2], tables[1::2]))
+        gradients = [(torch.empty_like(users), torch.zeros_like(items)) for users, items in couples]
+        pairs = torch.arange(n, device=tables[0].device)
+        for start in range(0, n, ROWS_PER_BLOCK):
+            place = slice(start, start + ROWS_PER_BLOCK)
+            products = [(users[place] @ items.T).requires_grad_() for users, items in couples]
             with torch.enable_grad():
-                loss = row_losses(scores.requires_grad_(), pairs[rows]).sum()
-            (grad,) = torch.autograd.grad(loss, scores)
+                rows = Rows(products[0], pairs[place], None if ignored is None else ignored[place], *products[1:])
+                loss = row_losses(rows).sum()
             total += loss.detach()
-            user_grad[rows] = grad @ items
-            item_grad.addmm_(grad.T, users[rows])
-        ctx.save_for_backward(user_grad.div_(len(users)), item_grad.div_(len(users)))
-        return total / len(users)
+            for grad, (users, items), (user_grad, item_grad) in zip(
+                torch.autograd.grad(loss, products), couples, gradients
+            ):
+                user_grad[place] = grad @ items
+                item_grad.addmm_(grad.T, users[place])
+        ctx.save_for_backward(*(table.div_(n) for couple in gradients for table in couple))
+        return total / n
 
     @staticmethod
     def backward(ctx, grad):
-        user_grad, item_grad = ctx.saved_tensors
-        return grad * user_grad, grad * item_grad, None
+        return None, None, *(grad * table for table in ctx.saved_tensors)

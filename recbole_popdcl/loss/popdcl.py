@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 
-from recbole_popdcl.loss.in_batch import in_batch_loss
+from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
 
 # exp(60) stays finite in float32 after the weight and 1/tau; a negative with such a margin weighs exp(-1e26) = 0.
 LARGEST_EXPONENT = 60.0
@@ -20,6 +19,7 @@ def popdcl_loss(
     positive_margin: bool = True,
     negative_margin: str = "first_order",
     negative_score_floor: float | None = None,
+    ignored: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the mean over the batch of L(u,i), Eq. 1, with negatives j from the other pairs of the batch::
 
@@ -35,28 +35,20 @@ def popdcl_loss(
         positive_margin: False sets M+ to 0 (the ablation without P).
         negative_margin: ``first_order`` (Eq. 10), ``exact`` (Eq. 9), or ``none`` for M- = 0 (without N).
         negative_score_floor: lower bound of f(u,j) inside the first-order M-; None for no bound.
+        ignored: bool [b, b], items that are no negatives of a pair; None keeps all, as the paper does.
 
     Both margins off gives SSM. In a batch of one pair there is no negative and the loss is 0.
     """
 
-    def row_losses(scores: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
-        positives = scores.gather(1, pairs.unsqueeze(1))
-        omega = omega_plus[pairs].to(scores.dtype).unsqueeze(1)
-        logits = _negative_logits(scores, positives, omega, temperature, negative_margin, negative_score_floor)
+    def row_losses(rows: Rows) -> torch.Tensor:
+        positives = rows.positives
+        omega = rows.of_pairs(omega_plus)
+        logits = _negative_logits(rows.scores, positives, omega, temperature, negative_margin, negative_score_floor)
         if positive_margin:
-            probability = not_chosen[pairs].to(scores.dtype).unsqueeze(1)
-            positives = positives - _positive_margin(scores, positives, probability)
-        logits = logits.scatter(1, pairs.unsqueeze(1), positives / temperature)
-        return F.cross_entropy(logits, pairs, reduction="none")
+            positives = positives - torch.sigmoid(rows.of_pairs(not_chosen) * rows.mean_negative)  # Eq. 5 and 6
+        return rows.softmax_loss(positives / temperature, logits)
 
-    return in_batch_loss(users, items, row_losses)
-
-
-def _positive_margin(scores: torch.Tensor, positives: torch.Tensor, not_chosen: torch.Tensor) -> torch.Tensor:
-    """M+ of Eq. 6, [r, 1]: sigmoid of P(i not in N_u) times the mean negative score of Eq. 5."""
-    negatives = max(scores.shape[1] - 1, 1)
-    mean_negative = (scores.sum(dim=1, keepdim=True) - positives) / negatives
-    return torch.sigmoid(not_chosen * mean_negative)
+    return in_batch_loss(users, items, row_losses, ignored)
 
 
 def _negative_logits(

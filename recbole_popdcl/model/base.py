@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 
+from recbole_popdcl.data.pairs import PairIndex
 from recbole_popdcl.encoder import build_encoder
 from recbole_popdcl.loss.l2 import l2_term
 
@@ -13,51 +15,104 @@ from recbole_popdcl.loss.l2 import l2_term
 class EncoderRecommender(GeneralRecommender):
     """An encoder with a loss; a model implements ``calculate_loss``.
 
+    A model may also set ``warm_up_epochs``, before which nothing is validated; implement ``begin_epoch(epoch)``, called
+    before each epoch, counted from 0; and ``parameter_groups()`` for learning rates of its own.
+
     Ranking scores are <e_u, e_i> / |e_i|^g with g = ``score_norm_exponent``, an attribute that may be set between
     evaluations: g = 1 ranks as the cosine does, g = 0 as the inner product.
 
     Args:
-        config: reads the encoder's properties, reg_weight, l2_form and score_norm_exponent.
+        config: reads the encoder's properties, reg_weight, l2_form, score_norm_exponent and false_negatives.
         dataset: the training set, a RecBole Dataset.
+
+    Attributes:
+        train_users, train_items: internal ids of the training pairs, arrays [N].
     """
 
     input_type = InputType.PAIRWISE
 
     def __init__(self, config, dataset) -> None:
         super().__init__(config, dataset)
-        users = dataset.inter_feat[self.USER_ID].numpy()
-        items = dataset.inter_feat[self.ITEM_ID].numpy()
-        self.encoder = build_encoder(config, users, items, self.n_users, self.n_items)
+        self.train_users = dataset.inter_feat[self.USER_ID].numpy()
+        self.train_items = dataset.inter_feat[self.ITEM_ID].numpy()
+        pairs = (self.train_users, self.train_items, self.n_users, self.n_items)
+        self.encoder = build_encoder(config, *pairs)
+        self._train_pairs = PairIndex(*pairs) if config["false_negatives"] == "mask" else None
         self.reg_weight, self.l2_form = config["reg_weight"], config["l2_form"]
         self.score_norm_exponent = config["score_norm_exponent"]
-        self._tables = None
+        self._encoded = self._tables = None
 
     def train(self, mode: bool = True):
         """Set the mode; embeddings kept for ranking are dropped, as the weights may have changed."""
-        self._tables = None
+        self._encoded = self._tables = None
         return super().train(mode)
 
-    def regularized(self, loss: torch.Tensor, users: torch.Tensor, *items: torch.Tensor) -> torch.Tensor:
-        """Add lambda times the L2 term on the layer-0 embeddings of ``users`` and each of ``items``, all [b]."""
+    def item_popularity(self) -> np.ndarray:
+        """Return the training degree of each item [n_items]."""
+        return np.bincount(self.train_items, minlength=self.n_items)
+
+    def keep(self, name: str, values: np.ndarray) -> None:
+        """Hold what is worked out from the training set as a float32 buffer, which no checkpoint needs."""
+        self.register_buffer(name, torch.from_numpy(np.asarray(values)).float(), persistent=False)
+
+    def false_negatives(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor | None:
+        """Return bool [b, b], True where item j of the batch is no negative of pair k, for a batch of pairs [b].
+
+        With ``false_negatives: mask`` those are the training items of the pair's user, the pair's own item in other
+        pairs among them; with ``keep`` (the paper) there are none, and the result is None.
+        """
+        return None if self._train_pairs is None else self._train_pairs.of_each_other(users, items)
+
+    def encode_triples(self, interaction) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the embeddings [b, d] of ``user_id``, ``item_id`` and ``neg_item_id`` of a batch."""
+        positives, negatives = interaction[self.ITEM_ID], interaction[self.NEG_ITEM_ID]
+        users, items = self.encoder(interaction[self.USER_ID], torch.cat([positives, negatives]))
+        return users, *items.chunk(2)
+
+    def l2(self, users: torch.Tensor, *items: torch.Tensor, others: tuple[torch.Tensor, ...] = ()) -> torch.Tensor:
+        """Return lambda times the L2 term.
+
+        Args:
+            users: internal ids [b]; the term is taken on their layer-0 embeddings.
+            items: one or more blocks of internal ids [b], likewise.
+            others: further embeddings [m, d].
+        """
         if not self.reg_weight:
-            return loss
-        user_rows, item_rows = self.encoder.layer0(users, torch.cat(items))
-        return loss + self.reg_weight * l2_term((user_rows, item_rows), len(users), self.l2_form)
+            return torch.zeros((), device=users.device)
+        tables = self.encoder.layer0(users, torch.cat(items))
+        return self.reg_weight * l2_term((*tables, *others), len(users), self.l2_form)
 
     def predict(self, interaction) -> torch.Tensor:
         """Return the ranking scores of the given pairs [b]."""
-        users, items = self._ranking_tables()
-        return (users[interaction[self.USER_ID]] * items[interaction[self.ITEM_ID]]).sum(dim=1)
+        users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        user_table, item_table = self._ranking_tables()
+        return self._final_scores((user_table[users] * item_table[items]).sum(dim=1), users, items)
 
     def full_sort_predict(self, interaction) -> torch.Tensor:
         """Return the ranking scores of the given users for all items, [b, n_items]."""
-        users, items = self._ranking_tables()
-        return users[interaction[self.USER_ID]] @ items.T
+        users = interaction[self.USER_ID]
+        user_table, item_table = self._ranking_tables()
+        return self._final_scores(user_table[users] @ item_table.T, users, None)
+
+    def encoded_tables(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the embeddings of all users [n_users, d] and items [n_items, d], kept while the model is not trained."""
+        if self.training or self._encoded is None:
+            self._encoded = self.encoder.tables()
+        return self._encoded
+
+    def _item_table(self, items: torch.Tensor) -> torch.Tensor:
+        """What items are ranked by, [n_items, d]: the encoded ``items``, unless a model has other embeddings."""
+        return items
+
+    def _final_scores(self, scores: torch.Tensor, users: torch.Tensor, items: torch.Tensor | None) -> torch.Tensor:
+        """Ranking scores from <e_u, e_i> / |e_i|^g: of pairs [b], or of users for all items [b, n_items], items None."""
+        return scores
 
     def _ranking_tables(self) -> tuple[torch.Tensor, torch.Tensor]:
         exponent = self.score_norm_exponent
         if self.training or self._tables is None or self._tables[0] != exponent:
-            users, items = self.encoder.tables()
+            users, items = self.encoded_tables()
+            items = self._item_table(items)
             norms = items.norm(dim=1, keepdim=True)
             scaled = torch.where(norms > 0, items / norms.clamp(min=1e-12) ** exponent, items)
             self._tables = (exponent, users, scaled)

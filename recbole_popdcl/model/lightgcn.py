@@ -13,9 +13,5 @@ class LightGCN(EncoderRecommender):
 
     def calculate_loss(self, interaction) -> torch.Tensor:
         """Return BPR plus L2 over a batch with ``user_id``, ``item_id`` and ``neg_item_id``, all int64 [b]."""
-        users, positives = interaction[self.USER_ID], interaction[self.ITEM_ID]
-        negatives = interaction[self.NEG_ITEM_ID]
-        encoded_users, encoded_items = self.encoder(users, torch.cat([positives, negatives]))
-        encoded_positives, encoded_negatives = encoded_items.chunk(2)
-        loss = bpr_loss(encoded_users, encoded_positives, encoded_negatives)
-        return self.regularized(loss, users, positives, negatives)
+        loss = bpr_loss(*self.encode_triples(interaction))
+        return loss + self.l2(interaction[self.USER_ID], interaction[self.ITEM_ID], interaction[self.NEG_ITEM_ID])

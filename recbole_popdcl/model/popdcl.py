@@ -15,8 +15,8 @@ class PopDCL(EncoderRecommender):
     def __init__(self, config, dataset) -> None:
         super().__init__(config, dataset)
         statistics = PopularityStatistics.from_pairs(
-            dataset.inter_feat[self.USER_ID].numpy(),
-            dataset.inter_feat[self.ITEM_ID].numpy(),
+            self.train_users,
+            self.train_items,
             self.n_users,
             self.n_items,
             config["omega_max"],
@@ -27,12 +27,9 @@ class PopDCL(EncoderRecommender):
                 "omega+ of %d users is above omega_max = %g and held there: the data are dense for PopDCL's Eq. 8",
                 statistics.n_held, config["omega_max"],
             )  # fmt: skip
-        for name, values in (
-            ("omega_plus", statistics.omega_plus),
-            ("item_popularity", statistics.item_popularity),
-            ("inverse_mass", statistics.inverse_mass()),
-        ):
-            self.register_buffer(name, torch.from_numpy(values).float(), persistent=False)
+        self.keep("omega_plus", statistics.omega_plus)
+        self.keep("popularity", statistics.item_popularity)
+        self.keep("inverse_mass", statistics.inverse_mass())
         self.temperature = config["temperature"]
         self.positive_margin = config["positive_margin"]
         self.negative_margin = config["negative_margin"]
@@ -43,11 +40,12 @@ class PopDCL(EncoderRecommender):
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
         loss = popdcl_loss(
             *self.encoder(users, items),
-            self.item_popularity[items] * self.inverse_mass[users],
+            self.popularity[items] * self.inverse_mass[users],
             self.omega_plus[users],
             self.temperature,
             self.positive_margin,
             self.negative_margin,
             self.negative_score_floor,
+            self.false_negatives(users, items),
         )
-        return self.regularized(loss, users, items)
+        return loss + self.l2(users, items)

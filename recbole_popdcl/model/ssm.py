@@ -18,5 +18,5 @@ class SSM(EncoderRecommender):
     def calculate_loss(self, interaction) -> torch.Tensor:
         """Return the loss plus L2 over a batch with ``user_id`` and ``item_id``, both int64 [b]."""
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
-        loss = ssm_loss(*self.encoder(users, items), self.temperature)
-        return self.regularized(loss, users, items)
+        loss = ssm_loss(*self.encoder(users, items), self.temperature, self.false_negatives(users, items))
+        return loss + self.l2(users, items)

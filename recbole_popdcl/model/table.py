@@ -11,9 +11,27 @@ from recbole.utils import get_model
 from recbole_popdcl.errors import PopDCLError, nearest
 
 MODELS = {
+    # the paper's
     "LightGCN": "recbole_popdcl.model.lightgcn",
+    "IPSCN": "recbole_popdcl.model.ips_cn",
+    "CausE": "recbole_popdcl.model.cause",
+    "SamReg": "recbole_popdcl.model.sam_reg",
+    "MACR": "recbole_popdcl.model.macr",
+    "BCLoss": "recbole_popdcl.model.bc_loss",
     "SSM": "recbole_popdcl.model.ssm",
+    "DCL": "recbole_popdcl.model.dcl",
+    "HCL": "recbole_popdcl.model.hcl",
     "PopDCL": "recbole_popdcl.model.popdcl",
+    # beyond the paper
+    "AdvInfoNCE": "recbole_popdcl.model.adv_infonce",
+    "BSL": "recbole_popdcl.model.bsl",
+    "CCL": "recbole_popdcl.model.ccl",
+    "DICE": "recbole_popdcl.model.dice",
+    "DirectAU": "recbole_popdcl.model.direct_au",
+    "PD": "recbole_popdcl.model.pd",
+    "PDA": "recbole_popdcl.model.pda",
+    "PSL": "recbole_popdcl.model.psl",
+    "SLatK": "recbole_popdcl.model.sl_at_k",
 }
 # Kinds of models in RecBole; those that need sequences, features or a knowledge graph cannot be ranked here.
 KINDS = ("general", "context_aware", "sequential", "knowledge_aware")

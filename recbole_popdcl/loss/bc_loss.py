@@ -1,0 +1,64 @@
+"""BC loss: bias-aware margins in a contrastive loss (Zhang et al., NeurIPS 2022), in-batch negatives."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
+
+# The arc cosine has no slope at -1 and 1.
+NEARLY_ONE = 1.0 - 1e-6
+
+
+def bc_loss(
+    users: torch.Tensor,
+    items: torch.Tensor,
+    margins: torch.Tensor,
+    temperature: float,
+    ignored: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return the mean over the batch of their Eq. 5, with theta_ui the angle between the embeddings of u and i::
+
+        -log( e^(cos(theta_ui + M_ui)/tau) / ( e^(cos(theta_ui + M_ui)/tau) + sum_j e^(cos(theta_uj)/tau) ) )
+
+    theta_ui + M_ui is held at pi, which is the M_ui = min(xi_ui, pi - theta_ui) of the paper.
+
+    Args:
+        users: embeddings [b, d]; row k is the user of pair k.
+        items: embeddings [b, d]; row k is the item of pair k, and a negative for the other pairs.
+        margins: M_ui of each pair in radian [b], at least 0; no gradient flows into it.
+        temperature: tau, above 0.
+        ignored: bool [b, b], items that are no negatives of a pair; None keeps all, as the paper does.
+    """
+
+    def row_losses(rows: Rows) -> torch.Tensor:
+        angle = torch.arccos(rows.positives.clamp(-NEARLY_ONE, NEARLY_ONE)) + rows.of_pairs(margins)
+        positives = torch.cos(angle.clamp(max=math.pi))
+        return rows.softmax_loss(positives / temperature, rows.scores / temperature)
+
+    return in_batch_loss(users, items, row_losses, ignored)
+
+
+def popularity_angle(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+    """Return xi_ui, the angle between popularity embeddings, radian [b] in [0, pi] (the paper's margin).
+
+    A pair whose popularities explain it well has a small angle, hence a small margin.
+
+    Args:
+        users: popularity embeddings of the pairs' users [b, d].
+        items: popularity embeddings of the pairs' items [b, d].
+    """
+    return torch.arccos(F.cosine_similarity(users, items, dim=1).clamp(-1.0, 1.0))
+
+
+def popularity_sigmoid(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+    """Return 1 - sigmoid of the inner product, radian [b] in (0, 1) (the margin of the released code).
+
+    Args:
+        users: popularity embeddings of the pairs' users [b, d].
+        items: popularity embeddings of the pairs' items [b, d].
+    """
+    return 1.0 - torch.sigmoid((users * items).sum(dim=1))

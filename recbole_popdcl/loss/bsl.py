@@ -1,0 +1,47 @@
+"""BSL: bilateral softmax loss (Wu et al., ICDE 2024), in-batch negatives."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
+
+
+def bsl_loss(
+    users: torch.Tensor,
+    items: torch.Tensor,
+    user_ids: torch.Tensor,
+    temperature: float,
+    positive_temperature: float,
+    ignored: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return the mean over the batch of their Eq. 17, divided by tau1::
+
+        -log E_i[ e^(f(u,i)/tau1) ] + tau2/tau1 log E_j[ e^(f(u,j)/tau2) ]
+
+    i over the pairs of the same user in the batch, j over the in-batch negatives of the pair.
+
+    Args:
+        users: embeddings [b, d]; row k is the user of pair k.
+        items: embeddings [b, d]; row k is the item of pair k, and a negative for the other pairs.
+        user_ids: int64 [b], to know the pairs of the same user.
+        temperature: tau2 of the negatives, above 0.
+        positive_temperature: tau1 of the positives, above 0.
+        ignored: bool [b, b], items that are no negatives of a pair; None keeps all.
+    """
+
+    def row_losses(rows: Rows) -> torch.Tensor:
+        logits = rows.negatives(rows.scores / temperature, -torch.inf)
+        mean = torch.logsumexp(logits, dim=1, keepdim=True) - rows.n_negatives.clamp(min=1).log()
+        mean = torch.where(torch.isinf(mean), -1.0 / temperature, mean)  # a pair without negatives
+        return (temperature / positive_temperature * mean).squeeze(1)
+
+    negatives = in_batch_loss(users, items, row_losses, ignored)
+    with torch.autocast(users.device.type, enabled=False):
+        dtype = torch.promote_types(users.dtype, torch.float32)
+        scores = F.cosine_similarity(users.to(dtype), items.to(dtype), dim=1)
+        exponentials = ((scores - 1.0) / positive_temperature).exp()
+        _, group, counts = torch.unique(user_ids, return_inverse=True, return_counts=True)
+        means = exponentials.new_zeros(len(counts)).index_add(0, group, exponentials) / counts
+        return negatives - F.embedding(group, means.log().unsqueeze(1)).mean() - 1.0 / positive_temperature

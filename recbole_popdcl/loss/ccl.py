@@ -1,0 +1,31 @@
+"""CCL: cosine contrastive loss (Mao et al., SimpleX, CIKM 2021), in-batch negatives."""
+
+from __future__ import annotations
+
+import torch
+
+from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
+
+
+def ccl_loss(
+    users: torch.Tensor,
+    items: torch.Tensor,
+    margin: float,
+    negative_weight: float,
+    ignored: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return the mean over the batch of 1 - f(u,i) + w/n sum_j max(0, f(u,j) - m), their Eq. 1.
+
+    Args:
+        users: embeddings [b, d]; row k is the user of pair k.
+        items: embeddings [b, d]; row k is the item of pair k, and a negative for the other pairs.
+        margin: m in [-1, 1]; negatives below it are left alone.
+        negative_weight: w, at least 0.
+        ignored: bool [b, b], items that are no negatives of a pair; None keeps all.
+    """
+
+    def row_losses(rows: Rows) -> torch.Tensor:
+        excess = rows.negatives(torch.relu(rows.scores - margin), 0.0).sum(dim=1, keepdim=True)
+        return (1.0 - rows.positives + negative_weight * excess / rows.n_negatives.clamp(min=1)).squeeze(1)
+
+    return in_batch_loss(users, items, row_losses, ignored)

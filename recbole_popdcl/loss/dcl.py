@@ -1,0 +1,61 @@
+"""DCL: debiased contrastive loss (Chuang et al., NeurIPS 2020), in-batch negatives."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
+
+
+def dcl_loss(
+    users: torch.Tensor,
+    items: torch.Tensor,
+    temperature: float,
+    omega_plus: float,
+    ignored: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return the mean over the batch of -log( e^(f(u,i)/tau) / (e^(f(u,i)/tau) + G) ), with G of their Eq. 7 and 8::
+
+        G = max( ( sum_j e^(f(u,j)/tau) - n omega+ e^(f(u,i)/tau) ) / (1 - omega+),  n e^(-1/tau) )
+
+    over the n negatives j. omega+ = 0 gives SSM.
+
+    Args:
+        users: embeddings [b, d]; row k is the user of pair k.
+        items: embeddings [b, d]; row k is the item of pair k, and a negative for the other pairs.
+        temperature: tau, above 0.
+        omega_plus: probability that a drawn negative is in truth a positive, one for all users, in [0, 1).
+        ignored: bool [b, b], items that are no negatives of a pair; None keeps all, as the paper does.
+    """
+
+    def row_losses(rows: Rows) -> torch.Tensor:
+        weighed = shifted_exponential(rows, temperature).sum(dim=1, keepdim=True)
+        return debiased_row_losses(rows, weighed, temperature, omega_plus)
+
+    return in_batch_loss(users, items, row_losses, ignored)
+
+
+def shifted_exponential(rows: Rows, temperature: float) -> torch.Tensor:
+    """Return e^((f(u,j) - 1)/tau) for the negatives and 0 elsewhere [r, b]: at most 1, so that nothing overflows."""
+    return rows.negatives(((rows.scores - 1.0) / temperature).exp(), 0.0)
+
+
+def debiased_row_losses(
+    rows: Rows, weighed: torch.Tensor, temperature: float, omega_plus: float
+) -> torch.Tensor:
+    """Return the losses of the rows [r] from the (weighed) sum over their negatives.
+
+    Args:
+        rows: the block.
+        weighed: sum over the negatives of w_j e^((f(u,j) - 1)/tau), [r, 1].
+        temperature: tau.
+        omega_plus: as dcl_loss.
+    """
+    positives = (rows.positives - 1.0) / temperature
+    corrected = (weighed - rows.n_negatives * omega_plus * positives.exp()) / (1.0 - omega_plus)
+    negatives = torch.maximum(corrected, rows.n_negatives * math.exp(-2.0 / temperature))
+    negatives = negatives.clamp(min=torch.finfo(negatives.dtype).tiny)  # a pair without negatives
+    return F.softplus(negatives.log() - positives).squeeze(1)

@@ -1,0 +1,59 @@
+"""DICE: disentangled interest and conformity (Zheng et al., WWW 2021)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from recbole_popdcl.loss.bpr import score_differences
+
+
+def dice_losses(
+    users: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor, more_popular: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the losses of click, interest and conformity over the triples (u, i, j), their Eq. 5 to 8.
+
+    The first half of each embedding is interest, the second conformity. A click is explained by both together. Where
+    j is more popular than i (O1), i was taken for interest: the interest of i must win and its conformity lose. Where
+    it is less popular (O2), the conformity of i must win.
+
+    Args:
+        users: embeddings [b, 2 d] of the users u.
+        positives: embeddings [b, 2 d] of their items i.
+        negatives: embeddings [b, 2 d] of the sampled items j.
+        more_popular: bool [b], True where j is more popular than i.
+    """
+    interest, conformity = (
+        score_differences(*parts) for parts in zip(*(table.chunk(2, dim=1) for table in (users, positives, negatives)))
+    )
+    click = -F.logsigmoid(interest + conformity).mean()
+    of_interest = -(more_popular * F.logsigmoid(interest)).mean()
+    sign = torch.where(more_popular, -1.0, 1.0).to(conformity.dtype)
+    return click, of_interest, -F.logsigmoid(sign * conformity).mean()
+
+
+def l1_distance(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Return the mean absolute difference of two blocks [m, d]."""
+    return (x - y).abs().mean()
+
+
+def l2_distance(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Return the mean squared difference of two blocks [m, d]."""
+    return (x - y).square().mean()
+
+
+def negative_distance_correlation(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Return the distance correlation of two blocks [m, d] with the other sign, in [-1, 0]."""
+    a, b = _centred_distances(x), _centred_distances(y)
+    tiny = torch.finfo(a.dtype).tiny
+    covariance = (a * b).mean().clamp(min=tiny)
+    return -(covariance / (a.square().mean() * b.square().mean()).sqrt().clamp(min=tiny)).sqrt()
+
+
+def _centred_distances(x: torch.Tensor) -> torch.Tensor:
+    distances = torch.cdist(x, x)
+    return distances - distances.mean(dim=0) - distances.mean(dim=1, keepdim=True) + distances.mean()
+
+
+# What keeps interest and conformity apart; the larger, the further apart they are.
+DISCREPANCIES = {"l1": l1_distance, "l2": l2_distance, "dcor": negative_distance_correlation}

@@ -1,0 +1,42 @@
+"""HCL: contrastive loss with hard negatives (Robinson et al., ICLR 2021), in-batch negatives."""
+
+from __future__ import annotations
+
+import torch
+
+from recbole_popdcl.loss.dcl import debiased_row_losses, shifted_exponential
+from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
+
+
+def hcl_loss(
+    users: torch.Tensor,
+    items: torch.Tensor,
+    temperature: float,
+    omega_plus: float,
+    concentration: float,
+    ignored: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return DCL with its sum over the n negatives weighed by hardness (their Eq. 4 and 5)::
+
+        sum_j w_j e^(f(u,j)/tau),   w_j = e^(beta f(u,j)/tau) / ( 1/n sum_j' e^(beta f(u,j')/tau) )
+
+    beta = 0 gives DCL. Gradients flow through the weights too, as in the authors' code.
+
+    Args:
+        users: embeddings [b, d]; row k is the user of pair k.
+        items: embeddings [b, d]; row k is the item of pair k, and a negative for the other pairs.
+        temperature: tau, above 0.
+        omega_plus: as dcl_loss.
+        concentration: beta, at least 0; the larger, the more the hard negatives count.
+        ignored: bool [b, b], items that are no negatives of a pair; None keeps all.
+    """
+
+    def row_losses(rows: Rows) -> torch.Tensor:
+        hardness = rows.negatives(concentration * (rows.scores - 1.0) / temperature, -torch.inf)
+        hardness = hardness - hardness.amax(dim=1, keepdim=True).clamp(min=torch.finfo(hardness.dtype).min)
+        weights = rows.negatives(hardness.exp(), 0.0)
+        weights = rows.n_negatives * weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-12)
+        weighed = (weights * shifted_exponential(rows, temperature)).sum(dim=1, keepdim=True)
+        return debiased_row_losses(rows, weighed, temperature, omega_plus)
+
+    return in_batch_loss(users, items, row_losses, ignored)

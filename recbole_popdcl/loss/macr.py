@@ -1,0 +1,54 @@
+"""MACR: model-agnostic counterfactual reasoning (Wei et al., KDD 2021)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+
+def macr_loss(
+    positive_scores: torch.Tensor,
+    negative_scores: torch.Tensor,
+    user_logits: torch.Tensor,
+    positive_logits: torch.Tensor,
+    negative_logits: torch.Tensor,
+    item_weight: float,
+    user_weight: float,
+) -> torch.Tensor:
+    """Return L_O + alpha L_I + beta L_U, their Eq. 5 to 7, binary cross-entropies over the triples (u, i, j).
+
+    L_O is that of the fused scores y_k sigmoid(y_i) sigmoid(y_u), which are logits themselves, with y_k the matching
+    score of user and item; L_I that of the item branch y_i; L_U that of the user branch y_u, which meets every user
+    once as the user of a positive and once of a negative.
+
+    Args:
+        positive_scores: matching scores of the pairs (u, i) [b].
+        negative_scores: matching scores of the pairs (u, j) [b].
+        user_logits: y_u [b].
+        positive_logits: y_i [b].
+        negative_logits: y_j [b].
+        item_weight: alpha, at least 0.
+        user_weight: beta, at least 0.
+    """
+    loss = cross_entropy(
+        fused_scores(positive_scores, user_logits, positive_logits),
+        fused_scores(negative_scores, user_logits, negative_logits),
+    )
+    loss = loss + item_weight * cross_entropy(positive_logits, negative_logits)
+    return loss + user_weight * cross_entropy(user_logits, user_logits)
+
+
+def cross_entropy(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
+    """Return the mean of -log sigmoid(positive) - log(1 - sigmoid(negative)) over logits [b]."""
+    return -(F.logsigmoid(positive) + F.logsigmoid(-negative)).mean()
+
+
+def fused_scores(
+    scores: torch.Tensor, user_logits: torch.Tensor, item_logits: torch.Tensor, constant: float = 0.0
+) -> torch.Tensor:
+    """Return (y_k - c) sigmoid(y_i) sigmoid(y_u), of shapes that broadcast; c = 0 is the fused score of training.
+
+    With the constant c it is the counterfactual subtraction used for ranking (their Eq. 9): what would be scored by
+    popularity and activity alone, were every match worth c, is taken away.
+    """
+    return (scores - constant) * torch.sigmoid(item_logits) * torch.sigmoid(user_logits)

@@ -1,0 +1,41 @@
+"""SL@K: softmax loss for the top K (Yang et al., KDD 2025), in-batch negatives."""
+
+from __future__ import annotations
+
+import torch
+
+from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
+
+
+def sl_at_k_loss(
+    users: torch.Tensor,
+    items: torch.Tensor,
+    thresholds: torch.Tensor,
+    temperature: float,
+    weight_temperature: float,
+    ignored: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return the mean over the batch of w_ui log sum_j e^((f(u,j) - f(u,i))/tau), their Eq. 11, with::
+
+        w_ui = sigmoid( (f(u,i) - beta_u) / tau_w )
+
+    j over the in-batch negatives. Gradients flow through the weight too, as in the authors' code.
+
+    Args:
+        users: embeddings [b, d]; row k is the user of pair k.
+        items: embeddings [b, d]; row k is the item of pair k, and a negative for the other pairs.
+        thresholds: beta_u of each pair's user [b], the K-th largest f(u, .) over all items.
+        temperature: tau, above 0.
+        weight_temperature: tau_w, above 0.
+        ignored: bool [b, b], items that are no negatives of a pair; None keeps all.
+    """
+
+    def row_losses(rows: Rows) -> torch.Tensor:
+        positives = rows.positives
+        logits = rows.negatives((rows.scores - positives) / temperature, -torch.inf)
+        total = torch.logsumexp(logits, dim=1, keepdim=True)
+        total = torch.where(torch.isinf(total), torch.zeros_like(total), total)  # a pair without negatives
+        weights = torch.sigmoid((positives - rows.of_pairs(thresholds)) / weight_temperature)
+        return (weights * total).squeeze(1)
+
+    return in_batch_loss(users, items, row_losses, ignored)

@@ -1,0 +1,59 @@
+"""AdvInfoNCE: softmax loss with adversarially learnt hardness of negatives."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from recbole_popdcl.loss.adv_infonce import GradientReversal, adv_infonce_loss
+from recbole_popdcl.model.base import EncoderRecommender
+
+
+class AdvInfoNCE(EncoderRecommender):
+    """AdvInfoNCE (Zhang et al., NeurIPS 2023) on any encoder.
+
+    Every ``adversarial_interval`` epochs, ``adversarial_epochs`` times at most, the hardness embeddings are trained to
+    raise the loss that the encoder lowers. The authors make a pass of its own over the data for that; here both take
+    their step on the same batch, the hardness with its own learning rate.
+    """
+
+    def __init__(self, config, dataset) -> None:
+        super().__init__(config, dataset)
+        size = config["embedding_size"]
+        self.hardness_user, self.hardness_item = nn.Embedding(self.n_users, size), nn.Embedding(self.n_items, size)
+        for table in (self.hardness_user, self.hardness_item):
+            nn.init.xavier_normal_(table.weight)
+        self.temperature, self.negative_weight = config["temperature"], config["negative_weight"]
+        self.interval, self.adversarial_epochs = config["adversarial_interval"], config["adversarial_epochs"]
+        self.adversarial_learning_rate = config["adversarial_learning_rate"]
+        self.adversarial = False
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Say whether the hardness is trained in an epoch, counted from 0."""
+        turn, rest = divmod(epoch + 1, self.interval)
+        self.adversarial = rest == 0 and turn <= self.adversarial_epochs
+
+    def parameter_groups(self) -> list[dict]:
+        """Return the encoder's parameters, and the hardness with its learning rate."""
+        hardness = [self.hardness_user.weight, self.hardness_item.weight]
+        return [
+            {"params": list(self.encoder.parameters())},
+            {"params": hardness, "lr": self.adversarial_learning_rate},
+        ]
+
+    def calculate_loss(self, interaction) -> torch.Tensor:
+        """Return the loss plus L2 over a batch with ``user_id`` and ``item_id``, both int64 [b]."""
+        users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        hardness = (self.hardness_user(users), self.hardness_item(items))
+        if self.adversarial:
+            hardness = tuple(GradientReversal.apply(table) for table in hardness)
+        else:
+            hardness = tuple(table.detach() for table in hardness)
+        loss = adv_infonce_loss(
+            *self.encoder(users, items),
+            *hardness,
+            self.temperature,
+            self.negative_weight,
+            self.false_negatives(users, items),
+        )
+        return loss + self.l2(users, items)

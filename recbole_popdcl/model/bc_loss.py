@@ -1,0 +1,60 @@
+"""BC loss: contrastive loss with margins from the popularity of users and items."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from recbole_popdcl.loss.bc_loss import bc_loss, popularity_angle, popularity_sigmoid
+from recbole_popdcl.loss.l2 import l2_term
+from recbole_popdcl.loss.ssm import ssm_loss
+from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.popularity import degree_groups
+
+MARGINS = {"angle": popularity_angle, "sigmoid": popularity_sigmoid}
+
+
+class BCLoss(EncoderRecommender):
+    """BC loss (Zhang et al., NeurIPS 2022) on any encoder.
+
+    Users and items of equal popularity share a popularity embedding. During ``warm_up_epochs`` these alone are trained,
+    with a softmax loss that predicts pairs from their popularities; then they are frozen, and the encoder is trained
+    with the margins they give.
+    """
+
+    def __init__(self, config, dataset) -> None:
+        super().__init__(config, dataset)
+        user_groups, n_user_groups = degree_groups(np.bincount(self.train_users, minlength=self.n_users))
+        item_groups, n_item_groups = degree_groups(self.item_popularity())
+        self.register_buffer("user_groups", torch.from_numpy(user_groups), persistent=False)
+        self.register_buffer("item_groups", torch.from_numpy(item_groups), persistent=False)
+        self.user_popularity_embedding = nn.Embedding(n_user_groups, config["embedding_size"])
+        self.item_popularity_embedding = nn.Embedding(n_item_groups, config["embedding_size"])
+        for table in (self.user_popularity_embedding, self.item_popularity_embedding):
+            nn.init.xavier_uniform_(table.weight)
+        self.temperature, self.popularity_temperature = config["temperature"], config["popularity_temperature"]
+        self.popularity_loss_weight = config["popularity_loss_weight"]
+        self.margin = MARGINS[config["bias_margin"]]
+        self.warm_up_epochs = config["warm_up_epochs"]
+        self.warming_up = self.warm_up_epochs > 0
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Freeze the popularity embeddings once the warm-up is over."""
+        self.warming_up = epoch < self.warm_up_epochs
+
+    def calculate_loss(self, interaction) -> torch.Tensor:
+        """Return the loss of the phase plus L2 over a batch with ``user_id`` and ``item_id``, both int64 [b]."""
+        users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        popularity = (
+            self.user_popularity_embedding(self.user_groups[users]),
+            self.item_popularity_embedding(self.item_groups[items]),
+        )
+        if self.warming_up:
+            loss = self.popularity_loss_weight * ssm_loss(*popularity, self.popularity_temperature)
+            return loss + self.reg_weight * l2_term(popularity, len(users), self.l2_form)
+        with torch.no_grad():
+            margins = self.margin(*popularity)
+        ignored = self.false_negatives(users, items)
+        loss = bc_loss(*self.encoder(users, items), margins, self.temperature, ignored)
+        return (1.0 - self.popularity_loss_weight) * loss + self.l2(users, items)

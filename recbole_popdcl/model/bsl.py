@@ -1,0 +1,24 @@
+"""BSL: bilateral softmax loss."""
+
+from __future__ import annotations
+
+import torch
+
+from recbole_popdcl.loss.bsl import bsl_loss
+from recbole_popdcl.model.base import EncoderRecommender
+
+
+class BSL(EncoderRecommender):
+    """BSL (Wu et al., ICDE 2024) on any encoder."""
+
+    def __init__(self, config, dataset) -> None:
+        super().__init__(config, dataset)
+        self.temperature, self.positive_temperature = config["temperature"], config["positive_temperature"]
+
+    def calculate_loss(self, interaction) -> torch.Tensor:
+        """Return the loss plus L2 over a batch with ``user_id`` and ``item_id``, both int64 [b]."""
+        users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        encoded = self.encoder(users, items)
+        ignored = self.false_negatives(users, items)
+        loss = bsl_loss(*encoded, users, self.temperature, self.positive_temperature, ignored)
+        return loss + self.l2(users, items)

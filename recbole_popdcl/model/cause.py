@@ -1,0 +1,42 @@
+"""CausE: causal embeddings with a control and a treatment table of items."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from recbole_popdcl.loss.bpr import bpr_loss
+from recbole_popdcl.loss.cause import discrepancy
+from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.popularity import control_probability
+
+
+class CausE(EncoderRecommender):
+    """CausE (Bonner and Vasile, RecSys 2018), the encoder's items being those under treatment.
+
+    Logs have no pairs shown at random, so that control pairs are drawn from the training pairs in each batch, such that
+    every item can expect equally many (``control_ratio``). Their positive and negative items are looked up in the
+    control table, which is not propagated; users are shared. Both are choices of the BC loss code, from which PopDCL
+    has this baseline.
+    """
+
+    def __init__(self, config, dataset) -> None:
+        super().__init__(config, dataset)
+        self.control = nn.Embedding(self.n_items, config["embedding_size"])
+        nn.init.xavier_uniform_(self.control.weight)
+        self.keep("probability", control_probability(self.item_popularity(), config["control_ratio"]))
+        self.discrepancy_weight, self.rank_by = config["discrepancy_weight"], config["rank_by"]
+
+    def calculate_loss(self, interaction) -> torch.Tensor:
+        """Return BPR, discrepancy and L2 over a batch with ``user_id``, ``item_id`` and ``neg_item_id``, int64 [b]."""
+        users, *items = (interaction[field] for field in (self.USER_ID, self.ITEM_ID, self.NEG_ITEM_ID))
+        encoded_users, *treatment = self.encode_triples(interaction)
+        control = [self.control(block) for block in items]
+        is_control = torch.bernoulli(self.probability[items[0]]).bool().unsqueeze(1)
+        chosen = [torch.where(is_control, *tables) for tables in zip(control, treatment)]
+        loss = bpr_loss(encoded_users, *chosen)
+        loss = loss + self.discrepancy_weight * discrepancy(torch.cat(treatment), torch.cat(control))
+        return loss + self.l2(users, *items, others=tuple(torch.where(is_control, table, 0.0) for table in control))
+
+    def _item_table(self, items: torch.Tensor) -> torch.Tensor:
+        return self.control.weight if self.rank_by == "control" else items

@@ -1,0 +1,23 @@
+"""CCL: cosine contrastive loss of SimpleX."""
+
+from __future__ import annotations
+
+import torch
+
+from recbole_popdcl.loss.ccl import ccl_loss
+from recbole_popdcl.model.base import EncoderRecommender
+
+
+class CCL(EncoderRecommender):
+    """CCL (Mao et al., CIKM 2021) on any encoder."""
+
+    def __init__(self, config, dataset) -> None:
+        super().__init__(config, dataset)
+        self.margin, self.negative_weight = config["margin"], config["negative_weight"]
+
+    def calculate_loss(self, interaction) -> torch.Tensor:
+        """Return the loss plus L2 over a batch with ``user_id`` and ``item_id``, both int64 [b]."""
+        users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        ignored = self.false_negatives(users, items)
+        loss = ccl_loss(*self.encoder(users, items), self.margin, self.negative_weight, ignored)
+        return loss + self.l2(users, items)

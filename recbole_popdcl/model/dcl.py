@@ -1,0 +1,22 @@
+"""DCL: debiased contrastive loss, one omega+ for all users."""
+
+from __future__ import annotations
+
+import torch
+
+from recbole_popdcl.loss.dcl import dcl_loss
+from recbole_popdcl.model.base import EncoderRecommender
+
+
+class DCL(EncoderRecommender):
+    """DCL (Chuang et al., NeurIPS 2020) on any encoder."""
+
+    def __init__(self, config, dataset) -> None:
+        super().__init__(config, dataset)
+        self.temperature, self.omega_plus = config["temperature"], config["omega_plus"]
+
+    def calculate_loss(self, interaction) -> torch.Tensor:
+        """Return the loss plus L2 over a batch with ``user_id`` and ``item_id``, both int64 [b]."""
+        users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        ignored = self.false_negatives(users, items)
+        return dcl_loss(*self.encoder(users, items), self.temperature, self.omega_plus, ignored) + self.l2(users, items)

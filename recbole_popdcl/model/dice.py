@@ -1,0 +1,53 @@
+"""DICE: interest and conformity in separate embeddings."""
+
+from __future__ import annotations
+
+import torch
+
+from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.loss.dice import DISCREPANCIES, dice_losses
+from recbole_popdcl.model.base import EncoderRecommender
+
+
+class DICE(EncoderRecommender):
+    """DICE (Zheng et al., WWW 2021) on any encoder.
+
+    The first half of ``embedding_size`` is interest, the second conformity: propagation does not mix dimensions, so
+    that one encoder is two. Ranking is by both together, which is the sum of their scores.
+    """
+
+    def __init__(self, config, dataset) -> None:
+        if config["embedding_size"] % 2:
+            raise PopDCLError("property 'embedding_size' must be even for DICE: half is interest, half conformity")
+        super().__init__(config, dataset)
+        self.keep("popularity", self.item_popularity())
+        self.weights = (config["interest_weight"], config["conformity_weight"])
+        self.weight_decay_by_epoch = config["loss_decay"]
+        self.discrepancy, self.discrepancy_weight = DISCREPANCIES[config["discrepancy"]], config["discrepancy_weight"]
+        self.begin_epoch(0)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Set the weights of the interest and the conformity loss in an epoch, counted from 0."""
+        self.interest_weight, self.conformity_weight = (
+            weight * self.weight_decay_by_epoch**epoch for weight in self.weights
+        )
+
+    def calculate_loss(self, interaction) -> torch.Tensor:
+        """Return the loss plus L2 over a batch with ``user_id``, ``item_id`` and ``neg_item_id``, all int64 [b]."""
+        users, positives, negatives = (
+            interaction[field] for field in (self.USER_ID, self.ITEM_ID, self.NEG_ITEM_ID)
+        )
+        encoded = self.encode_triples(interaction)
+        more_popular = self.popularity[negatives] > self.popularity[positives]
+        click, interest, conformity = dice_losses(*encoded, more_popular)
+        loss = click + self.interest_weight * interest + self.conformity_weight * conformity
+        distance = self._discrepancy(users, encoded[0]) + self._discrepancy(
+            torch.cat([positives, negatives]), torch.cat(encoded[1:])
+        )
+        return loss - self.discrepancy_weight * distance + self.l2(users, positives, negatives)
+
+    def _discrepancy(self, ids: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Discrepancy of interest and conformity over the distinct ids [n] with embeddings [n, 2 d]."""
+        distinct, place = torch.unique(ids, return_inverse=True)
+        first = torch.empty_like(distinct).scatter_(0, place, torch.arange(len(ids), device=ids.device))
+        return self.discrepancy(*rows[first].chunk(2, dim=1))

@@ -1,0 +1,29 @@
+"""HCL: debiased contrastive loss with hard negatives."""
+
+from __future__ import annotations
+
+import torch
+
+from recbole_popdcl.loss.hcl import hcl_loss
+from recbole_popdcl.model.base import EncoderRecommender
+
+
+class HCL(EncoderRecommender):
+    """HCL (Robinson et al., ICLR 2021) on any encoder."""
+
+    def __init__(self, config, dataset) -> None:
+        super().__init__(config, dataset)
+        self.temperature, self.omega_plus = config["temperature"], config["omega_plus"]
+        self.concentration = config["concentration"]
+
+    def calculate_loss(self, interaction) -> torch.Tensor:
+        """Return the loss plus L2 over a batch with ``user_id`` and ``item_id``, both int64 [b]."""
+        users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        loss = hcl_loss(
+            *self.encoder(users, items),
+            self.temperature,
+            self.omega_plus,
+            self.concentration,
+            self.false_negatives(users, items),
+        )
+        return loss + self.l2(users, items)

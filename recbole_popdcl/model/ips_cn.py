@@ -1,0 +1,23 @@
+"""IPS-CN: BPR weighed by clipped and normalised inverse propensities."""
+
+from __future__ import annotations
+
+import torch
+
+from recbole_popdcl.loss.ips_cn import ips_cn_loss
+from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.popularity import clipped_inverse_propensity
+
+
+class IPSCN(EncoderRecommender):
+    """IPS-CN (Gruson et al., WSDM 2019) on any encoder."""
+
+    def __init__(self, config, dataset) -> None:
+        super().__init__(config, dataset)
+        self.keep("weights", clipped_inverse_propensity(self.item_popularity()))
+
+    def calculate_loss(self, interaction) -> torch.Tensor:
+        """Return the loss plus L2 over a batch with ``user_id``, ``item_id`` and ``neg_item_id``, all int64 [b]."""
+        positives = interaction[self.ITEM_ID]
+        loss = ips_cn_loss(*self.encode_triples(interaction), self.weights[positives])
+        return loss + self.l2(interaction[self.USER_ID], positives, interaction[self.NEG_ITEM_ID])

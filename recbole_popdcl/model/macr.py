@@ -1,0 +1,48 @@
+"""MACR: user and item branches, taken away from the score when ranking."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from recbole_popdcl.loss.macr import fused_scores, macr_loss
+from recbole_popdcl.model.base import EncoderRecommender
+
+
+class MACR(EncoderRecommender):
+    """MACR (Wei et al., KDD 2021) on any encoder.
+
+    The branches are linear in the encoded users and items. Ranking is by (y_k - c) sigmoid(y_i) sigmoid(y_u), with c an
+    attribute, ``counterfactual_constant``, that may be set between evaluations.
+    """
+
+    def __init__(self, config, dataset) -> None:
+        super().__init__(config, dataset)
+        size = config["embedding_size"]
+        self.user_branch, self.item_branch = (nn.Linear(size, 1, bias=False) for _ in range(2))
+        for branch in (self.user_branch, self.item_branch):
+            nn.init.xavier_uniform_(branch.weight)
+        self.item_weight, self.user_weight = config["item_branch_weight"], config["user_branch_weight"]
+        self.counterfactual_constant = config["counterfactual_constant"]
+
+    def calculate_loss(self, interaction) -> torch.Tensor:
+        """Return the loss plus L2 over a batch with ``user_id``, ``item_id`` and ``neg_item_id``, all int64 [b]."""
+        users, positives, negatives = self.encode_triples(interaction)
+        loss = macr_loss(
+            (users * positives).sum(dim=1),
+            (users * negatives).sum(dim=1),
+            self.user_branch(users).squeeze(1),
+            self.item_branch(positives).squeeze(1),
+            self.item_branch(negatives).squeeze(1),
+            self.item_weight,
+            self.user_weight,
+        )
+        return loss + self.l2(interaction[self.USER_ID], interaction[self.ITEM_ID], interaction[self.NEG_ITEM_ID])
+
+    def _final_scores(self, scores, users, items):
+        tables = self.encoded_tables()
+        user_logits = self.user_branch(tables[0][users])
+        item_logits = self.item_branch(tables[1] if items is None else tables[1][items])
+        if items is None:
+            return fused_scores(scores, user_logits, item_logits.T, self.counterfactual_constant)
+        return fused_scores(scores, user_logits.squeeze(1), item_logits.squeeze(1), self.counterfactual_constant)

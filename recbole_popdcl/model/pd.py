@@ -1,0 +1,31 @@
+"""PD: popularity-bias deconfounding, and ranking without popularity."""
+
+from __future__ import annotations
+
+import torch
+
+from recbole_popdcl.loss.pd import pd_loss, positive_elu
+from recbole_popdcl.model.base import EncoderRecommender
+
+
+class PD(EncoderRecommender):
+    """PD (Zhang et al., SIGIR 2021) on any encoder, with the popularity of the whole training set.
+
+    m_i is pop(i) over the largest popularity; the authors take it from the stage of time in which a pair was seen.
+    """
+
+    def __init__(self, config, dataset) -> None:
+        super().__init__(config, dataset)
+        popularity = self.item_popularity()
+        self.keep("popularity", (popularity / popularity.max()) ** config["popularity_exponent"])
+
+    def calculate_loss(self, interaction) -> torch.Tensor:
+        """Return the loss plus L2 over a batch with ``user_id``, ``item_id`` and ``neg_item_id``, all int64 [b]."""
+        positives, negatives = interaction[self.ITEM_ID], interaction[self.NEG_ITEM_ID]
+        loss = pd_loss(
+            *self.encode_triples(interaction), self.popularity[positives], self.popularity[negatives]
+        )
+        return loss + self.l2(interaction[self.USER_ID], positives, negatives)
+
+    def _final_scores(self, scores, users, items):
+        return positive_elu(scores)

@@ -1,0 +1,12 @@
+"""PDA: PD with popularity put back in when ranking."""
+
+from __future__ import annotations
+
+from recbole_popdcl.model.pd import PD
+
+
+class PDA(PD):
+    """PDA (Zhang et al., SIGIR 2021): trained as PD, ranked by the score times m_i^gamma."""
+
+    def _final_scores(self, scores, users, items):
+        return super()._final_scores(scores, users, items) * (self.popularity if items is None else self.popularity[items])

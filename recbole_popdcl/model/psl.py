@@ -1,0 +1,22 @@
+"""PSL: pairwise softmax loss."""
+
+from __future__ import annotations
+
+import torch
+
+from recbole_popdcl.loss.psl import psl_loss
+from recbole_popdcl.model.base import EncoderRecommender
+
+
+class PSL(EncoderRecommender):
+    """PSL (Yang et al., NeurIPS 2024) on any encoder."""
+
+    def __init__(self, config, dataset) -> None:
+        super().__init__(config, dataset)
+        self.temperature, self.surrogate = config["temperature"], config["surrogate"]
+
+    def calculate_loss(self, interaction) -> torch.Tensor:
+        """Return the loss plus L2 over a batch with ``user_id`` and ``item_id``, both int64 [b]."""
+        users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        ignored = self.false_negatives(users, items)
+        return psl_loss(*self.encoder(users, items), self.temperature, self.surrogate, ignored) + self.l2(users, items)
