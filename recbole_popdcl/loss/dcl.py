@@ -43,9 +43,7 @@ def shifted_exponential(rows: Rows, temperature: float) -> torch.Tensor:
     return rows.negatives(((rows.scores - 1.0) / temperature).exp(), 0.0)
 
 
-def debiased_row_losses(
-    rows: Rows, weighed: torch.Tensor, temperature: float, omega_plus: float
-) -> torch.Tensor:
+def debiased_row_losses(rows: Rows, weighed: torch.Tensor, temperature: float, omega_plus: float) -> torch.Tensor:
     """Return the losses of the rows [r] from the (weighed) sum over their negatives.
 
     Args:

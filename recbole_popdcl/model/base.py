@@ -95,7 +95,7 @@ class EncoderRecommender(GeneralRecommender):
         return self._final_scores(user_table[users] @ item_table.T, users, None)
 
     def encoded_tables(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the embeddings of all users [n_users, d] and items [n_items, d], kept while the model is not trained."""
+        """Return the embeddings of all users [n_users, d] and items [n_items, d]; kept while not in training."""
         if self.training or self._encoded is None:
             self._encoded = self.encoder.tables()
         return self._encoded
@@ -105,7 +105,7 @@ class EncoderRecommender(GeneralRecommender):
         return items
 
     def _final_scores(self, scores: torch.Tensor, users: torch.Tensor, items: torch.Tensor | None) -> torch.Tensor:
-        """Ranking scores from <e_u, e_i> / |e_i|^g: of pairs [b], or of users for all items [b, n_items], items None."""
+        """Ranking scores from <e_u, e_i> / |e_i|^g: of pairs [b], or (no items) of users for all items [b, n_items]."""
         return scores
 
     def _ranking_tables(self) -> tuple[torch.Tensor, torch.Tensor]:

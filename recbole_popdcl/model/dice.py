@@ -34,9 +34,7 @@ class DICE(EncoderRecommender):
 
     def calculate_loss(self, interaction) -> torch.Tensor:
         """Return the loss plus L2 over a batch with ``user_id``, ``item_id`` and ``neg_item_id``, all int64 [b]."""
-        users, positives, negatives = (
-            interaction[field] for field in (self.USER_ID, self.ITEM_ID, self.NEG_ITEM_ID)
-        )
+        users, positives, negatives = (interaction[field] for field in (self.USER_ID, self.ITEM_ID, self.NEG_ITEM_ID))
         encoded = self.encode_triples(interaction)
         more_popular = self.popularity[negatives] > self.popularity[positives]
         click, interest, conformity = dice_losses(*encoded, more_popular)

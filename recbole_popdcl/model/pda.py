@@ -9,4 +9,5 @@ class PDA(PD):
     """PDA (Zhang et al., SIGIR 2021): trained as PD, ranked by the score times m_i^gamma."""
 
     def _final_scores(self, scores, users, items):
-        return super()._final_scores(scores, users, items) * (self.popularity if items is None else self.popularity[items])
+        popularity = self.popularity if items is None else self.popularity[items]
+        return super()._final_scores(scores, users, items) * popularity

@@ -129,7 +129,11 @@ def bsl_loop(users, items, case, ignored, tau, tau1=0.4):
 
 
 def psl_loop(users, items, case, ignored, tau, surrogate="relu"):
-    sigma = {"relu": lambda d: torch.relu(d + 1), "tanh": lambda d: torch.tanh(d) + 1, "atan": lambda d: torch.atan(d) + 1}
+    sigma = {
+        "relu": lambda d: torch.relu(d + 1),
+        "tanh": lambda d: torch.tanh(d) + 1,
+        "atan": lambda d: torch.atan(d) + 1,
+    }
     loss = 0.0
     for _, p, neg, _ in rows_of(users, items, case, ignored):
         if neg:

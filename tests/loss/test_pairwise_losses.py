@@ -156,7 +156,7 @@ def test_ips_cn_with_equal_weights_is_bpr():
 
 
 def test_correlation_is_that_of_numpy_and_0_for_a_constant():
-    u, i, _, w = triples(12, 4)
+    u, _, _, w = triples(12, 4)
     expected = np.corrcoef(u[:, 0].numpy(), w.numpy())[0, 1] ** 2
     assert squared_correlation(u[:, 0], w).item() == pytest.approx(expected)
     constant = torch.full((12,), 3.0, requires_grad=True)
@@ -169,7 +169,8 @@ def test_correlation_is_that_of_numpy_and_0_for_a_constant():
 def test_discrepancy_of_cause():
     treatment, control, *_ = batch(5, 6)
     columns = [
-        treatment[:, c] / treatment[:, c].norm() - control[:, c] / control[:, c].norm() for c in range(treatment.shape[1])
+        treatment[:, c] / treatment[:, c].norm() - control[:, c] / control[:, c].norm()
+        for c in range(treatment.shape[1])
     ]
     expected = math.sqrt(sum((column**2).sum() for column in columns))
     assert discrepancy(treatment, control).item() == pytest.approx(expected)

@@ -1,0 +1,188 @@
+"""All models on one data set: a small grid chosen on validation, then several seeds, then the table in Markdown.
+
+    python -m benchmarks.models --dataset amazon-electronics --data_path DIR --output RUNS [--table FILE]
+
+Runs that are finished in --output are not run again, so that an interrupted comparison goes on where it stopped. The
+grid is searched with the first seed: first the temperature, then the model's own property at the best temperature; the
+choice is made by the run's valid_metric. Every number of the table is read from a result.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.experiment.run import CONFIG, RESULT, run
+from recbole_popdcl.experiment.summary import markdown_table, read_result
+from recbole_popdcl.files import written_whole
+
+TEMPERATURES = {"temperature": [0.1, 0.15, 0.2, 0.25]}
+# Properties searched one after another, the other ones at what was best so far.
+GRIDS: dict[str, list[dict[str, list[Any]]]] = {
+    "LightGCN": [],
+    "IPSCN": [],
+    "CausE": [{"discrepancy_weight": [0.01, 0.05, 0.5]}],
+    "SamReg": [{"correlation_weight": [0.05, 0.2]}],
+    "MACR": [{"counterfactual_constant": [0, 1, 30]}],
+    "BCLoss": [TEMPERATURES, {"bias_margin": ["angle", "sigmoid"]}],
+    "SSM": [TEMPERATURES],
+    "DCL": [TEMPERATURES, {"omega_plus": [0.1, 0.01]}],
+    "HCL": [TEMPERATURES, {"concentration": [1.0, 0.5]}],
+    "PopDCL": [TEMPERATURES],
+    "AdvInfoNCE": [TEMPERATURES, {"negative_weight": [64, 1]}],
+    "BSL": [TEMPERATURES, {"positive_temperature": [0.1, 0.3]}],
+    "CCL": [{"margin": [0.9, 0.4]}, {"negative_weight": [10, 100]}],
+    "DICE": [{"conformity_weight": [0.1, 0.01]}],
+    "DirectAU": [{"uniformity_weight": [0.5, 1.0, 2.0]}],
+    "PD": [{"popularity_exponent": [0.05, 0.1, 0.2]}],
+    "PDA": [{"popularity_exponent": [0.05, 0.1, 0.2]}],
+    "PSL": [{"temperature": [0.05, 0.075, 0.1, 0.125]}],
+    "SLatK": [TEMPERATURES, {"weight_temperature": [1.0, 0.5]}],
+}
+COLUMNS = {
+    "balanced Recall@20": "balanced/recall@20",
+    "balanced NDCG@20": "balanced/ndcg@20",
+    "imbalanced Recall@20": "imbalanced/recall@20",
+    "imbalanced NDCG@20": "imbalanced/ndcg@20",
+}
+SEGMENT_COLUMNS = {
+    f"{kind} {segment}": f"{kind}/{segment}/ndcg@20"
+    for kind in ("balanced", "imbalanced")
+    for segment in ("head", "mid", "tail")
+}
+
+
+def one_thread() -> None:
+    """Set up a worker: one thread, and no log of its own on the screen."""
+    import torch
+
+    torch.set_num_threads(1)
+    logging.disable(logging.INFO)
+
+
+def finish(folder: str, model: str, dataset: str, properties: dict[str, Any]) -> str:
+    """Run a model unless it is finished in ``folder``, going on with an interrupted run; return the folder."""
+    path = Path(folder)
+    if not (path / RESULT).exists():
+        resume = (path / CONFIG).exists()
+        run(None if resume else model, None if resume else dataset, config_dict={} if resume else properties,
+            run_dir=path, resume=resume)  # fmt: skip
+    return folder
+
+
+class Comparison:
+    """The runs of one data set.
+
+    Args:
+        dataset: its name.
+        output: folder of the runs.
+        common: properties that all runs share.
+        pool: where the runs are run.
+    """
+
+    def __init__(self, dataset: str, output: Path, common: dict[str, Any], pool: ProcessPoolExecutor) -> None:
+        self.dataset, self.output, self.common, self.pool = dataset, output, common, pool
+
+    def folder(self, model: str, settings: dict[str, Any], seed: int) -> Path:
+        """Return the folder of a run."""
+        name = "_".join(f"{key}={value}" for key, value in sorted(settings.items())) or "default"
+        return self.output / self.dataset / model / name / f"seed={seed}"
+
+    def submit(self, model: str, settings: dict[str, Any], seed: int):
+        """Start a run; its Future gives the folder."""
+        properties = {**self.common, **settings, "seed": seed}
+        return self.pool.submit(finish, str(self.folder(model, settings, seed)), model, self.dataset, properties)
+
+    def search(self, model: str, seed: int):
+        """Yield lists of settings to run with ``seed``, after each of which the best is taken on; return the best."""
+        best: dict[str, Any] = {}
+        for grid in GRIDS[model]:
+            ((name, values),) = grid.items()
+            candidates = [{**best, name: value} for value in values]
+            yield candidates
+            best = max(candidates, key=lambda settings: self.valid_score(model, settings, seed))
+        return best
+
+    def valid_score(self, model: str, settings: dict[str, Any], seed: int) -> float:
+        """Return what a finished run reached on validation."""
+        result = read_result(self.folder(model, settings, seed))
+        return result["valid"][result["valid_metric"]]
+
+
+def compare(comparison: Comparison, models: Sequence[str], seeds: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
+    """Search, run the seeds of the best settings, and return {label: results} in the order of ``models``."""
+    searches = {model: comparison.search(model, seeds[0]) for model in models}
+    best, open_runs = {}, {}
+    waiting: dict[str, set[str]] = {model: set() for model in models}
+
+    def go_on(model: str) -> None:
+        """Submit the next list of settings of a model, or the seeds of its best."""
+        try:
+            candidates = [(settings, seeds[0]) for settings in next(searches[model])]
+        except StopIteration as done:
+            if model in best:
+                return
+            best[model] = done.value
+            candidates = [(best[model], seed) for seed in seeds]
+        for settings, seed in candidates:
+            future = comparison.submit(model, settings, seed)
+            open_runs[future] = model
+            waiting[model].add(str(comparison.folder(model, settings, seed)))
+
+    for model in models:
+        go_on(model)
+    while open_runs:
+        future = next(as_completed(open_runs))
+        model = open_runs.pop(future)
+        folder = future.result()
+        waiting[model].discard(folder)
+        print(f"{folder}  ({len(open_runs)} runs submitted)", file=sys.stderr, flush=True)
+        if not waiting[model]:
+            go_on(model)
+    labels = {
+        model: model + (f" ({', '.join(f'{k} {v}' for k, v in best[model].items())})" if best[model] else "")
+        for model in models
+    }
+    return {
+        labels[model]: [read_result(comparison.folder(model, best[model], seed)) for seed in seeds] for model in models
+    }
+
+
+def main() -> None:
+    """Read the command line, compare, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--data_path", required=True)
+    parser.add_argument("--output", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--models", default=",".join(GRIDS))
+    parser.add_argument("--seeds", default="2020,2021,2022")
+    parser.add_argument("--workers", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--table", type=Path, help="Markdown file to write the tables to")
+    arguments, rest = parser.parse_known_args()
+    common: dict[str, Any] = {"data_path": str(Path(arguments.data_path).absolute()), "show_progress": False}
+    for argument in rest:
+        name, _, value = argument.removeprefix("--").partition("=")
+        common[name] = value
+    models, seeds = arguments.models.split(","), [int(seed) for seed in arguments.seeds.split(",")]
+    with ProcessPoolExecutor(arguments.workers, get_context("spawn"), one_thread) as pool:
+        try:
+            rows = compare(Comparison(arguments.dataset, arguments.output, common, pool), models, seeds)
+        except PopDCLError as error:
+            pool.shutdown(cancel_futures=True)
+            raise SystemExit(str(error)) from error
+    text = markdown_table(rows, COLUMNS) + "\n\n" + markdown_table(rows, SEGMENT_COLUMNS) + "\n"
+    print(text)
+    if arguments.table:
+        with written_whole(arguments.table) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
