@@ -16,7 +16,7 @@ from recbole.config import Config as RecBoleConfig
 from recbole.utils import argument_list
 
 from recbole_popdcl.errors import PopDCLError, nearest
-from recbole_popdcl.evaluation.keys import ResultKey, normalise_metrics
+from recbole_popdcl.evaluation.keys import ACCURACY_METRICS, ResultKey, normalise_metrics
 from recbole_popdcl.model.table import find_model, model_names
 from recbole_popdcl.schema import TYPES, Text, check_type
 
@@ -265,7 +265,10 @@ class Config(RecBoleConfig):
         values = self.final_config_dict
         self._data_root = str(values["data_path"])
         self._check_values(values)
+        metrics = values["metrics"]
+        values["metrics"] = recbole_metrics(metrics)
         super()._set_default_parameters()
+        values["metrics"] = metrics
         own_copy = Path(self._data_root) / self.dataset
         if any(own_copy.glob(f"{self.dataset}*.inter")):  # RecBole sends ml-100k to its bundled copy in any case
             values["data_path"] = str(own_copy)
@@ -280,6 +283,11 @@ class Config(RecBoleConfig):
         if abs(sum(values["split_ratio"]) - 1) > 1e-6:
             raise PopDCLError(f"property 'split_ratio' must add up to 1, not {sum(values['split_ratio']):g}")
         key = ResultKey.parse(values["valid_metric"], "property 'valid_metric'")
+        if key.metric not in [metric.lower() for metric in ACCURACY_METRICS]:
+            raise PopDCLError(
+                f"property 'valid_metric': {key.metric} says nothing of how good a model is; one of "
+                + ", ".join(metric.lower() for metric in ACCURACY_METRICS)
+            )
         values["valid_metric"] = str(key)
         if key.metric not in [metric.lower() for metric in values["metrics"]]:
             values["metrics"] = values["metrics"] + normalise_metrics([key.metric])
@@ -303,6 +311,11 @@ class Config(RecBoleConfig):
         if plain["train_neg_sample_args"]["distribution"] == "none":
             plain["train_neg_sample_args"] = None
         return {name: list(value) if isinstance(value, tuple) else value for name, value in sorted(plain.items())}
+
+
+def recbole_metrics(metrics: Sequence[str]) -> list[str]:
+    """Return those of the metrics that RecBole's own checks and classes know, ``Recall`` where it knows none."""
+    return [metric for metric in metrics if metric in ACCURACY_METRICS] or ["Recall"]
 
 
 def find_config_file(file: str | Path) -> Path:

@@ -17,7 +17,7 @@ from recbole.utils import early_stopping, get_trainer
 
 from recbole_popdcl.checkpoint import load_checkpoint, save_checkpoint
 from recbole_popdcl.compat import tensorboard_in
-from recbole_popdcl.config import Config
+from recbole_popdcl.config import Config, recbole_metrics
 from recbole_popdcl.data.loader import batches_state, set_batches_state
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.keys import ResultKey
@@ -63,6 +63,8 @@ class RunTrainer(Trainer):
         self.fingerprint = fingerprint
         self.ranker = ranker
         config["checkpoint_dir"] = str(self.run_dir)
+        metrics = config["metrics"]
+        config["metrics"] = recbole_metrics(metrics)  # RecBole's evaluator is made, though never asked
         try:
             with tensorboard_in(self.run_dir / "tensorboard"):
                 super().__init__(config, model)
@@ -70,6 +72,8 @@ class RunTrainer(Trainer):
             raise PopDCLError(
                 f"cannot write TensorBoard events into {self.run_dir}: {error.strerror or error}"
             ) from error
+        finally:
+            config["metrics"] = metrics
         self.saved_model_file = str(self.run_dir / BEST)
         self.best_epoch = -1
         self._valid_key = ResultKey.parse(config["valid_metric"], "property 'valid_metric'")

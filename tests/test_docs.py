@@ -9,11 +9,32 @@ from pathlib import Path
 import pytest
 
 from recbole_popdcl.cli import main
+from recbole_popdcl.config import properties_folder, read_yaml
+from recbole_popdcl.model.table import MODELS
 
 DOCS = Path(__file__).parent.parent / "docs"
 TABLE = (DOCS / "errors.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^\| ([^|`]+) \| `((?:run|evaluate) .+?)` \| `(.+)` \|$", TABLE, re.MULTILINE)
 FILES = re.findall(r"^\| `([\w./]+)` \| `(.+)` \|$", TABLE, re.MULTILINE)
+
+
+ROWS = re.findall(
+    r"^\| `(\w+)` \| .+ \| (.+) \| .+ \| `(\w+\.py)` \|$", (DOCS / "models.md").read_text("utf-8"), re.MULTILINE
+)
+
+
+def test_every_model_has_its_row():
+    assert [row[0] for row in ROWS] == list(MODELS)
+
+
+@pytest.mark.parametrize(("model", "properties", "file"), ROWS, ids=[row[0] for row in ROWS])
+def test_every_row_of_models(model, properties, file):
+    assert MODELS[model].split(".")[-1] == file.removesuffix(".py")
+    defaults = read_yaml(properties_folder() / "model" / f"{model}.yaml")
+    named = dict(re.findall(r"`(\w+)` ([^,\s]+)", properties))
+    assert {name: str(defaults[name]) for name in named} == named
+    own = set(defaults) - set(read_yaml(properties_folder() / "model" / "LightGCN.yaml")) - {"false_negatives"}
+    assert own - {"omega_leave_one_out", "negative_score_floor"} == set(named)
 
 
 def test_the_table_is_read():

@@ -7,7 +7,12 @@ import pytest
 
 from recbole_popdcl.config import Config
 from recbole_popdcl.data.loader import load_data
-from recbole_popdcl.popularity import PopularityStatistics, item_segments
+from recbole_popdcl.popularity import (
+    PopularityStatistics,
+    clipped_inverse_propensity,
+    degree_groups,
+    item_segments,
+)
 from tests.conftest import skewed_pairs
 
 
@@ -90,3 +95,17 @@ def test_segments_of_equal_item_counts():
 def test_segments_of_an_empty_set_and_of_one_item():
     assert item_segments(np.array([0, 4, 2]), np.zeros(3)).tolist() == [-1, 0, 0]
     assert item_segments(np.array([0, 4]), np.array([0, 7])).tolist() == [-1, 1]
+
+
+def test_weights_of_ips_cn():
+    popularity = np.array([0, 9, 4, 1, 0, 99])
+    inverse = [1 / (p + 1) for p in popularity[1:]]
+    median = sorted(inverse)[2]
+    expected = [min(value, median) / median for value in inverse]
+    np.testing.assert_allclose(clipped_inverse_propensity(popularity)[1:], expected)
+    np.testing.assert_allclose(clipped_inverse_propensity(np.array([0, 7, 7, 7]))[1:], 1.0)
+
+
+def test_degree_groups():
+    groups, n = degree_groups(np.array([0, 5, 2, 5, 0]))
+    assert (groups.tolist(), n) == ([0, 2, 1, 2, 0], 3)

@@ -1,4 +1,4 @@
-"""Names of results: ``balanced/recall@20``, ``imbalanced/tail/ndcg@20``, ``valid/recall@20``."""
+"""Names of results: ``balanced/recall@20``, ``imbalanced/tail/ndcg@20``, ``balanced/arp@20``, ``imbalanced/pru``."""
 
 from __future__ import annotations
 
@@ -17,20 +17,29 @@ SET_KEYS = {
 }
 SEGMENTS = ("head", "mid", "tail")
 MAX_K = 10_000  # lists are held whole for a batch of users
-METRICS = ("Recall", "NDCG", "Precision", "Hit", "MRR", "MAP")
+ACCURACY_METRICS = ("Recall", "NDCG", "Precision", "Hit", "MRR", "MAP")  # at K, for all items and each segment
+EXPOSURE_METRICS = ("ARP", "APLT", "ACLT", "GiniIndex", "ItemCoverage", "PopREO", "PopRSP")  # at K, for all items
+CORRELATION_METRICS = ("PRU", "PRI")  # without K, for all items
+METRICS = ACCURACY_METRICS + EXPOSURE_METRICS + CORRELATION_METRICS
 
 
 @dataclass(frozen=True)
 class ResultKey:
-    """One result: ``set`` is a value of SET_KEYS, ``segment`` one of SEGMENTS or ``""`` for all items."""
+    """One result: ``set`` is a value of SET_KEYS, ``segment`` one of SEGMENTS or ``""`` for all items, ``k`` None for
+    CORRELATION_METRICS."""
 
     set: str
     segment: str
     metric: str
-    k: int
+    k: int | None
 
     def __str__(self) -> str:
-        return "/".join(part for part in (self.set, self.segment, f"{self.metric}@{self.k}") if part)
+        return "/".join(part for part in (self.set, self.segment, self.column) if part)
+
+    @property
+    def column(self) -> str:
+        """Metric and K, such as ``recall@20``."""
+        return self.metric if self.k is None else f"{self.metric}@{self.k}"
 
     @property
     def set_name(self) -> str:
@@ -45,19 +54,21 @@ class ResultKey:
             PopDCLError: not of the form ``[set/][segment/]metric@K``; the message begins with ``where``.
         """
         *parts, metric_at_k = text.lower().split("/")
-        match = re.fullmatch(r"([a-z]+)@([1-9]\d*)", metric_at_k)
+        match = re.fullmatch(r"([a-z]+)(?:@([1-9]\d*))?", metric_at_k)
         form = f"{where} must be of the form [set/][segment/]metric@K such as valid/recall@20, not {text!r}"
-        if not match or len(parts) > 2:
+        without_k = match and match[1] in [metric.lower() for metric in CORRELATION_METRICS]
+        if not match or len(parts) > 2 or bool(match[2]) == without_k:
             raise PopDCLError(form)
-        if int(match[2]) > MAX_K:
-            raise PopDCLError(f"{where}: K must be at most {MAX_K}, not {match[2]}")
+        k = None if without_k else int(match[2])
+        if k and k > MAX_K:
+            raise PopDCLError(f"{where}: K must be at most {MAX_K}, not {k}")
         set_key = parts.pop(0) if parts and parts[0] not in SEGMENTS else "valid"
         set_key = SET_KEYS.get(set_key, set_key)
         segment = parts.pop(0) if parts else ""
         _require(set_key, SET_KEYS.values(), "set", where)
         _require(segment, ("", *SEGMENTS), "segment", where)
         _require(match[1], [metric.lower() for metric in METRICS], "metric", where)
-        return cls(set_key, segment, match[1], int(match[2]))
+        return cls(set_key, segment, match[1], k)
 
 
 def normalise_metrics(metrics: str | Sequence[str]) -> list[str]:

@@ -10,7 +10,15 @@ from recbole.data.interaction import Interaction
 from tqdm import tqdm
 
 from recbole_popdcl.data.pairs import PairIndex
-from recbole_popdcl.evaluation.keys import SEGMENTS, SET_KEYS, ResultKey
+from recbole_popdcl.evaluation import exposure
+from recbole_popdcl.evaluation.keys import (
+    ACCURACY_METRICS,
+    CORRELATION_METRICS,
+    EXPOSURE_METRICS,
+    SEGMENTS,
+    SET_KEYS,
+    ResultKey,
+)
 from recbole_popdcl.evaluation.metrics import FUNCTIONS
 from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
 
@@ -18,6 +26,8 @@ from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
 BLOCKS_PER_BATCH = 2
 # For models that score pair by pair, some of them with large inner layers (ConvNCF: 34 KB a pair).
 PAIRS_PER_CALL = 8192
+# Pairs whose score is compared with all others of their user's at a time, for PRU and PRI.
+PAIRS_PER_COMPARISON = 256
 
 
 class Ranker:
@@ -44,7 +54,11 @@ class Ranker:
         device: torch.device | str = "cpu",
     ) -> None:
         self.sets, self.eval_mask = sets, eval_mask
-        self.metrics, self.topk = list(metrics), sorted(topk)
+        self.topk = sorted(topk)
+        metrics = list(metrics)
+        self._accuracy = [metric for metric in metrics if metric in ACCURACY_METRICS]
+        self._exposure = [metric for metric in metrics if metric in EXPOSURE_METRICS]
+        self._correlations = [metric for metric in metrics if metric in CORRELATION_METRICS]
         self.device = torch.device(device)
         self.batch_size = max(1, memory_mb * 2**20 // (4 * BLOCKS_PER_BATCH * sets.n_items))
         self._train = _index(sets.train).to(self.device)
@@ -69,10 +83,18 @@ class Ranker:
         found = sum(self._counts[name][0] for name in names) if names else torch.zeros(self.sets.n_users)
         users = torch.nonzero(found > 0).squeeze(1)
         totals = dict.fromkeys(names, 0)
+        exposures = {name: _Counter(self, name) for name in names} if self._exposure or self._correlations else {}
         for batch in self._batches(users, show_progress):
-            for name, top in self._top_items(model, batch, names):
-                totals[name] = totals[name] + self._measure(name, batch, top)
-        return {key: value for name in names for key, value in self._means(name, totals[name])}
+            for name, top, scores in self._top_items(model, batch, names):
+                if self._accuracy:
+                    totals[name] = totals[name] + self._measure(name, batch, top)
+                if exposures:
+                    exposures[name].add(batch, top, scores)
+        results = {}
+        for name in names:
+            results.update(self._means(name, totals[name]) if self._accuracy else ())
+            results.update(exposures[name].results() if exposures else ())
+        return results
 
     def recommend(self, model, users: torch.Tensor, k: int, show_progress: bool = False):
         """Yield (users [b], items [b, k], scores [b, k]) of the best k items that are not hidden.
@@ -103,7 +125,10 @@ class Ranker:
         scores[rows, items] = -torch.inf
         return scores
 
-    def _top_items(self, model, users: torch.Tensor, names: list[str]) -> Iterator[tuple[str, torch.Tensor]]:
+    def _top_items(
+        self, model, users: torch.Tensor, names: list[str]
+    ) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+        """Yield set, best items [b, k], and the scores [b, n_items] with what is hidden at -inf, until the next."""
         scores = self._scores(model, users)
         k = self.topk[-1]
         shared = None
@@ -111,15 +136,14 @@ class Ranker:
             others = [other for other in self._sets if other != name]
             if self.eval_mask == "train" or name.startswith("valid") or not others:
                 shared = _top(scores, k)[0] if shared is None else shared
-                yield name, shared
+                yield name, shared, scores
                 continue
             hidden = [self._sets[other].of_users(users) for other in others]
             rows, items = (torch.cat(part) for part in zip(*hidden))
             kept = scores[rows, items]
             scores[rows, items] = -torch.inf
-            top = _top(scores, k)[0]
+            yield name, _top(scores, k)[0], scores
             scores[rows, items] = kept
-            yield name, top
 
     def _measure(self, name: str, users: torch.Tensor, top: torch.Tensor) -> torch.Tensor:
         """Sums over the batch, [metrics, all/head/mid/tail, len(topk)]."""
@@ -130,16 +154,70 @@ class Ranker:
         n_truth = counts.clamp(min=1)
         counted = (counts > 0).unsqueeze(-1)
         return torch.stack(
-            [(FUNCTIONS[metric](hits, n_truth, self.topk) * counted).sum(dim=1) for metric in self.metrics]
+            [(FUNCTIONS[metric](hits, n_truth, self.topk) * counted).sum(dim=1) for metric in self._accuracy]
         )
 
     def _means(self, name: str, totals: torch.Tensor) -> Iterator[tuple[str, float]]:
         n_users = (self._counts[name] > 0).sum(dim=1).clamp(min=1)
         means = (totals / n_users.view(1, -1, 1)).tolist()
         for place, segment in enumerate(("", *SEGMENTS)):
-            for row, metric in enumerate(self.metrics):
+            for row, metric in enumerate(self._accuracy):
                 for column, k in enumerate(self.topk):
                     yield str(ResultKey(SET_KEYS[name], segment, metric.lower(), k)), means[row][place][column]
+
+
+class _Counter:
+    """Counts, batch by batch, what the popularity metrics of one set need."""
+
+    def __init__(self, ranker: Ranker, name: str) -> None:
+        self.ranker, self.name = ranker, name
+        self.pairs = ranker._sets[name]
+        size = (len(ranker.topk), ranker.sets.n_items)
+        self.shown, self.found = (torch.zeros(size, dtype=torch.int64, device=ranker.device) for _ in range(2))
+        self.ranks: list[tuple[torch.Tensor, ...]] = []
+
+    def add(self, users: torch.Tensor, top: torch.Tensor, scores: torch.Tensor) -> None:
+        """Count the lists [b, k] of a batch of users [b], of whom only those with something to find matter."""
+        some = self.ranker._counts[self.name][0, users] > 0
+        if self.ranker._exposure:
+            hits = self.pairs.contains(users.unsqueeze(1), top)[some]
+            top = top[some]
+            n_items = self.ranker.sets.n_items
+            for row, k in enumerate(self.ranker.topk):
+                self.shown[row] += torch.bincount(top[:, :k].flatten(), minlength=n_items)
+                self.found[row] += torch.bincount(top[:, :k][hits[:, :k]], minlength=n_items)
+        if self.ranker._correlations:
+            rows, items = self.pairs.of_users(users)
+            ranks = [
+                1 + (scores[r] > scores[r, i].unsqueeze(1)).sum(dim=1)
+                for r, i in zip(rows.split(PAIRS_PER_COMPARISON), items.split(PAIRS_PER_COMPARISON))
+            ]
+            if ranks:
+                self.ranks.append((users[rows], items, torch.cat(ranks)))
+
+    def results(self) -> Iterator[tuple[str, float]]:
+        """Yield result keys and values."""
+        sets = self.ranker.sets
+        popularity, segments = sets.train.item_counts(), sets.segments[self.name]
+        counts = sets.segment_counts[self.name]
+        taken = np.bincount(
+            segments[sets.train.items], weights=(counts[0] > 0)[sets.train.users], minlength=len(SEGMENTS)
+        )
+        sizes = np.bincount(segments[1:], minlength=len(SEGMENTS))
+        n_users = int((counts[0] > 0).sum())
+        self.shown[:, 0] = 0  # padding in the lists of users with fewer items left
+        for row, k in enumerate(self.ranker.topk):
+            seen = exposure.Exposure(
+                k, n_users, self.shown[row].cpu().numpy(), self.found[row].cpu().numpy(), popularity, segments,
+                counts[1:].sum(axis=1), n_users * sizes - taken,
+            )  # fmt: skip
+            for metric in self.ranker._exposure:
+                yield str(ResultKey(SET_KEYS[self.name], "", metric.lower(), k)), exposure.FUNCTIONS[metric](seen)
+        if self.ranker._correlations:
+            users, items, ranks = (torch.cat(part).cpu().numpy() for part in zip(*self.ranks))
+            for metric in self.ranker._correlations:
+                value = exposure.CORRELATIONS[metric](users, items, ranks, popularity)
+                yield str(ResultKey(SET_KEYS[self.name], "", metric.lower(), None)), value
 
 
 def _index(pairs: InteractionSet) -> PairIndex:

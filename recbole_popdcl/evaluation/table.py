@@ -13,17 +13,18 @@ def result_table(results: dict[str, float], decimals: int = 4) -> str:
         decimals: digits after the point.
     """
     parsed = {ResultKey.parse(key, "result"): value for key, value in results.items()}
-    columns = list(dict.fromkeys(f"{key.metric}@{key.k}" for key in parsed))
+    columns = list(dict.fromkeys(key.column for key in parsed))
     rows = [
         (set_key, segment)
         for set_key in SET_KEYS.values()
         for segment in ("", *SEGMENTS)
         if any((key.set, key.segment) == (set_key, segment) for key in parsed)
     ]
-    width = max([10, *map(len, columns)]) + 2
-    lines = [f"{'set':<12}{'items':<6}" + "".join(f"{column:>{width}}" for column in columns)]
+    widths = [max(10, len(column)) + 2 for column in columns]
+    lines = [f"{'set':<12}{'items':<6}" + "".join(f"{column:>{width}}" for column, width in zip(columns, widths))]
     for set_key, segment in rows:
         cells = [results.get("/".join(part for part in (set_key, segment, column) if part)) for column in columns]
-        values = "".join(f"{'-' if cell is None else format(cell, f'.{decimals}f'):>{width}}" for cell in cells)
+        texts = ["-" if cell is None else f"{cell:.{decimals}f}" for cell in cells]
+        values = "".join(f"{text:>{width}}" for text, width in zip(texts, widths))
         lines.append(f"{'' if segment else set_key:<12}{segment or 'all':<6}{values}")
     return "\n".join(lines)

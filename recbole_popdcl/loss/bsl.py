@@ -16,7 +16,7 @@ def bsl_loss(
     positive_temperature: float,
     ignored: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return the mean over the batch of their Eq. 17, divided by tau1::
+    """Return the mean over the batch of the bilateral softmax loss, divided by tau1::
 
         -log E_i[ e^(f(u,i)/tau1) ] + tau2/tau1 log E_j[ e^(f(u,j)/tau2) ]
 

@@ -14,7 +14,7 @@ def ccl_loss(
     negative_weight: float,
     ignored: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return the mean over the batch of 1 - f(u,i) + w/n sum_j max(0, f(u,j) - m), their Eq. 1.
+    """Return the mean over the batch of 1 - f(u,i) + w/n sum_j max(0, f(u,j) - m).
 
     Args:
         users: embeddings [b, d]; row k is the user of pair k.

@@ -11,7 +11,7 @@ from recbole_popdcl.loss.bpr import score_differences
 def dice_losses(
     users: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor, more_popular: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the losses of click, interest and conformity over the triples (u, i, j), their Eq. 5 to 8.
+    """Return the losses of click, interest and conformity over the triples (u, i, j).
 
     The first half of each embedding is interest, the second conformity. A click is explained by both together. Where
     j is more popular than i (O1), i was taken for interest: the interest of i must win and its conformity lose. Where

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 
 def direct_au_loss(users: torch.Tensor, items: torch.Tensor, uniformity_weight: float) -> torch.Tensor:
-    """Return alignment + gamma (uniformity of users + uniformity of items) / 2, their Eq. 8 to 10, on unit vectors.
+    """Return alignment + gamma (uniformity of users + uniformity of items) / 2 on unit vectors.
 
     Args:
         users: embeddings [b, d]; row k is the user of pair k.

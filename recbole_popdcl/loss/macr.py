@@ -15,7 +15,7 @@ def macr_loss(
     item_weight: float,
     user_weight: float,
 ) -> torch.Tensor:
-    """Return L_O + alpha L_I + beta L_U, their Eq. 5 to 7, binary cross-entropies over the triples (u, i, j).
+    """Return L_O + alpha L_I + beta L_U: binary cross-entropies over the triples (u, i, j).
 
     L_O is that of the fused scores y_k sigmoid(y_i) sigmoid(y_u), which are logits themselves, with y_k the matching
     score of user and item; L_I that of the item branch y_i; L_U that of the user branch y_u, which meets every user
@@ -48,7 +48,7 @@ def fused_scores(
 ) -> torch.Tensor:
     """Return (y_k - c) sigmoid(y_i) sigmoid(y_u), of shapes that broadcast; c = 0 is the fused score of training.
 
-    With the constant c it is the counterfactual subtraction used for ranking (their Eq. 9): what would be scored by
+    With the constant c it is the counterfactual subtraction used for ranking: what would be scored by
     popularity and activity alone, were every match worth c, is taken away.
     """
     return (scores - constant) * torch.sigmoid(item_logits) * torch.sigmoid(user_logits)

@@ -13,7 +13,7 @@ def pd_loss(
     positive_popularity: torch.Tensor,
     negative_popularity: torch.Tensor,
 ) -> torch.Tensor:
-    """Return the mean over the triples of -log sigmoid( g(<e_u, e_i>) m_i^gamma - g(<e_u, e_j>) m_j^gamma ), Eq. 6, 7.
+    """Return the mean over the triples of -log sigmoid( g(<e_u, e_i>) m_i^gamma - g(<e_u, e_j>) m_j^gamma ).
 
     Args:
         users: embeddings [b, d] of the users u.
@@ -28,5 +28,5 @@ def pd_loss(
 
 
 def positive_elu(scores: torch.Tensor) -> torch.Tensor:
-    """Return g(s) = s + 1 above 0 and e^s below (their Eq. 5): above 0 and increasing everywhere."""
+    """Return g(s) = s + 1 above 0 and e^s below: above 0 and increasing everywhere."""
     return F.elu(scores) + 1.0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_popdcl.data.sampler import NegativeSampler
+from recbole_popdcl.data.sampler import BalancedPairSampler, NegativeSampler
 from recbole_popdcl.errors import PopDCLError
 from tests.conftest import skewed_pairs
 
@@ -74,3 +74,64 @@ def test_a_user_with_nearly_all_that_is_drawn():
     negatives = sampler.sample_by_user_ids(torch.tensor([1, 2, 5]), None, 40)
     assert set(negatives.tolist()) <= {1, 2}
     assert set(negatives[0::3].tolist()) == {2}
+
+
+@pytest.mark.parametrize(("margin", "lower_share"), [(0.0, 1.0), (3.0, 0.5)])
+def test_balanced_pairs_have_less_and_more_popular_negatives(pairs, margin, lower_share):
+    sampler = BalancedPairSampler(*pairs, N_USERS, N_ITEMS, margin=margin, lower_share=lower_share)
+    popularity = np.bincount(pairs[1], minlength=N_ITEMS)
+    negatives = sampler.sample_by_user_ids(*pairs, 30).numpy()
+    users, items = np.tile(pairs[0], 30), np.tile(pairs[1], 30)
+    training = set(zip(*(part.tolist() for part in pairs)))
+    assert not training & set(zip(users.tolist(), negatives.tolist()))
+    above = popularity[negatives] > popularity[items] + margin
+    below = popularity[negatives] < popularity[items] * lower_share
+    free = {
+        u: [i for i in range(1, N_ITEMS) if (u, i) not in training] for u in set(users.tolist())
+    }  # what each user may be given
+    both = np.zeros(len(users), dtype=bool)
+    for u, i in training:
+        own = popularity[free[u]]
+        has = (own > popularity[i] + margin).any() and (own < popularity[i] * lower_share).any()
+        both |= has & (users == u) & (items == i)
+    assert both.sum() > 3000
+    assert (above | below)[both].all()
+    share = above[both].mean()
+    assert abs(share - 0.5) < 5 * 0.5 / both.sum() ** 0.5
+
+
+def test_balanced_pairs_draw_uniformly_within_a_side(pairs):
+    sampler = BalancedPairSampler(*pairs, N_USERS, N_ITEMS)
+    popularity = np.bincount(pairs[1], minlength=N_ITEMS)
+    item = int(np.argsort(popularity)[N_ITEMS // 2])
+    owned = set(pairs[1][pairs[0] == 4].tolist())
+    negatives = sampler.sample_by_user_ids(np.full(20000, 4), np.full(20000, item), 1).numpy()
+    for side in (popularity > popularity[item], popularity < popularity[item]):
+        wanted = [i for i in range(1, N_ITEMS) if side[i] and i not in owned]
+        counts = np.bincount(negatives, minlength=N_ITEMS)[wanted]
+        expected = counts.sum() / len(wanted)
+        assert ((counts - expected) ** 2 / expected).sum() < len(wanted) + 6 * (2 * len(wanted)) ** 0.5
+
+
+def test_balanced_pairs_without_a_side():
+    users, items = np.array([1, 1, 2]), np.array([1, 2, 3])  # all equally popular, item 4 never seen
+    sampler = BalancedPairSampler(users, items, 3, 5)
+    negatives = sampler.sample_by_user_ids(np.full(500, 1), np.full(500, 1), 1)
+    assert set(negatives.tolist()) == {4}  # the only less popular one
+    alone = BalancedPairSampler(users, items, 3, 4).sample_by_user_ids(np.full(500, 2), np.full(500, 3), 1)
+    assert set(alone.tolist()) == {1, 2}  # no side at all: any other item
+    all_above = BalancedPairSampler(np.array([1, 1, 2, 2]), np.array([1, 2, 2, 3]), 3, 4)
+    assert set(all_above.sample_by_user_ids(np.full(300, 1), np.full(300, 1), 1).tolist()) == {3}  # owns the side
+
+
+def test_the_pool_and_the_seed_of_balanced_pairs(pairs):
+    popularity = np.bincount(pairs[1], minlength=N_ITEMS)
+    top = int(popularity.argmax())
+    second = int(np.argsort(popularity)[-3])
+    for pool, above in ((1, True), (10, False)):
+        sampler = BalancedPairSampler(*pairs, N_USERS, N_ITEMS, seed=3, pool=pool)
+        user = next(u for u in range(1, N_USERS) if top not in pairs[1][pairs[0] == u])
+        draw = sampler.sample_by_user_ids(np.full(400, user), np.full(400, second), 1)
+        again = BalancedPairSampler(*pairs, N_USERS, N_ITEMS, seed=3, pool=pool)
+        assert torch.equal(draw, again.sample_by_user_ids(np.full(400, user), np.full(400, second), 1))
+        assert bool((popularity[draw.numpy()] > popularity[second]).any()) == above

@@ -18,6 +18,8 @@ from recbole_popdcl.evaluation.table import result_table
         ("balanced/tail/ndcg@20", "balanced/tail/ndcg@20"),
         ("test_imbalanced/map@3", "imbalanced/map@3"),
         ("tail/hit@1", "valid/tail/hit@1"),
+        ("balanced/ARP@5", "balanced/arp@5"),
+        ("imbalanced/PRU", "imbalanced/pru"),
     ],
 )
 def test_keys(text, canonical):
@@ -27,7 +29,7 @@ def test_keys(text, canonical):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "recall", "recall@0", "recall@x", "a/b/c/recall@2", "balanced/recal@2", "x/recall@2"]
+    "text", ["", "recall", "recall@0", "recall@x", "a/b/c/recall@2", "pru@20", "arp", "balanced/recal@2", "x/recall@2"]
 )
 def test_wrong_keys(text):
     with pytest.raises(PopDCLError, match=r"^here"):

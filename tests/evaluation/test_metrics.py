@@ -10,7 +10,7 @@ import torch
 from recbole.evaluator import metrics_dict
 
 from recbole_popdcl.config import Config
-from recbole_popdcl.evaluation.keys import METRICS
+from recbole_popdcl.evaluation.keys import ACCURACY_METRICS
 from recbole_popdcl.evaluation.metrics import FUNCTIONS
 
 TOPK = [1, 2, 3, 5, 10]
@@ -23,7 +23,7 @@ def random_hits(n_users: int, seed: int):
     return hits, np.maximum(n_truth, 1)
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", ACCURACY_METRICS)
 def test_equal_to_recbole(name):
     Config("PopDCL", "ml-100k")  # RecBole's metric code needs the numpy names that its Config puts back
     hits, n_truth = random_hits(500, seed=1)
@@ -51,7 +51,7 @@ def by_definition(name, hits, n_truth, k):
     return sum((place + 1) / rank for place, rank in enumerate(places)) / min(n_truth, k)
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", ACCURACY_METRICS)
 def test_equal_to_the_definition(name):
     hits, n_truth = random_hits(60, seed=2)
     values = FUNCTIONS[name](torch.from_numpy(hits), torch.from_numpy(n_truth), TOPK)
@@ -59,7 +59,7 @@ def test_equal_to_the_definition(name):
     np.testing.assert_allclose(values.numpy(), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", ACCURACY_METRICS)
 def test_shape_with_leading_dimensions(name):
     hits = torch.zeros(4, 7, 10, dtype=torch.bool)
     values = FUNCTIONS[name](hits, torch.ones(4, 7, dtype=torch.int64), TOPK)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
+from recbole.evaluator.metrics import AveragePopularity, GiniIndex, ItemCoverage
+from scipy import stats
 
-from recbole_popdcl.evaluation.keys import METRICS, SET_KEYS
+from recbole_popdcl.evaluation.keys import ACCURACY_METRICS, CORRELATION_METRICS, EXPOSURE_METRICS, METRICS, SET_KEYS
 from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
 from tests.conftest import skewed_pairs
@@ -73,15 +77,97 @@ def brute_force(parts, scores, metric, k, name, segment, eval_mask, segments):
 @pytest.mark.parametrize("segment_by", ["interactions", "items"])
 def test_equal_to_brute_force(parts, scores, eval_mask, segment_by):
     sets = build_sets(parts, segment_by)
-    results = Ranker(sets, METRICS, [1, 5, 20], eval_mask).rank(FixedScores(scores))
-    assert len(results) == len(SETS) * 4 * len(METRICS) * 3
+    results = Ranker(sets, ACCURACY_METRICS, [1, 5, 20], eval_mask).rank(FixedScores(scores))
+    assert len(results) == len(SETS) * 4 * len(ACCURACY_METRICS) * 3
     for name in SETS:
         for code, segment in ((None, ""), (0, "head/"), (1, "mid/"), (2, "tail/")):
-            for metric in METRICS:
+            for metric in ACCURACY_METRICS:
                 for k in (1, 5, 20):
                     expected = brute_force(parts, scores, metric, k, name, code, eval_mask, sets.segments)
                     key = f"{SET_KEYS[name]}/{segment}{metric.lower()}@{k}"
                     assert results[key] == pytest.approx(expected, abs=1e-12), key
+
+
+def popularity_brute_force(parts, scores, k, name, eval_mask, segments):
+    """Every popularity metric from python lists, a user at a time."""
+    of = {part: [set(items[users == u]) for u in range(N_USERS)] for part, (users, items) in parts.items()}
+    popularity = [int((parts["train"][1] == i).sum()) for i in range(N_ITEMS)]
+    by_popularity = sorted(range(1, N_ITEMS), key=lambda i: -popularity[i])
+    tail, reached = set(), 0
+    for i in by_popularity:
+        if reached >= 0.8 * sum(popularity):
+            tail.add(i)
+        reached += popularity[i]
+    shown = dict.fromkeys(range(1, N_ITEMS), 0)
+    lists, ranks, found, to_find, candidates = {}, [], [0] * 3, [0] * 3, [0] * 3
+    for u in range(N_USERS):
+        if not of[name][u]:
+            continue
+        hidden = set(of["train"][u])
+        if eval_mask == "others" and name != "valid":
+            hidden |= set().union(*(of[other][u] for other in SETS if other != name))
+        ranked = sorted((i for i in range(1, N_ITEMS) if i not in hidden), key=lambda i: -scores[u, i].item())
+        lists[u] = ranked[:k]
+        ranks += [(u, i, ranked.index(i) + 1) for i in of[name][u]]
+        for i in ranked[:k]:
+            shown[i] += 1
+        for g in range(3):
+            found[g] += sum(1 for i in ranked[:k] if i in of[name][u] and segments[i] == g)
+            to_find[g] += sum(1 for i in of[name][u] if segments[i] == g)
+            candidates[g] += sum(1 for i in range(1, N_ITEMS) if i not in of["train"][u] and segments[i] == g)
+    shown_by = [sum(c for i, c in shown.items() if segments[i] == g) for g in range(3)]
+    shares = [[a / b for a, b in zip(*pair)] for pair in ((found, to_find), (shown_by, candidates))]
+    n, counts = len(lists), sorted(shown.values())
+    per_user = []
+    for u in lists:
+        own = [(popularity[i], rank) for v, i, rank in ranks if v == u]
+        value = stats.spearmanr(*zip(*own))[0] if len(own) > 1 and all(len(set(s)) > 1 for s in zip(*own)) else None
+        per_user += [] if value is None else [value]
+    liked = sorted({i for _, i, _ in ranks})
+    means = [np.mean([rank for _, j, rank in ranks if j == i]) for i in liked]
+    aclt = sum(len(tail & set(items)) for items in lists.values()) / n
+    return {
+        "ARP": sum(popularity[i] for items in lists.values() for i in items) / (n * k),
+        "APLT": aclt / k,
+        "ACLT": aclt,
+        "GiniIndex": sum(abs(a - b) for a in counts for b in counts) / (2 * len(counts) * sum(counts)),
+        "ItemCoverage": sum(1 for c in counts if c) / len(counts),
+        "PopREO": np.std(shares[0]) / np.mean(shares[0]),
+        "PopRSP": np.std(shares[1]) / np.mean(shares[1]),
+        "PRU": -np.mean(per_user),
+        "PRI": -stats.spearmanr([popularity[i] for i in liked], means)[0],
+    }
+
+
+@pytest.mark.parametrize("eval_mask", ["train", "others"])
+def test_popularity_metrics_equal_brute_force(parts, scores, eval_mask):
+    sets = build_sets(parts)
+    ranker = Ranker(sets, EXPOSURE_METRICS + CORRELATION_METRICS, [3, 10], eval_mask)
+    ranker.batch_size = 7
+    results = ranker.rank(FixedScores(scores))
+    assert len(results) == len(SETS) * (2 * len(EXPOSURE_METRICS) + len(CORRELATION_METRICS))
+    for name in SETS:
+        for k in (3, 10):
+            expected = popularity_brute_force(parts, scores, k, name, eval_mask, sets.segments[name])
+            for metric, value in expected.items():
+                key = f"{SET_KEYS[name]}/{metric.lower()}" + (f"@{k}" if metric in EXPOSURE_METRICS else "")
+                assert results[key] == pytest.approx(value, abs=1e-12), key
+
+
+def test_popularity_metrics_equal_those_of_recbole(parts, scores):
+    results = Ranker(build_sets(parts), ["ARP", "GiniIndex", "ItemCoverage"], [5]).rank(FixedScores(scores))
+    masked = scores.clone()
+    masked[:, 0] = -torch.inf
+    masked[torch.from_numpy(parts["train"][0]), torch.from_numpy(parts["train"][1])] = -torch.inf
+    users = torch.from_numpy(np.unique(parts["test_balanced"][0]))
+    lists = masked[users].topk(5).indices.numpy()
+    config = {"topk": [5], "metric_decimal_place": 12}
+    counts = Counter(parts["train"][1].tolist())
+    average = AveragePopularity(config)
+    popularity = average.metric_info(average.get_pop(lists, counts)).mean(axis=0)[4]
+    assert results["balanced/arp@5"] == pytest.approx(popularity)
+    assert results["balanced/giniindex@5"] == pytest.approx(GiniIndex(config).get_gini(lists, N_ITEMS - 1))
+    assert results["balanced/itemcoverage@5"] == pytest.approx(ItemCoverage(config).get_coverage(lists, N_ITEMS - 1))
 
 
 def test_batches_do_not_matter(parts, scores):
