@@ -18,12 +18,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from recbole_popdcl.config import Config
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.run import CONFIG, RESULT, run
-from recbole_popdcl.experiment.summary import markdown_table, read_result
+from recbole_popdcl.experiment.summary import markdown_table, read_result, valid_score
 from recbole_popdcl.files import written_whole
 
-TEMPERATURES = {"temperature": [0.1, 0.15, 0.2, 0.25]}
+TEMPERATURES = {"temperature": [0.15, 0.2, 0.25]}
 # Properties searched one after another, the other ones at what was best so far.
 GRIDS: dict[str, list[dict[str, list[Any]]]] = {
     "LightGCN": [],
@@ -36,14 +37,14 @@ GRIDS: dict[str, list[dict[str, list[Any]]]] = {
     "DCL": [TEMPERATURES, {"omega_plus": [0.1, 0.01]}],
     "HCL": [TEMPERATURES, {"concentration": [1.0, 0.5]}],
     "PopDCL": [TEMPERATURES],
-    "AdvInfoNCE": [TEMPERATURES, {"negative_weight": [64, 1]}],
-    "BSL": [TEMPERATURES, {"positive_temperature": [0.1, 0.3]}],
+    "AdvInfoNCE": [TEMPERATURES, {"negative_weight": [4, 1]}],
+    "BSL": [TEMPERATURES, {"negative_exponent": [0.8, 1.2]}],
     "CCL": [{"margin": [0.9, 0.4]}, {"negative_weight": [10, 100]}],
     "DICE": [{"conformity_weight": [0.1, 0.01]}],
     "DirectAU": [{"uniformity_weight": [0.5, 1.0, 2.0]}],
     "PD": [{"popularity_exponent": [0.05, 0.1, 0.2]}],
     "PDA": [{"popularity_exponent": [0.05, 0.1, 0.2]}],
-    "PSL": [{"temperature": [0.05, 0.075, 0.1, 0.125]}],
+    "PSL": [{"temperature": [0.075, 0.1, 0.125]}],
     "SLatK": [TEMPERATURES, {"weight_temperature": [1.0, 0.5]}],
 }
 COLUMNS = {
@@ -59,6 +60,10 @@ SEGMENT_COLUMNS = {
 }
 
 
+# Where a run runs, which does not change its result.
+WHERE = {"data_path", "show_progress", "eval_memory_mb", "use_gpu", "gpu_id"}
+
+
 def one_thread() -> None:
     """Set up a worker: one thread, and no log of its own on the screen."""
     import torch
@@ -70,11 +75,22 @@ def one_thread() -> None:
 def finish(folder: str, model: str, dataset: str, properties: dict[str, Any]) -> str:
     """Run a model unless it is finished in ``folder``, going on with an interrupted run; return the folder."""
     path = Path(folder)
+    resume = (path / CONFIG).exists()
+    if resume:
+        _check_same(Config(model, dataset, config_dict=properties), path / CONFIG)
     if not (path / RESULT).exists():
-        resume = (path / CONFIG).exists()
         run(None if resume else model, None if resume else dataset, config_dict={} if resume else properties,
             run_dir=path, resume=resume)  # fmt: skip
     return folder
+
+
+def _check_same(config: Config, stored: Path) -> None:
+    before, now = Config(config_files=[stored]).resolved(), config.resolved()
+    for name in sorted({*before, *now} - WHERE):
+        if before.get(name) != now.get(name):
+            raise PopDCLError(
+                f"{stored} is of a run with {name} = {before.get(name)!r}, not {now.get(name)!r}; take another --output"
+            )
 
 
 class Comparison:
@@ -112,8 +128,7 @@ class Comparison:
 
     def valid_score(self, model: str, settings: dict[str, Any], seed: int) -> float:
         """Return what a finished run reached on validation."""
-        result = read_result(self.folder(model, settings, seed))
-        return result["valid"][result["valid_metric"]]
+        return valid_score(read_result(self.folder(model, settings, seed)))
 
 
 def compare(comparison: Comparison, models: Sequence[str], seeds: Sequence[int]) -> dict[str, list[dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""Command line ``recbole-popdcl run | evaluate | recommend | prepare | describe``."""
+"""Command line ``recbole-popdcl run | tune | evaluate | recommend | prepare | describe``."""
 
 from __future__ import annotations
 
@@ -57,6 +57,22 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--resume", action="store_true", help="go on with the run in --run_dir")
     run.set_defaults(function=_run)
 
+    tune = commands.add_parser("tune", help="search hyper-parameters on Ray Tune", epilog=RUN_HELP, formatter_class=raw,
+                               allow_abbrev=False)  # fmt: skip
+    tune.add_argument("--model", "-m", help="model name, ours or RecBole's")
+    tune.add_argument("--dataset", "-d", help="dataset name")
+    tune.add_argument("--space", help="yaml file, property: [values] or a distribution; properties/tune/ has defaults")
+    tune.add_argument("--run_dir", help="folder of the search; runs/<dataset>/<model>/tune-<timestamp> by default")
+    tune.add_argument("--resume", action="store_true", help="go on with the search in --run_dir")
+    tune.add_argument("--search", choices=("grid", "random", "optuna"), help="grid if the space has lists alone")
+    tune.add_argument("--trials", type=_positive, default=20, help="number of trials, but of a grid (default: 20)")
+    tune.add_argument("--scheduler", choices=("asha", "none"), default="asha", help="stops bad trials (default: asha)")
+    tune.add_argument("--cpus_per_trial", type=float, default=1, help="default: 1")
+    tune.add_argument("--gpus_per_trial", type=float, default=0, help="a share may be a fraction (default: 0)")
+    tune.add_argument("--retries", type=int, default=2, help="of a trial that failed or was killed (default: 2)")
+    tune.add_argument("--ray_address", help="of a running cluster, such as auto; a local one by default")
+    tune.set_defaults(function=_tune)
+
     evaluate = commands.add_parser("evaluate", help="evaluate a finished run again", formatter_class=raw,
                                    epilog=RUN_HELP, allow_abbrev=False)  # fmt: skip
     evaluate.add_argument("--run_dir", required=True, help="folder of the run")
@@ -84,6 +100,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
 def _list_length(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= MAX_K:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MAX_K}, not {text!r}")
@@ -102,6 +124,21 @@ def _run(arguments: argparse.Namespace, properties: list[str]) -> int:
     )
     print(f"\n{result['model']} on {result['dataset']}, best epoch {result['best_epoch']}, {result['run_dir']}")
     print(result_table({**result["valid"], **result["test"]}))
+    return 0
+
+
+def _tune(arguments: argparse.Namespace, properties: list[str]) -> int:
+    from recbole_popdcl.evaluation.table import result_table
+    from recbole_popdcl.experiment.tune import Search, trials_table, tune
+
+    names = ("trials", "scheduler", "cpus_per_trial", "gpus_per_trial", "retries")
+    found = tune(
+        arguments.model, arguments.dataset, properties, arguments.space, arguments.run_dir,
+        Search(search=arguments.search, **{name: getattr(arguments, name) for name in names}),
+        arguments.resume, arguments.ray_address,
+    )  # fmt: skip
+    print(f"\n{trials_table(found['trials'])}\n\nbest: {found['run_dir']}/best.yaml")
+    print(result_table({**found["result"]["valid"], **found["result"]["test"]}))
     return 0
 
 

@@ -16,8 +16,9 @@ from recbole.config import Config as RecBoleConfig
 from recbole.utils import argument_list
 
 from recbole_popdcl.errors import PopDCLError, nearest
-from recbole_popdcl.evaluation.keys import ACCURACY_METRICS, ResultKey, normalise_metrics
-from recbole_popdcl.model.table import find_model, model_names
+from recbole_popdcl.evaluation.keys import ACCURACY_METRICS, normalise_metrics
+from recbole_popdcl.evaluation.objective import Objective
+from recbole_popdcl.model.table import MODELS, find_model, model_names
 from recbole_popdcl.schema import TYPES, Text, check_type
 
 RECBOLE_LISTS = ("general_arguments", "training_arguments", "evaluation_arguments", "dataset_arguments")
@@ -231,7 +232,8 @@ class Config(RecBoleConfig):
         for file in ("overall.yaml", *(f"model/{name}.yaml" for name in names), f"dataset/{dataset}.yaml"):
             path = properties_folder() / file
             values = read_yaml(path) if path.is_file() else {}
-            if file.startswith("dataset/"):  # a dataset's temperature is for the models that have one
+            if file.startswith("dataset/"):  # a section named like a model is for that model alone
+                values = {**values, **{key: value for name in names for key, value in (values.get(name) or {}).items()}}
                 values = {name: value for name, value in values.items() if name in self.internal_config_dict}
             self.internal_config_dict.update(values)
         self._check_layers(model_class)
@@ -255,11 +257,30 @@ class Config(RecBoleConfig):
                 check_type(name, value, where)
                 if name in DERIVED and not shared:
                     raise PopDCLError(f"{where}: property '{name}' is worked out from others and cannot be set")
+                if name == "train_neg_sample_args" and model_class.__name__ in MODELS and not own_class:
+                    self._check_negatives(model_class.__name__, value, where, shared)
+                elif name in TYPES and name not in used and not own_class:
+                    self.external_config_dict.pop(name, None)  # for other models that the file serves
                 if name in REPLACED:
                     message = f"{where}: property '{name}' has no effect here; use {REPLACED[name]}"
                     if not shared:
                         raise PopDCLError(message)
                     getLogger().warning(message)  # files written for RecBole have it too
+
+    def _check_negatives(self, model: str, value: Any, where: str, shared: bool) -> None:
+        """A pairwise loss needs sampled negatives; one with in-batch negatives has no use for them."""
+        needed = self.internal_config_dict["train_neg_sample_args"] is not None
+        given = value not in (None, "None") and value["distribution"] != "none"
+        if needed == given:
+            return
+        if not shared:
+            what = (
+                "needs sampled negatives"
+                if needed
+                else "has no use for sampled negatives, its loss takes in-batch ones"
+            )
+            raise PopDCLError(f"{where}: property 'train_neg_sample_args' cannot be {value!r}: {model} {what}")
+        self.external_config_dict.pop("train_neg_sample_args", None)
 
     def _set_default_parameters(self):
         values = self.final_config_dict
@@ -282,16 +303,12 @@ class Config(RecBoleConfig):
         values["topk"] = [values["topk"]] if isinstance(values["topk"], int) else list(values["topk"])
         if abs(sum(values["split_ratio"]) - 1) > 1e-6:
             raise PopDCLError(f"property 'split_ratio' must add up to 1, not {sum(values['split_ratio']):g}")
-        key = ResultKey.parse(values["valid_metric"], "property 'valid_metric'")
-        if key.metric not in [metric.lower() for metric in ACCURACY_METRICS]:
-            raise PopDCLError(
-                f"property 'valid_metric': {key.metric} says nothing of how good a model is; one of "
-                + ", ".join(metric.lower() for metric in ACCURACY_METRICS)
-            )
-        values["valid_metric"] = str(key)
-        if key.metric not in [metric.lower() for metric in values["metrics"]]:
-            values["metrics"] = values["metrics"] + normalise_metrics([key.metric])
-        values["topk"] = sorted({*values["topk"], key.k})
+        objective = Objective.parse(values["valid_metric"], "property 'valid_metric'")
+        values["valid_metric"] = str(objective)
+        for key in objective.keys:  # what is chosen by is measured
+            if key.metric not in [metric.lower() for metric in values["metrics"]]:
+                values["metrics"] = values["metrics"] + normalise_metrics([key.metric])
+            values["topk"] = sorted({*values["topk"], key.k})
 
     def _init_device(self):
         if not self.final_config_dict["use_gpu"]:

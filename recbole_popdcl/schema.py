@@ -161,6 +161,7 @@ TYPES: dict[str, Any] = {
     "adversarial_epochs": Whole(0),
     "adversarial_learning_rate": Real(0, open_=True),
     "positive_temperature": Real(0, open_=True),
+    "negative_exponent": Optional(Real(0, open_=True)),
     "surrogate": Choice(("relu", "tanh", "atan")),
     "weight_temperature": Real(0, open_=True),
     "threshold_k": Whole(1, MAX_K),

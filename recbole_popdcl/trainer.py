@@ -20,7 +20,7 @@ from recbole_popdcl.compat import tensorboard_in
 from recbole_popdcl.config import Config, recbole_metrics
 from recbole_popdcl.data.loader import batches_state, set_batches_state
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.evaluation.keys import ResultKey
+from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.evaluation.sets import EvaluationSets
 from recbole_popdcl.files import written_whole
@@ -56,6 +56,7 @@ class RunTrainer(Trainer):
     Attributes:
         best_epoch: epoch of the best validation so far, from 0; -1 before the first.
         best_valid_result: flat results of that validation.
+        last_valid_result: flat results of the last validation.
     """
 
     def __init__(self, config: Config, model, ranker: Ranker, run_dir: str | Path, fingerprint: str = "") -> None:
@@ -76,7 +77,7 @@ class RunTrainer(Trainer):
             config["metrics"] = metrics
         self.saved_model_file = str(self.run_dir / BEST)
         self.best_epoch = -1
-        self._valid_key = ResultKey.parse(config["valid_metric"], "property 'valid_metric'")
+        self.objective = Objective.parse(config["valid_metric"], "property 'valid_metric'")
         self._bars = bool(config["show_progress"]) and sys.stderr.isatty()
 
     def _build_optimizer(self, **kwargs):
@@ -100,7 +101,8 @@ class RunTrainer(Trainer):
             verbose: log each epoch.
             saved: write checkpoints.
             show_progress: show bars.
-            callback_fn: called with (epoch, valid score) after each validation.
+            callback_fn: called with (epoch, valid score) after each validation; ``last_valid_result`` then has the flat
+                results.
 
         Returns:
             Best valid score and flat results of that validation.
@@ -129,6 +131,7 @@ class RunTrainer(Trainer):
                     self._save_last(epoch, False, train_data)
                 continue
             score, result = self._valid_epoch(valid_data, show_progress)
+            self.last_valid_result = result
             self._append({**line, **result})
             self.best_valid_score, self.cur_step, stop, better = early_stopping(
                 score, self.best_valid_score, self.cur_step, self.stopping_step, self.valid_metric_bigger
@@ -139,7 +142,7 @@ class RunTrainer(Trainer):
                     self._save_checkpoint(epoch, verbose=False)
             if verbose:
                 mark = "best so far" if better else f"{self.cur_step} without gain"
-                self.logger.info("epoch %d: %s %.5f (%s)", epoch, self._valid_key, score, mark)
+                self.logger.info("epoch %d: %s %.5f (%s)", epoch, self.objective, score, mark)
             if saved:
                 self._save_last(epoch, stop, train_data)
             if callback_fn:
@@ -175,12 +178,12 @@ class RunTrainer(Trainer):
             )
 
     def _valid_epoch(self, valid_data, show_progress=False):
-        result = self.evaluate(names=[self._valid_key.set_name], load_best_model=False, show_progress=show_progress)
+        result = self.evaluate(names=self.objective.set_names, load_best_model=False, show_progress=show_progress)
         for key, value in result.items():
             self.tensorboard.add_scalar(key, value, self._epoch)
         if type(self)._has_own_fit():
             self._append({"epoch": self._epoch, "train_loss": self.train_loss_dict[self._epoch], **result})
-        return result[str(self._valid_key)], result
+        return self.objective.value(result), result
 
     def evaluate(self, eval_data=None, load_best_model=True, model_file=None, show_progress=False, names=None):
         """Rank evaluation sets in one pass.
@@ -309,12 +312,13 @@ def check_unchanged(before: dict[str, Any], config: Config, where: str | Path) -
 
 
 def check_valid_metric(config: Config, sets: EvaluationSets) -> None:
-    """Raise a PopDCLError if the dataset lacks the set that the property ``valid_metric`` names."""
-    key = ResultKey.parse(config["valid_metric"], "property 'valid_metric'")
-    if config["epochs"] and config["eval_step"] and key.set_name not in sets.sets:
+    """Raise a PopDCLError if the dataset lacks a set that the property ``valid_metric`` names."""
+    objective = Objective.parse(config["valid_metric"], "property 'valid_metric'")
+    missing = [name for name in objective.set_names if name not in sets.sets]
+    if config["epochs"] and config["eval_step"] and missing:
         raise PopDCLError(
-            f"property 'valid_metric' is {key}, but the dataset has no {key.set_name} set; choose another key, or set "
-            "eval_step to 0 to train without validation"
+            f"property 'valid_metric' is {objective}, but the dataset has no {missing[0]} set; choose another key, or "
+            "set eval_step to 0 to train without validation"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +54,57 @@ def test_the_preset_is_the_released_code(model):
     expected = {
         "layer_combination": "last", "embedding_init": "normal", "reg_weight": 1e-4, "l2_form": "half",
         "epoch_sampling": "users", "score_norm_exponent": 0, "eval_mask": "others", "eval_step": 5,
-        "valid_metric": "valid/recall@20", "omega_leave_one_out": True, "negative_score_floor": 1e-7,
+        "valid_metric": "valid/recall@20",
     }  # fmt: skip
+    own = {
+        "PopDCL": {"omega_leave_one_out": True, "negative_score_floor": 1e-7}, "DCL": {"omega_plus": 0.07},
+        "HCL": {"omega_plus": 0.07, "concentration": 0.5}, "BCLoss": {"bias_margin": "sigmoid"},
+    }  # fmt: skip
+    expected.update(own.get(model, {}))
     assert {name: values[name] for name in expected} == expected
+    others = {name for properties in own.values() for name in properties} - set(own.get(model, {}))
+    assert not any(name in values.final_config_dict for name in others)  # a file serves several models
+
+
+def test_a_shared_file_gives_a_model_what_it_has_alone(tmp_path):
+    file = write(
+        tmp_path / "shared.yaml",
+        "popularity_margin: 40\nnegative_sampling: balanced\n"
+        "train_neg_sample_args: {distribution: uniform, sample_num: 2}\n",
+    )
+    assert "popularity_margin" not in config(model="SamReg", config_files=[file]).final_config_dict
+    assert "negative_sampling" not in config(model="LightGCN", config_files=[file]).final_config_dict
+    assert "negative_sampling" not in config(model="BPR", config_files=[file]).final_config_dict
+    assert config(model="SSM", config_files=[file])["train_neg_sample_args"]["distribution"] == "none"
+    assert config(model="LightGCN", config_files=[file])["train_neg_sample_args"]["sample_num"] == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "value"), [("LightGCN", "None"), ("DICE", "{'distribution': 'none'}"), ("SSM", "{distribution: uniform}")]
+)
+def test_negatives_that_do_not_fit_the_loss(model, value):
+    with pytest.raises(PopDCLError, match=f"^command line: property 'train_neg_sample_args' cannot be .*{model}"):
+        config(f"--train_neg_sample_args={value}", model=model)
+
+
+def test_a_data_set_has_temperatures_for_the_models_it_names():
+    found = {
+        model: config(model=model, dataset="tencent")["temperature"] for model in ("PopDCL", "SSM", "PSL", "BCLoss")
+    }
+    assert found == {"PopDCL": 0.12, "SSM": 0.12, "PSL": 0.05, "BCLoss": 0.07}
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [("Recall@5", "valid/recall@5"), ("1*recall@5", "valid/recall@5"),
+     ("0.5*valid/recall@20+0.5 * valid_balanced/NDCG@7", "0.5*valid/recall@20 + 0.5*valid_balanced/ndcg@7")],
+)  # fmt: skip
+def test_valid_metric_may_be_a_weighted_sum(text, canonical):
+    values = config(f"--valid_metric={text}")
+    assert values["valid_metric"] == canonical
+    assert Config(config_dict=values.resolved())["valid_metric"] == canonical
+    assert {"Recall", "NDCG"} <= set(values["metrics"])
+    assert all(int(k) in values["topk"] for k in re.findall(r"@(\d+)", canonical))
 
 
 def test_each_layer_stands_above_the_one_before(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from logging import getLogger
 
 import numpy as np
@@ -113,9 +113,9 @@ class Data:
 
     dataset: SplitDataset
     train_set: SplitDataset
-    train: object
     evaluation: EvaluationSets
     fingerprint: str
+    train: object = None
 
 
 def build_sampler(config: Config, dataset: SplitDataset) -> NegativeSampler:
@@ -143,7 +143,7 @@ def build_sampler(config: Config, dataset: SplitDataset) -> NegativeSampler:
 
 
 def load_data(config: Config, own_batches: bool) -> Data:
-    """Load, filter and split the dataset of a configuration.
+    """Load, filter and split the dataset of a configuration, and make its training batches.
 
     Args:
         config: the run's configuration.
@@ -152,6 +152,17 @@ def load_data(config: Config, own_batches: bool) -> Data:
     Raises:
         PopDCLError: as SplitDataset; or a user with every item where negatives must be drawn.
     """
+    return with_batches(load_sets(config), config, own_batches)
+
+
+def with_batches(data: Data, config: Config, own_batches: bool) -> Data:
+    """Return ``data`` with training batches of its own, as ``config`` asks for; arguments as load_data."""
+    batches = PairLoader(config, data.train_set) if own_batches else _stock_loader(config, data.train_set)
+    return replace(data, train=batches)
+
+
+def load_sets(config: Config) -> Data:
+    """Load, filter and split the dataset of a configuration, without training batches; raises as load_data."""
     with warnings.catch_warnings():  # RecBole fills missing values in a way that pandas 3 will not allow
         warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
         try:
@@ -171,8 +182,7 @@ def load_data(config: Config, own_batches: bool) -> Data:
         "%s: %d users, %d items; %s", dataset.dataset_name, dataset.user_num - 1, dataset.item_num - 1,
         ", ".join(f"{name} {len(part)}" for name, part in zip(dataset.set_names, parts)),
     )  # fmt: skip
-    train = PairLoader(config, train_set) if own_batches else _stock_loader(config, train_set)
-    return Data(dataset, train_set, train, evaluation, fingerprint(dataset, parts))
+    return Data(dataset, train_set, evaluation, fingerprint(dataset, parts))
 
 
 def _stock_loader(config: Config, train_set: SplitDataset):

@@ -109,8 +109,9 @@ class BalancedPairSampler(NegativeSampler):
     """Draws an item less popular than the pair's own in one half of the cases and a more popular one in the other.
 
     It is the sampling of sam+reg (Boratto et al., IP&M 2021, margin 0 and lower_share 1) and of DICE (Zheng et al.,
-    WWW 2021, with a margin that shrinks from epoch to epoch). Where one side has fewer than ``pool`` items the other is
-    taken; where a user has every item of the side, any other item.
+    WWW 2021, with a margin that shrinks from epoch to epoch). A side is what the user does not have of it. Where the
+    more popular side has fewer than ``pool`` items the less popular one is taken, and the other way round where it
+    alone is too small; where both are empty, any other item.
 
     Args:
         users, items, n_users, n_items, seed: as NegativeSampler.
@@ -162,11 +163,15 @@ class BalancedPairSampler(NegativeSampler):
         users, items = torch.as_tensor(user_ids).repeat(num), torch.as_tensor(item_ids).repeat(num)
         last = len(self._by_rank)
         below, above = self._below[items], self._above[items]
-        enough_below, enough_above = below >= self.pool, last - above >= self.pool
+        rows, owned = self._pairs.of_users(users)
+        rank = self._rank[owned]
+        free_below = below - torch.bincount(rows[rank < below[rows]], minlength=len(users))
+        free_above = last - above - torch.bincount(rows[rank >= above[rows]], minlength=len(users))
         coin = torch.rand(len(items), generator=self.generator) < 0.5
-        upper = torch.where(enough_below & enough_above, coin, enough_above | ~enough_below)
+        upper = torch.where(free_below >= self.pool, coin, True) & (free_above >= self.pool)
+        upper = torch.where(upper, free_above > 0, (free_below == 0) & (free_above > 0))
         start, end = torch.where(upper, above, 0), torch.where(upper, last, below)
-        nothing = end <= start  # neither side has an item
+        nothing = (free_below == 0) & (free_above == 0)
         start, end = start.masked_fill(nothing, 0), end.masked_fill(nothing, last)
 
         def draw(rows: torch.Tensor) -> torch.Tensor:

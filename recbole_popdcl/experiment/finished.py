@@ -94,7 +94,8 @@ def evaluate(run_dir: str | Path, arguments: Sequence[str] = (), output: str | P
     run = load_run(run_dir, arguments)
     results = run.ranker.rank(run.model, show_progress=_bars(run.config))
     if output:
-        settings = {name: run.config[name] for name in ("eval_mask", "segment_by", "score_norm_exponent")}
+        described = CHANGEABLE - {"eval_memory_mb", "data_path", "show_progress", "use_gpu", "gpu_id"}
+        settings = {name: run.config[name] for name in sorted(described) if name in run.config.final_config_dict}
         write_json(output, {"run_dir": str(run_dir), **settings, "results": results})
     return results
 

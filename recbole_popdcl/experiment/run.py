@@ -24,7 +24,7 @@ from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.files import write_json, written_whole
 from recbole_popdcl.logs import logged
 from recbole_popdcl.model.base import EncoderRecommender
-from recbole_popdcl.trainer import LAST, METRICS, build_trainer, check_unchanged, check_valid_metric
+from recbole_popdcl.trainer import LAST, METRICS, RunTrainer, build_trainer, check_unchanged, check_valid_metric
 
 CONFIG, RESULT, LOG = "config.yaml", "result.json", "run.log"
 
@@ -65,44 +65,86 @@ def run(
         init_seed(config["seed"], config["reproducibility"])
         data = load_data(config, own_batches=issubclass(config.model_class, EncoderRecommender))
         check_valid_metric(config, data.evaluation)
-        recommender = build_model(config, data)
-        ranker = build_ranker(config, data)
-        logs.to_file(_made(folder) / LOG)  # from here on there is a run; bad input before leaves no folder
-        log = logging.getLogger()
-        log.info("run folder %s", folder)
-        try:
-            trainer = build_trainer(config, recommender, ranker, folder, data.fingerprint)
-            if resume:
-                trainer.resume(data.train)
-            _write_config(folder / CONFIG, config)
-            seconds = {"load": time.perf_counter() - started}
-            trainer.fit(data.train, show_progress=True)
-        except ImportError as error:  # some of RecBole's models and options import what RecBole does not require
-            what = f"needs the package '{error.name}': install it first" if error.name else str(error)
-            raise PopDCLError(f"model {config['model']}: {what}") from error
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"go on with: recbole-popdcl run --resume --run_dir={folder}") from None
+        trainer = prepare_trainer(config, data, folder, logs)
+        seconds = {"load": time.perf_counter() - started}
+        train(trainer, config, data, resume)
         seconds["train"] = time.perf_counter() - started - seconds["load"]
         results = trainer.evaluate(show_progress=True)
         seconds["evaluate"] = time.perf_counter() - started - sum(seconds.values())
-        trainer.tensorboard.close()
-        result = {
-            "model": config["model"],
-            "dataset": config["dataset"],
-            "seed": config["seed"],
-            "best_epoch": trainer.best_epoch,
-            "epochs": len(trainer.train_loss_dict),
-            "valid_metric": config["valid_metric"],
-            "valid": {key: value for key, value in results.items() if key.startswith("valid")},
-            "test": {key: value for key, value in results.items() if not key.startswith("valid")},
-            "seconds": {name: round(value, 3) for name, value in seconds.items()},
-            "resumed": resume,
-            "data": {"fingerprint": data.fingerprint, **data_sizes(data)},
-            "versions": versions(),
-        }
-        write_json(folder / RESULT, result)
-        log.info("finished: %s", folder / RESULT)
+        result = write_result(trainer, config, data, results, seconds, resume)
     return {**result, "run_dir": str(folder)}
+
+
+def prepare_trainer(config: Config, data: Data, folder: Path, logs: logged | None = None) -> RunTrainer:
+    """Return the trainer of a configured model, and make the run's folder.
+
+    Raises:
+        PopDCLError: the folder cannot be made, a package is missing that the model needs, or the epochs do not reach
+            beyond the model's warm-up.
+    """
+    with _packages_named(config):
+        recommender, ranker = build_model(config, data), build_ranker(config, data)
+        warm_up = getattr(recommender, "warm_up_epochs", 0)
+        if 0 < config["epochs"] <= warm_up:
+            raise PopDCLError(
+                f"property 'epochs' is {config['epochs']}, but {config['model']} trains its encoder only after "
+                f"warm_up_epochs = {warm_up}"
+            )
+        if logs:
+            logs.to_file(_made(folder) / LOG)  # from here on there is a run; bad input before leaves no folder
+        logging.getLogger().info("run folder %s", _made(folder))
+        return build_trainer(config, recommender, ranker, folder, data.fingerprint)
+
+
+def train(trainer: RunTrainer, config: Config, data: Data, resume: bool, callback=None) -> None:
+    """Train from the start or from the last validation; ``callback`` is called with (epoch, score) after each.
+
+    Raises:
+        PopDCLError: as RunTrainer.resume and RunTrainer.fit, or a package is missing that the model needs.
+        KeyboardInterrupt: with the command that goes on.
+    """
+    try:
+        if resume:
+            trainer.resume(data.train)
+        _write_config(trainer.run_dir / CONFIG, config)
+        with _packages_named(config):
+            trainer.fit(data.train, show_progress=True, callback_fn=callback)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"go on with: recbole-popdcl run --resume --run_dir={trainer.run_dir}") from None
+
+
+def write_result(
+    trainer: RunTrainer, config: Config, data: Data, results: dict[str, float], seconds: dict[str, float], resumed: bool
+) -> dict[str, Any]:
+    """Write result.json of a trained model and return what stands in it.
+
+    Args:
+        trainer: after training.
+        config: the run's configuration.
+        data: the run's data.
+        results: flat results of all sets.
+        seconds: {what: seconds}.
+        resumed: whether the run went on with an interrupted one.
+    """
+    trainer.tensorboard.close()
+    result = {
+        "model": config["model"],
+        "dataset": config["dataset"],
+        "seed": config["seed"],
+        "best_epoch": trainer.best_epoch,
+        "epochs": len(trainer.train_loss_dict),
+        "valid_metric": config["valid_metric"],
+        "valid_score": float(trainer.best_valid_score) if trainer.best_valid_result else None,
+        "valid": {key: value for key, value in results.items() if key.startswith("valid")},
+        "test": {key: value for key, value in results.items() if not key.startswith("valid")},
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "resumed": resumed,
+        "data": {"fingerprint": data.fingerprint, **data_sizes(data)},
+        "versions": versions(),
+    }
+    write_json(trainer.run_dir / RESULT, result)
+    logging.getLogger().info("finished: %s", trainer.run_dir / RESULT)
+    return result
 
 
 def build_model(config: Config, data: Data):
@@ -156,6 +198,16 @@ def _kept_if_begun(folder: Path) -> Iterator[None]:
         if not there and not (folder / METRICS).exists():
             shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+@contextlib.contextmanager
+def _packages_named(config: Config) -> Iterator[None]:
+    """Some of RecBole's models and options import what RecBole does not require: say which package is missing."""
+    try:
+        yield
+    except ImportError as error:
+        what = f"needs the package '{error.name}': install it first" if error.name else str(error)
+        raise PopDCLError(f"model {config['model']}: {what}") from error
 
 
 def _made(folder: Path) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.experiment.run import RESULT
 from recbole_popdcl.files import read_json
 
@@ -22,6 +23,12 @@ def read_result(run_dir: str | Path) -> dict[str, Any]:
     if not isinstance(result, dict) or not all(isinstance(result.get(part), dict) for part in ("valid", "test")):
         raise PopDCLError(f"{Path(run_dir) / RESULT} is not the result of a run")
     return result
+
+
+def valid_score(result: Mapping[str, Any]) -> float:
+    """Return what a run's best epoch reached in its valid_metric."""
+    objective = Objective.parse(result["valid_metric"], "valid_metric")
+    return objective.value({**result["valid"], **result["test"]})
 
 
 def mean_and_deviation(results: Sequence[Mapping[str, Any]], key: str) -> tuple[float, float | None]:

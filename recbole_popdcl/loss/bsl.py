@@ -14,11 +14,12 @@ def bsl_loss(
     user_ids: torch.Tensor,
     temperature: float,
     positive_temperature: float,
+    exponent: float | None = None,
     ignored: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the mean over the batch of the bilateral softmax loss, divided by tau1::
 
-        -log E_i[ e^(f(u,i)/tau1) ] + tau2/tau1 log E_j[ e^(f(u,j)/tau2) ]
+        -log E_i[ e^(f(u,i)/tau1) ] + rho log E_j[ e^(f(u,j)/tau2) ],   rho = tau2/tau1
 
     i over the pairs of the same user in the batch, j over the in-batch negatives of the pair.
 
@@ -28,14 +29,17 @@ def bsl_loss(
         user_ids: int64 [b], to know the pairs of the same user.
         temperature: tau2 of the negatives, above 0.
         positive_temperature: tau1 of the positives, above 0.
+        exponent: rho where it is not to be tau2/tau1; the authors' code has tau1 = tau2 and a rho of its own.
         ignored: bool [b, b], items that are no negatives of a pair; None keeps all.
     """
+
+    weight = temperature / positive_temperature if exponent is None else exponent
 
     def row_losses(rows: Rows) -> torch.Tensor:
         logits = rows.negatives(rows.scores / temperature, -torch.inf)
         mean = torch.logsumexp(logits, dim=1, keepdim=True) - rows.n_negatives.clamp(min=1).log()
         mean = torch.where(torch.isinf(mean), -1.0 / temperature, mean)  # a pair without negatives
-        return (temperature / positive_temperature * mean).squeeze(1)
+        return (weight * mean).squeeze(1)
 
     negatives = in_batch_loss(users, items, row_losses, ignored)
     with torch.autocast(users.device.type, enabled=False):

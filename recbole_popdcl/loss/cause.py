@@ -10,7 +10,7 @@ def discrepancy(treatment: torch.Tensor, control: torch.Tensor) -> torch.Tensor:
     """Return the Frobenius distance of two blocks of item embeddings after each column is scaled to length 1.
 
     CausE adds it, weighed, to the loss of the treatment and the control task, which share the user embeddings. The
-    form is that of the authors' code (L2).
+    form is that of the code of BC loss.
 
     Args:
         treatment: embeddings of the items of a batch under treatment [m, d].

@@ -20,7 +20,7 @@ def ccl_loss(
         users: embeddings [b, d]; row k is the user of pair k.
         items: embeddings [b, d]; row k is the item of pair k, and a negative for the other pairs.
         margin: m in [-1, 1]; negatives below it are left alone.
-        negative_weight: w, at least 0.
+        negative_weight: w, above 0.
         ignored: bool [b, b], items that are no negatives of a pair; None keeps all.
     """
 

@@ -24,7 +24,7 @@ def psl_loss(
     """Return the mean over the batch of log sum_j sigma(d_uij)^(1/tau), d_uij = (f(u,j) - f(u,i)) / 2.
 
     The scores are halved so that d lies in [-1, 1], where sigma bounds the step function more tightly than e^d; a
-    temperature here is comparable with half that value of SSM.
+    temperature here is comparable with twice its value of SSM.
 
     Args:
         users: embeddings [b, d]; row k is the user of pair k.

@@ -50,11 +50,11 @@ class BCLoss(EncoderRecommender):
             self.user_popularity_embedding(self.user_groups[users]),
             self.item_popularity_embedding(self.item_groups[items]),
         )
+        ignored = self.false_negatives(users, items)
         if self.warming_up:
-            loss = self.popularity_loss_weight * ssm_loss(*popularity, self.popularity_temperature)
+            loss = self.popularity_loss_weight * ssm_loss(*popularity, self.popularity_temperature, ignored)
             return loss + self.reg_weight * l2_term(popularity, len(users), self.l2_form)
         with torch.no_grad():
             margins = self.margin(*popularity)
-        ignored = self.false_negatives(users, items)
         loss = bc_loss(*self.encoder(users, items), margins, self.temperature, ignored)
         return (1.0 - self.popularity_loss_weight) * loss + self.l2(users, items)

@@ -167,7 +167,7 @@ LOSSES = {
     ),
     "bc": (lambda u, i, c, m, tau: bc_loss(u, i, c.margins, tau, m), bc_loop),
     "adv_infonce": (lambda u, i, c, m, tau: adv_infonce_loss(u, i, *c.hardness, tau, 3.0, m), adv_loop),
-    "bsl": (lambda u, i, c, m, tau: bsl_loss(u, i, c.user_ids, tau, 0.4, m), bsl_loop),
+    "bsl": (lambda u, i, c, m, tau: bsl_loss(u, i, c.user_ids, tau, 0.4, ignored=m), bsl_loop),
     "psl": (lambda u, i, c, m, tau: psl_loss(u, i, tau, ignored=m), psl_loop),
     "sl_at_k": (lambda u, i, c, m, tau: sl_at_k_loss(u, i, c.thresholds, tau, 0.7, m), sl_at_k_loop),
     "ccl": (lambda u, i, c, m, tau: ccl_loss(u, i, 0.1, 5.0, m), ccl_loop),
@@ -223,33 +223,6 @@ def test_psl_surrogates(surrogate):
     torch.testing.assert_close(value, psl_loop(users, items, Case(7, 1), None, 0.2, surrogate))
 
 
-def test_an_ignored_item_has_no_influence():
-    users, items, *_ = batch(6, seed=5)
-    case = Case(6, 5)
-    ignored = torch.zeros(6, 6, dtype=torch.bool)
-    ignored[:, 2] = True
-    ignored.fill_diagonal_(False)
-    for name, (function, _) in LOSSES.items():
-        before = function(users, items, case, ignored, 0.3)
-        moved = items.clone()
-        moved[2] = users[2] * 3  # its own pair's cosine changes too: look at the other pairs
-        own = [function(users[[2]], table[[2]], _only(case, 2), None, 0.3) for table in (items, moved)]
-        if name == "ccl":  # the loss of pair 2 is its positive's part alone plus its own negatives
-            continue
-        kept = torch.arange(6) != 2
-        few = function(users[kept], items[kept], _only(case, kept), None, 0.3)
-        again = function(users[kept], moved[kept], _only(case, kept), None, 0.3)
-        assert torch.equal(few, again), (name, before, own)
-
-
-def _only(case, kept):
-    part = Case(1, 1)
-    for name in ("margins", "thresholds", "user_ids", "omega", "not_chosen"):
-        setattr(part, name, torch.atleast_1d(getattr(case, name)[kept]))
-    part.hardness = tuple(torch.atleast_2d(table[kept]) for table in case.hardness)
-    return part
-
-
 @pytest.mark.parametrize("tau", TEMPERATURES)
 def test_limits(tau):
     """What must hold between the losses of the paper and its baselines."""
@@ -277,6 +250,15 @@ def test_the_hardness_learns_to_raise_the_loss():
     with torch.no_grad():
         stepped = [table + 0.1 * plain for table, plain in zip(hardness, expected)]
     assert adv_infonce_loss(users, items, *stepped, 0.3, 3.0) > value
+
+
+def test_exponent_of_bsl():
+    users, items, *_ = batch(6, seed=5)
+    ids = torch.arange(6) // 2
+    means = [sum(exp(cosine(users[k], items[j]) / 0.2) for j in range(6) if j != k) / 5 for k in range(6)]
+    part = sum(log(mean) for mean in means) / 6
+    plain, weighed = (bsl_loss(users, items, ids, 0.2, 0.4, exponent) for exponent in (None, 3.0))
+    torch.testing.assert_close(weighed, plain + (3.0 - 0.2 / 0.4) * part)
 
 
 def test_margins_of_bc_loss():

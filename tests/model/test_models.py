@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -76,15 +78,55 @@ def test_predict_is_an_entry_of_full_sort_predict(toy, model):
 )  # fmt: skip
 def test_each_property_changes_the_training(toy, tmp_path, model, switch):
     few = ["--adversarial_interval=1"] if model == "AdvInfoNCE" and "interval" not in switch else []
-    few += ["--warm_up_epochs=1"] if model == "BCLoss" and "warm_up" not in switch else []
+    few += ["--warm_up_epochs=1"] if model == "BCLoss" else []
     few += ["--popularity_margin=8"] if model == "DICE" and "popularity_margin" not in switch else []
-    arguments = [["--reg_weight=0", *few], ["--reg_weight=0", *few, f"--{switch}"]]
-    losses = [
-        run(model, config_dict=toy, arguments=[*some, "--eval_step=0"], run_dir=tmp_path / str(k)) and
-        (tmp_path / str(k) / "metrics.jsonl").read_text().split('"seconds"')[-2]
-        for k, some in enumerate(arguments)
-    ]  # fmt: skip
+    kept = [argument for argument in few if argument.split("=")[0] != f"--{switch.split('=')[0]}"]
+    arguments = [["--reg_weight=0", *few], ["--reg_weight=0", *kept, f"--{switch}"]]
+    losses = []
+    for k, some in enumerate(arguments):
+        run(model, config_dict=toy, arguments=[*some, "--eval_step=0"], run_dir=tmp_path / str(k))
+        lines = (tmp_path / str(k) / "metrics.jsonl").read_text().splitlines()
+        losses.append([json.loads(line)["train_loss"] for line in lines])
     assert losses[0] != losses[1]
+
+
+def by_hand(model, toy, **properties):
+    """A model on matrix factorisation without L2, its loss on a batch, and what the batch looks up."""
+    recommender, data, batch = built(model, toy, encoder="mf", reg_weight=0, **properties)
+    users, items = recommender.encoder.tables()
+    u, i, j = (batch[name] for name in ("user_id", "item_id", "neg_item_id"))
+    popularity = torch.from_numpy(np.bincount(data.train_set.ids()[1], minlength=recommender.n_items)).float()
+    return recommender.calculate_loss(batch), (users[u], items[i], items[j]), (popularity, i, j)
+
+
+def test_ips_cn_weighs_by_the_positive_item(toy):
+    loss, (u, i, j), (popularity, positives, _) = by_hand("IPSCN", toy)
+    inverse = 1 / (popularity + 1)
+    median = inverse[1:].numpy()
+    weights = (inverse / float(np.median(median))).clamp(max=1.0)
+    torch.testing.assert_close(loss, -(weights[positives] * F.logsigmoid((u * (i - j)).sum(1))).mean())
+
+
+def test_sam_reg_correlates_with_the_popularity_of_the_positive_item(toy):
+    loss, (u, i, j), (popularity, positives, _) = by_hand("SamReg", toy, correlation_weight=0.3)
+    relevance = torch.sigmoid((u * (i - j)).sum(1))
+    correlation = np.corrcoef(relevance.detach().numpy(), popularity[positives].numpy())[0, 1] ** 2
+    assert loss.item() == pytest.approx(0.7 * -relevance.log().mean().item() + 0.3 * correlation, rel=1e-4)
+
+
+def test_dice_knows_which_negatives_are_more_popular(toy):
+    loss, (u, i, j), (popularity, positives, negatives) = by_hand("DICE", toy, discrepancy_weight=0, loss_decay=1)
+    interest, conformity = ((u[:, half] * (i - j)[:, half]).sum(1) for half in (slice(4), slice(4, None)))
+    more = popularity[negatives] > popularity[positives]
+    expected = -F.logsigmoid(interest + conformity).mean() - 0.1 * (more * F.logsigmoid(interest)).mean()
+    expected = expected - 0.1 * torch.where(more, F.logsigmoid(-conformity), F.logsigmoid(conformity)).mean()
+    torch.testing.assert_close(loss, expected)
+
+
+def test_epochs_must_reach_beyond_the_warm_up(toy, tmp_path):
+    with pytest.raises(PopDCLError, match="trains its encoder only after warm_up_epochs = 5"):
+        run("BCLoss", config_dict=toy, run_dir=tmp_path / "r")
+    assert not (tmp_path / "r").exists()
 
 
 def test_bc_loss_trains_popularity_first_and_the_encoder_then(toy, tmp_path):

@@ -1,0 +1,369 @@
+"""Hyper-parameter search on Ray Tune: the data loaded once, every validation reported, the best trial tested once."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from recbole.utils import init_seed
+
+from recbole_popdcl.config import Config, dump_yaml, read_yaml
+from recbole_popdcl.data.loader import Data, load_sets, with_batches
+from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.experiment.finished import evaluate
+from recbole_popdcl.experiment.run import CONFIG, RESULT, prepare_trainer, train
+from recbole_popdcl.experiment.space import read_space, size_of
+from recbole_popdcl.files import write_json, written_whole
+from recbole_popdcl.logs import logged
+from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.trainer import LAST, check_valid_metric
+
+SEARCH, TRIALS, BEST = "search.yaml", "trials.csv", "best.yaml"
+SCORE, BEST_SCORE = "score", "best_score"
+
+
+@dataclass(frozen=True)
+class Search:
+    """How to search.
+
+    Attributes:
+        search: ``grid`` (every combination of the lists), ``random``, or ``optuna`` (tree-structured Parzen estimator);
+            None for a grid where the space has lists alone, random otherwise.
+        trials: number of trials; a grid has as many as it has points.
+        scheduler: ``asha`` stops trials that fall behind at 1, 3, 9 … validations, ``none`` lets early stopping do it.
+        cpus_per_trial, gpus_per_trial: what each trial takes of the cluster; a share of a GPU may be a fraction.
+        retries: how often a trial that failed or was killed is started again, where it stopped.
+        seed: of the draws.
+    """
+
+    search: str | None = None
+    trials: int = 20
+    scheduler: str = "asha"
+    cpus_per_trial: float = 1
+    gpus_per_trial: float = 0
+    retries: int = 2
+    seed: int = 2020
+
+
+def tune(
+    model: str | None = None,
+    dataset: str | None = None,
+    arguments: Sequence[str] | None = None,
+    space: str | Path | None = None,
+    run_dir: str | Path | None = None,
+    search: Search | None = None,
+    resume: bool = False,
+    ray_address: str | None = None,
+) -> dict[str, Any]:
+    """Search the hyper-parameters of a model by its ``valid_metric``.
+
+    The folder receives ``trials.csv`` (a row a trial), ``best.yaml`` (which ``run --config_files`` takes), and
+    ``result.json`` of the best trial, the only one whose test sets are evaluated.
+
+    Args:
+        model, dataset, arguments: as Config; they hold for all trials.
+        space: yaml file, read_space's default otherwise.
+        run_dir: folder of the search, by default ``runs/<dataset>/<model>/tune-<timestamp>``.
+        search: how to search.
+        resume: go on with the search in ``run_dir``.
+        ray_address: of a running cluster; a local one is started and stopped otherwise.
+
+    Returns:
+        ``best`` (settings), ``score``, ``result`` of the best trial, ``trials`` (rows of the table) and ``run_dir``.
+
+    Raises:
+        PopDCLError: bad input, Ray is missing, or every trial failed.
+        KeyboardInterrupt: interrupted; with the command that goes on.
+    """
+    if resume:
+        folder, config, space_values, search = _stored(run_dir)
+    else:
+        config = Config(model, dataset, arguments=arguments)
+        space_values, source = read_space(config, space)
+        search = _checked(search, space_values, source)
+        folder = _free_folder(config, run_dir)
+    with logged():
+        log = logging.getLogger()
+        init_seed(config["seed"], config["reproducibility"])
+        data = load_sets(config)
+        check_valid_metric(config, data.evaluation)
+        if not config["eval_step"]:
+            raise PopDCLError("property 'eval_step' is 0, but a search needs validations to compare trials by")
+        if not resume:
+            _store(folder, config, space_values, search)
+        log.info("search in %s: %s", folder, ", ".join(f"{name} {values}" for name, values in space_values.items()))
+        with _cluster(ray_address, search):
+            finished = _fit(folder, config, data, space_values, search, resume)
+        rows = _rows(finished, space_values)
+        _write_table(folder / TRIALS, rows)
+        return _conclude(folder, config, rows, space_values)
+
+
+def _checked(search: Search | None, space: Mapping[str, Any], source: str) -> Search:
+    points, search = size_of(space), search or Search()
+    if search.search is None:
+        return replace(search, search="grid" if points else "random")
+    if search.search == "grid" and points is None:
+        raise PopDCLError(f"{source}: a grid needs lists of values alone; search with random or optuna")
+    return search
+
+
+def _free_folder(config: Config, run_dir: str | Path | None) -> Path:
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    folder = Path(run_dir) if run_dir else Path("runs") / config["dataset"] / config["model"] / f"tune-{stamp}"
+    if folder.exists() and any(folder.iterdir()):
+        raise PopDCLError(f"{folder} is not empty; choose another --run_dir, or --resume the search in it")
+    return folder.absolute()
+
+
+def _store(folder: Path, config: Config, space: Mapping[str, Any], search: Search) -> None:
+    content = {"space": dict(space), "search": asdict(search), "properties": config.resolved()}
+    with written_whole(folder / SEARCH) as temporary:
+        temporary.write_text(dump_yaml(content), encoding="utf-8")
+
+
+def _stored(run_dir: str | Path | None) -> tuple[Path, Config, dict[str, Any], Search]:
+    if run_dir is None or not (Path(run_dir) / SEARCH).is_file():
+        raise PopDCLError(f"nothing to resume: no {SEARCH} in {run_dir or 'a folder named by --run_dir'}")
+    folder = Path(run_dir).absolute()
+    content = read_yaml(folder / SEARCH)
+    try:
+        search = Search(**content["search"])
+        return folder, Config(config_dict=content["properties"]), content["space"], search
+    except (KeyError, TypeError) as error:
+        raise PopDCLError(f"{folder / SEARCH} is not the record of a search: {error}") from error
+
+
+class _cluster:  # noqa: N801 - reads as a statement
+    """A Ray cluster while the block runs: the one at an address, or a local one without a dashboard on loopback."""
+
+    def __init__(self, address: str | None, search: Search) -> None:
+        self.address, self.search = address, search
+
+    def __enter__(self) -> None:
+        try:
+            import ray
+        except ImportError as error:
+            raise PopDCLError("a search needs Ray: pip install 'recbole-popdcl[tune]'") from error
+        self.ray = ray
+        os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # no events of Ray's beside a run's own
+        os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+        options = {"address": self.address} if self.address else {
+            "include_dashboard": False, "dashboard_host": "127.0.0.1", "_node_ip_address": "127.0.0.1",
+        }  # fmt: skip
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=False, **options)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise PopDCLError(f"cannot use a Ray cluster at {self.address or 'this machine'}: {reason}") from error
+        resources = ray.cluster_resources()
+        for kind, wanted in (("CPU", self.search.cpus_per_trial), ("GPU", self.search.gpus_per_trial)):
+            if wanted > resources.get(kind, 0):
+                ray.shutdown()
+                raise PopDCLError(
+                    f"a trial asks for {wanted:g} {kind}s, but the cluster has {resources.get(kind, 0):g}; lower "
+                    f"--{kind.lower()}s_per_trial"
+                )
+
+    def __exit__(self, *_) -> None:
+        self.ray.shutdown()
+
+
+def _fit(folder: Path, config: Config, data: Data, space: Mapping[str, Any], search: Search, resume: bool):
+    """Run the trials and return Ray's table of them."""
+    from ray import air
+    from ray import tune as ray_tune
+
+    trainable = ray_tune.with_resources(
+        ray_tune.with_parameters(_trial, properties=config.resolved(), data=data, search=search),
+        {"cpu": search.cpus_per_trial, "gpu": search.gpus_per_trial},
+    )
+    if resume and ray_tune.Tuner.can_restore(str(folder)):
+        tuner = ray_tune.Tuner.restore(str(folder), trainable=trainable, resume_unfinished=True, restart_errored=True)
+    else:
+        tuner = ray_tune.Tuner(
+            trainable,
+            param_space=_domains(space, search),
+            tune_config=ray_tune.TuneConfig(
+                metric=BEST_SCORE,
+                mode="max",
+                num_samples=1 if search.search == "grid" else search.trials,
+                search_alg=_searcher(search),
+                scheduler=_scheduler(search, config),
+                trial_dirname_creator=lambda trial: f"trial-{trial.trial_id.rsplit('_', 1)[-1]}",
+            ),
+            run_config=air.RunConfig(
+                name=folder.name,
+                storage_path=str(folder.parent),
+                failure_config=air.FailureConfig(max_failures=search.retries),
+                verbose=0,
+                callbacks=[_progress()],
+            ),
+        )
+    finished = tuner.fit()
+    states = {trial.status for trial in finished._experiment_analysis.trials}
+    if states & {"RUNNING", "PENDING", "PAUSED"}:
+        raise KeyboardInterrupt(f"go on with: recbole-popdcl tune --resume --run_dir={folder}")
+    return finished
+
+
+def _trial(values: dict[str, Any], properties: dict[str, Any], data: Data, search: Search) -> None:
+    """One trial, in a worker: train in the trial's folder, go on where it stopped, report every validation."""
+    from ray.air import session
+
+    torch.set_num_threads(max(1, int(search.cpus_per_trial)))
+    config = Config(config_dict={**properties, **values, "show_progress": False})
+    folder = Path(session.get_trial_dir()) / "run"
+    data = with_batches(data, config, issubclass(config.model_class, EncoderRecommender))
+    resume = (folder / CONFIG).is_file() and (folder / LAST).is_file()
+    if not resume:
+        shutil.rmtree(folder, ignore_errors=True)
+    with logged():
+        trainer = prepare_trainer(config, data, folder)
+
+        def report(epoch: int, score: float) -> None:
+            best = max(float(trainer.best_valid_score), score)
+            session.report({SCORE: score, BEST_SCORE: best, "epoch": epoch, **trainer.last_valid_result})
+
+        train(trainer, config, data, resume, report)
+        trainer.tensorboard.close()
+        if trainer.best_valid_result is None:
+            raise PopDCLError("the trial ended before its first validation; raise epochs or lower eval_step")
+
+
+def _domains(space: Mapping[str, Any], search: Search) -> dict[str, Any]:
+    from ray import tune as ray_tune
+
+    domains = {}
+    for name, values in space.items():
+        if isinstance(values, list):
+            domains[name] = ray_tune.grid_search(values) if search.search == "grid" else ray_tune.choice(values)
+        else:
+            bounds = {bound: value for bound, value in values.items() if bound != "distribution"}
+            names = {"low": "lower", "high": "upper"}
+            domains[name] = getattr(ray_tune, values["distribution"])(
+                **{names.get(bound, bound): value for bound, value in bounds.items()}
+            )
+    return domains
+
+
+def _searcher(search: Search):
+    if search.search != "optuna":
+        from ray.tune.search import BasicVariantGenerator
+
+        return BasicVariantGenerator(random_state=search.seed)
+    try:
+        import optuna
+        from ray.tune.search.optuna import OptunaSearch
+    except ImportError as error:
+        raise PopDCLError("search 'optuna' needs Optuna: pip install 'recbole-popdcl[tune]'") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return OptunaSearch(seed=search.seed)
+
+
+def _scheduler(search: Search, config: Config):
+    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+
+    if search.scheduler == "none":
+        return FIFOScheduler()
+    return ASHAScheduler(max_t=max(config["epochs"] // config["eval_step"], 1), grace_period=1, reduction_factor=3)
+
+
+def _progress():
+    from ray.tune import Callback
+
+    class Progress(Callback):
+        """A log line for each trial that ends."""
+
+        def on_trial_complete(self, iteration, trials, trial, **_):
+            last = trial.last_result
+            ended = sum(other.status in ("TERMINATED", "ERROR") for other in trials)
+            logging.getLogger().info(
+                "%d of %d trials ended: %s, %s, best %.5f after %d validations", ended, len(trials), trial.local_dir and
+                trial.trial_id, _settings_text(trial.config), last.get(BEST_SCORE, float("nan")),
+                last.get("training_iteration", 0),
+            )  # fmt: skip
+
+        def on_trial_error(self, iteration, trials, trial, **_):
+            logging.getLogger().warning("trial %s failed: %s", trial.trial_id, _settings_text(trial.config))
+
+    return Progress()
+
+
+def _settings_text(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+                     for name, value in settings.items())  # fmt: skip
+
+
+def _rows(finished, space: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a row a trial, best first; failed ones, which have no score, last."""
+    rows = []
+    for trial in finished._experiment_analysis.trials:
+        last = trial.last_result or {}
+        error = trial.get_error()
+        rows.append(
+            {
+                "trial": Path(trial.local_path).name,
+                **{name: trial.config.get(name) for name in space},
+                "score": last.get(BEST_SCORE),
+                "validations": last.get("training_iteration", 0),
+                "seconds": round(last.get("time_total_s", 0.0), 1),
+                "error": " ".join(str(error).split())[-300:] if error else "",
+            }
+        )
+    return sorted(rows, key=lambda row: (row["score"] is None, -(row["score"] or 0.0), row["trial"]))
+
+
+def trials_table(rows: list[dict[str, Any]]) -> str:
+    """Return the trials as a text table, best first."""
+    columns = [name for name in rows[0] if name != "error" or any(row["error"] for row in rows)]
+    texts = [columns] + [[_cell(row[name]) for name in columns] for row in rows]
+    widths = [max(len(line[place]) for line in texts) for place in range(len(columns))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in texts)
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    with written_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else ["trial"])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _conclude(folder: Path, config: Config, rows: list[dict[str, Any]], space: Mapping[str, Any]) -> dict[str, Any]:
+    """Write best.yaml and result.json of the best trial, whose test sets are evaluated now."""
+    scored = [row for row in rows if row["score"] is not None and not row["error"]]
+    failed = [row for row in rows if row["error"]]
+    if failed:
+        logging.getLogger().warning("%d trials failed for good; %s has their errors", len(failed), folder / TRIALS)
+    if not scored:
+        raise PopDCLError(f"every trial failed; {folder / TRIALS} has their errors, the first: {rows[0]['error']}")
+    best = scored[0]
+    settings = {name: best[name] for name in space}
+    with written_whole(folder / BEST) as temporary:
+        temporary.write_text(dump_yaml(settings), encoding="utf-8")
+    results = evaluate(folder / best["trial"] / "run")
+    result = {
+        "model": config["model"],
+        "dataset": config["dataset"],
+        "seed": config["seed"],
+        "settings": settings,
+        "trial": best["trial"],
+        "trials": len(rows),
+        "valid_metric": config["valid_metric"],
+        "valid": {key: value for key, value in results.items() if key.startswith("valid")},
+        "test": {key: value for key, value in results.items() if not key.startswith("valid")},
+    }
+    write_json(folder / RESULT, result)
+    return {"best": settings, "score": best["score"], "result": result, "trials": rows, "run_dir": str(folder)}
