@@ -32,9 +32,10 @@ setup(
         "tensorboard>=2.10",
     ],
     extras_require={
-        "tune": ["ray[tune]>=2.3,<=2.6.3", "setuptools<81"],  # RecBole allows no newer ray, which needs pkg_resources
+        # RecBole allows no newer ray, which needs pkg_resources
+        "tune": ["ray[tune]>=2.3,<=2.6.3", "setuptools<81", "optuna>=3"],
         "report": ["matplotlib>=3.6", "plotly>=5"],
-        "dev": ["pytest>=7", "hypothesis>=6", "ruff>=0.6", "build", "matplotlib>=3.6"],
+        "dev": ["pytest>=7", "hypothesis>=6", "ruff>=0.6", "build", "matplotlib>=3.6", "setuptools<81", "optuna>=3"],
     },
     entry_points={"console_scripts": ["recbole-popdcl = recbole_popdcl.cli:main"]},
     classifiers=[

@@ -1,0 +1,147 @@
+"""The search on Ray Tune: trials, choice, what is left behind, faults, and going on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from recbole_popdcl.cli import main
+from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.experiment.run import run
+from recbole_popdcl.experiment.tune import Search, tune
+
+pytest.importorskip("ray")
+
+
+def table(folder):
+    with open(folder / "trials.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def arguments(toy, *more):
+    return [*(f"--{name}={value}" for name, value in toy.items() if name not in ("dataset", *_names(more))), *more]
+
+
+def _names(more):
+    return [argument[2:].partition("=")[0] for argument in more]
+
+
+@pytest.fixture(scope="module")
+def searched(toy, tmp_path_factory):
+    """A finished grid of four, of which one cannot be trained."""
+    folder = tmp_path_factory.mktemp("search")
+    (folder / "space.yaml").write_text("temperature: [0.1, 0.3]\nlearning_rate: [0.05, 1.0e+30]\n")
+    options = Search(scheduler="none", retries=0)
+    found = tune("SSM", "toy", arguments(toy), folder / "space.yaml", folder / "s", options)
+    return folder / "s", found
+
+
+def test_the_table_has_every_trial_best_first(searched):
+    folder, found = searched
+    rows = table(folder)
+    assert len(rows) == 4
+    fine = [row for row in rows if not row["error"]]
+    assert {(row["temperature"], row["learning_rate"]) for row in fine} == {("0.1", "0.05"), ("0.3", "0.05")}
+    assert [float(row["score"]) for row in fine] == sorted((float(row["score"]) for row in fine), reverse=True)
+    assert all("the training loss became" in row["error"] for row in rows[2:])
+    assert found["best"] == {"temperature": float(rows[0]["temperature"]), "learning_rate": 0.05}
+
+
+def test_a_trial_is_the_run_of_its_settings(searched, toy, tmp_path):
+    folder, found = searched
+    properties = {**toy, **found["best"]}
+    alone = run("SSM", config_dict=properties, run_dir=tmp_path / "r")
+    assert found["score"] == pytest.approx(alone["valid"]["valid/recall@20"])
+    assert found["result"]["test"] == pytest.approx(alone["test"])
+    best = run("SSM", config_files=[folder / "best.yaml"], config_dict=toy, run_dir=tmp_path / "b")
+    assert best["test"] == alone["test"]
+
+
+def test_test_sets_are_evaluated_for_the_best_trial_alone(searched):
+    folder, found = searched
+    assert json.loads((folder / "result.json").read_text()) == found["result"]
+    lines = [line for path in folder.glob("trial-*/run/metrics.jsonl") for line in path.read_text().splitlines()]
+    assert lines
+    assert not any("balanced/" in line.replace("valid_balanced/", "") for line in lines)
+    assert not list(folder.glob("trial-*/run/result.json"))
+
+
+def test_a_finished_search_ends_at_once_when_resumed(searched):
+    folder, found = searched
+    before = table(folder)
+    again = tune(run_dir=folder, resume=True)
+    assert [row["score"] for row in table(folder)[:2]] == [row["score"] for row in before[:2]]
+    assert again["best"] == found["best"]
+
+
+def test_asha_stops_trials_and_optuna_draws_from_distributions(toy, tmp_path):
+    (tmp_path / "space.yaml").write_text("temperature: {distribution: uniform, low: 0.05, high: 0.9}\n")
+    options = Search("optuna", trials=4)
+    more = ("--epochs=9", "--stopping_step=9", "--learning_rate=0.05")
+    found = tune("SSM", "toy", arguments(toy, *more), tmp_path / "space.yaml", tmp_path / "s", options)
+    values = [row["temperature"] for row in found["trials"]]
+    assert len(set(values)) == 4
+    assert all(0.05 <= value <= 0.9 for value in values)
+    assert min(row["validations"] for row in found["trials"]) < 9 == max(row["validations"] for row in found["trials"])
+
+
+def test_a_killed_driver_goes_on(toy, tmp_path):
+    (tmp_path / "space.yaml").write_text("temperature: [0.1, 0.2, 0.3, 0.4]\n")
+    more = ("--epochs=60", "--stopping_step=60", "--train_batch_size=64")
+    command = [sys.executable, "-m", "recbole_popdcl.cli", "tune", "--model=SSM", "--dataset=toy", "--scheduler=none"]
+    command += [f"--space={tmp_path / 'space.yaml'}", f"--run_dir={tmp_path / 's'}", *arguments(toy, *more)]
+    with open(tmp_path / "log", "w") as log:
+        driver = subprocess.Popen(command, stderr=log, stdout=log, start_new_session=True)
+        until = time.time() + 240
+        while time.time() < until and not list((tmp_path / "s").glob("trial-*/run/last.pt")):
+            time.sleep(0.2)
+        os.killpg(driver.pid, signal.SIGKILL)
+        driver.wait()
+    assert list((tmp_path / "s").glob("trial-*/run/last.pt")), (tmp_path / "log").read_text()[-2000:]
+    assert not (tmp_path / "s" / "trials.csv").exists()
+    found = tune(run_dir=tmp_path / "s", resume=True)
+    assert [row["error"] for row in found["trials"]] == [""] * 4
+    whole = tune("SSM", "toy", arguments(toy, *more), tmp_path / "space.yaml", tmp_path / "w", Search(scheduler="none"))
+    scores = [{row["temperature"]: row["score"] for row in search["trials"]} for search in (found, whole)]
+    assert scores[0] == pytest.approx(scores[1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--cpus_per_trial=999"], "a trial asks for 999 CPUs, but the cluster has"),
+        (["--gpus_per_trial=64"], "a trial asks for 64 GPUs, but the cluster has"),
+        (["--ray_address=127.0.0.1:1"], "cannot use a Ray cluster at 127.0.0.1:1"),
+        (["--eval_step=0"], "property 'eval_step' is 0"),
+        (["--trials=0"], "must be a whole number of at least 1, not '0'"),
+        (["--resume", "--run_dir=nowhere"], "nothing to resume: no search.yaml in nowhere"),
+        (["--space=nowhere.yaml"], "cannot read config file nowhere.yaml"),
+    ],
+)
+def test_faults_are_one_line(toy, tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "space.yaml").write_text("temperature: [0.1]\n")
+    space = [] if any(option.startswith("--space") for option in options) else ["--space=space.yaml"]
+    try:
+        status = main(["tune", "--model=SSM", "--dataset=toy", *space, *arguments(toy, "--epochs=1"), *options])
+    except SystemExit as end:  # argparse's own way
+        status = end.code
+    assert status == 2
+    printed = [line for line in capsys.readouterr().err.splitlines() if " INFO " not in line]
+    assert len(printed) == 1
+    assert message in printed[0]
+
+
+def test_a_folder_that_is_taken(toy, tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "file").touch()
+    (tmp_path / "space.yaml").write_text("temperature: [0.1]\n")
+    with pytest.raises(PopDCLError, match="is not empty"):
+        tune("SSM", "toy", arguments(toy), tmp_path / "space.yaml", tmp_path / "x")
