@@ -6,6 +6,7 @@ import csv
 import logging
 import os
 import shutil
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -154,6 +155,7 @@ class _cluster:  # noqa: N801 - reads as a statement
         except ImportError as error:
             raise PopDCLError("a search needs Ray: pip install 'recbole-popdcl[tune]'") from error
         self.ray = ray
+        _check_reachable(self.address)
         os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # no events of Ray's beside a run's own
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")
         options = {"address": self.address} if self.address else {
@@ -174,7 +176,21 @@ class _cluster:  # noqa: N801 - reads as a statement
                 )
 
     def __exit__(self, *_) -> None:
+        from ray.tune import registry
+
+        registry._unregister_all()  # Ray does it at the end of the process, when the cluster is gone, and complains
         self.ray.shutdown()
+
+
+def _check_reachable(address: str | None) -> None:
+    """Ray tries an address for minutes; whether anybody listens there shows at once."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise PopDCLError(f"cannot use a Ray cluster at {address}: {error.strerror or error}") from error
 
 
 def _fit(folder: Path, config: Config, data: Data, space: Mapping[str, Any], search: Search, resume: bool):
@@ -308,7 +324,6 @@ def _rows(finished, space: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for trial in finished._experiment_analysis.trials:
         last = trial.last_result or {}
-        error = trial.get_error()
         rows.append(
             {
                 "trial": Path(trial.local_path).name,
@@ -316,10 +331,21 @@ def _rows(finished, space: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "score": last.get(BEST_SCORE),
                 "validations": last.get("training_iteration", 0),
                 "seconds": round(last.get("time_total_s", 0.0), 1),
-                "error": " ".join(str(error).split())[-300:] if error else "",
+                "error": _error(trial),
             }
         )
     return sorted(rows, key=lambda row: (row["score"] is None, -(row["score"] or 0.0), row["trial"]))
+
+
+def _error(trial) -> str:
+    """Last line of what a failed trial left, such as the PopDCLError it ended with; nothing for the others."""
+    if trial.status != "ERROR":
+        return ""
+    try:
+        lines = Path(trial.error_file).read_text(encoding="utf-8", errors="replace").split("\n")
+    except (OSError, TypeError):  # a worker that was killed leaves none
+        return "the trial's process ended without a word"
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def trials_table(rows: list[dict[str, Any]]) -> str:
