@@ -41,7 +41,7 @@ def apply_filters(log: Interactions, filters: Filters, seed: int) -> tuple[Inter
         What is left, and {filter: interactions it removed} for the filters that were applied.
     """
     removed = {}
-    for name, mask in _masks(log, filters, seed):
+    for name, mask in _masks(filters, seed):
         kept = mask(log)
         removed[name] = len(log) - int(np.count_nonzero(kept))
         if removed[name]:
@@ -49,7 +49,7 @@ def apply_filters(log: Interactions, filters: Filters, seed: int) -> tuple[Inter
     return log, removed
 
 
-def _masks(log: Interactions, filters: Filters, seed: int) -> Iterator:
+def _masks(filters: Filters, seed: int) -> Iterator:
     if filters.min_rating is not None:
         yield "rating", lambda log: log.rating >= filters.min_rating
     if filters.start is not None or filters.end is not None:

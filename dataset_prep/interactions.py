@@ -141,4 +141,7 @@ def _codes(chunks: Sequence[pa.DictionaryArray]) -> tuple[np.ndarray, pa.Array]:
         return np.empty(0, dtype=np.int32), pa.array([], pa.large_string())
     unified = pa.chunked_array(chunks, type=IDS).unify_dictionaries()
     chunks.clear()
-    return np.concatenate([chunk.indices.to_numpy() for chunk in unified.chunks]), unified.chunk(0).dictionary
+    codes, ids = np.concatenate([chunk.indices.to_numpy() for chunk in unified.chunks]), unified.chunk(0).dictionary
+    del unified
+    pa.default_memory_pool().release_unused()  # what the blocks took, which is more than what is kept of them
+    return codes, ids

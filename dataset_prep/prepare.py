@@ -179,8 +179,12 @@ def _split_log(paths: Sequence[Path], file_format: str, recipe: Recipe) -> tuple
     outside = [recipe.test_balanced] if recipe.test_balanced else []
     log, sizes = _read([*paths, *outside], file_format, recipe.columns)
     n_log = sum(sizes[: len(paths)])
-    balanced = log.select(slice(n_log, None))
-    log, removed = apply_filters(log.select(slice(0, n_log)), recipe.filters, recipe.seed)
+    balanced = None
+    if outside:
+        balanced, log = log.select(slice(n_log, None)), log.select(slice(0, n_log))
+    unfiltered = [log]
+    del log  # so that the filters can let go of what they have filtered
+    log, removed = apply_filters(unfiltered.pop(), recipe.filters, recipe.seed)
     for what, n in removed.items():
         getLogger().info("%s: %d interactions removed", what, n)
     if not len(log):

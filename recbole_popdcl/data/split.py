@@ -9,7 +9,7 @@ import numpy as np
 from recbole_popdcl.errors import PopDCLError
 
 SETS = ("train", "valid", "test_imbalanced", "test_balanced", "valid_balanced")
-BLOCK = 1 << 22  # rows at a time where an array of 64-bit numbers for all rows would cost memory
+BLOCK = 1 << 20  # rows at a time where an array of 64-bit numbers for all rows would cost memory
 
 
 def first_occurrences(users: np.ndarray, items: np.ndarray) -> np.ndarray:
@@ -105,9 +105,9 @@ def balanced_split(items: np.ndarray, ratio: Sequence[float], seed: int) -> np.n
     balanced = balanced_draw(items, int(sizes[3:].sum()), rng)
     codes = np.full(len(items), -1, dtype=np.int8)
     codes[balanced] = 3
-    _deal(codes, np.flatnonzero(~balanced), range(3), sizes, rng)
+    _deal(codes, ~balanced, range(3), sizes, rng)
     if sizes[4]:
-        _deal(codes, np.flatnonzero(balanced), (3, 4), sizes, rng)
+        _deal(codes, balanced, (3, 4), sizes, rng)
     return codes
 
 
@@ -160,16 +160,31 @@ def balanced_draw(items: np.ndarray, size: int, rng: np.random.Generator) -> np.
         left = np.flatnonzero(taken < popularity)
         drawn = np.bincount(rng.integers(len(left), size=missing), minlength=len(left))
         taken[left] = np.minimum(taken[left] + drawn, popularity[left])
-    # (item, place in a random order of all rows) in one number: an item's smallest ones are a random choice of its rows
-    keys = rng.permutation(len(items))
-    for rows in _blocks(len(items)):
-        keys[rows] |= items[rows].astype(np.int64) << 32
+    place = np.arange(len(items), dtype=np.int32 if len(items) < 2**31 else np.int64)
+    rng.shuffle(place)  # of each row in a random order
+    # (item, place) in one number, sorted: the first ones of an item are a random choice of its rows
+    keys = items.astype(np.int64)
+    keys <<= 32
+    keys |= place
+    keys.sort()
+    chosen = np.zeros(len(items), dtype=bool)  # by place
     starts = np.cumsum(popularity) - popularity
-    bound = np.append(np.sort(keys), np.iinfo(np.int64).max)[starts + taken]
-    mask = np.zeros(len(items), dtype=bool)
-    for rows in _blocks(len(items)):
-        mask[rows] = keys[rows] < bound[items[rows]]
-    return mask
+    for first, last in _item_blocks(popularity):
+        rows = slice(starts[first], starts[last - 1] + popularity[last - 1])
+        rank = np.arange(rows.start, rows.stop) - np.repeat(starts[first:last], popularity[first:last])
+        chosen[keys[rows][rank < np.repeat(taken[first:last], popularity[first:last])] & 0xFFFFFFFF] = True
+    return chosen[place]
+
+
+def _item_blocks(popularity: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Yield [first, last) ranges of items that have about BLOCK interactions together."""
+    ends = np.cumsum(popularity)
+    first = 0
+    while first < len(popularity):
+        done = int(ends[first - 1]) if first else 0
+        last = max(int(np.searchsorted(ends, done + BLOCK, side="right")), first + 1)
+        yield first, last
+        first = last
 
 
 def _sizes(n: int, ratio: Sequence[float]) -> np.ndarray:
@@ -179,8 +194,12 @@ def _sizes(n: int, ratio: Sequence[float]) -> np.ndarray:
     return sizes
 
 
-def _deal(codes: np.ndarray, rows: np.ndarray, sets: Sequence[int], sizes: np.ndarray, rng) -> None:
-    """Give the rows to the sets at random, to each as many as ``sizes`` says."""
+def _deal(codes: np.ndarray, mask: np.ndarray, sets: Sequence[int], sizes: np.ndarray, rng) -> None:
+    """Give the rows of the mask to the sets at random, to each as many as ``sizes`` says."""
+    kind = np.int32 if len(codes) < 2**31 else np.int64
+    parts = [np.flatnonzero(mask[rows]).astype(kind) + kind(rows.start) for rows in _blocks(len(mask))]
+    rows = np.concatenate(parts) if parts else np.empty(0, dtype=kind)
+    del parts
     rng.shuffle(rows)
     start = 0
     for code in sets:
