@@ -32,7 +32,7 @@ GRIDS: dict[str, list[dict[str, list[Any]]]] = {
     "CausE": [{"discrepancy_weight": [0.01, 0.05, 0.5]}],
     "SamReg": [{"correlation_weight": [0.05, 0.2]}],
     "MACR": [{"counterfactual_constant": [0, 1, 30]}],
-    "BCLoss": [TEMPERATURES, {"bias_margin": ["angle", "sigmoid"]}],
+    "BCLoss": [TEMPERATURES],
     "SSM": [TEMPERATURES],
     "DCL": [TEMPERATURES, {"omega_plus": [0.1, 0.01]}],
     "HCL": [TEMPERATURES, {"concentration": [1.0, 0.5]}],

@@ -58,7 +58,7 @@ def test_the_preset_is_the_released_code(model):
     }  # fmt: skip
     own = {
         "PopDCL": {"omega_leave_one_out": True, "negative_score_floor": 1e-7}, "DCL": {"omega_plus": 0.07},
-        "HCL": {"omega_plus": 0.07, "concentration": 0.5}, "BCLoss": {"bias_margin": "sigmoid"},
+        "HCL": {"omega_plus": 0.07, "concentration": 0.5},
     }  # fmt: skip
     expected.update(own.get(model, {}))
     assert {name: values[name] for name in expected} == expected

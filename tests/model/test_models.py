@@ -64,7 +64,7 @@ def test_predict_is_an_entry_of_full_sort_predict(toy, model):
     [("CausE", "control_ratio=0.5"), ("CausE", "discrepancy_weight=5"), ("SamReg", "correlation_weight=0.9"),
      ("SamReg", "negative_sampling=independent"), ("MACR", "item_branch_weight=1"), ("MACR", "user_branch_weight=1"),
      ("BCLoss", "temperature=0.3"), ("BCLoss", "popularity_temperature=1"), ("BCLoss", "popularity_loss_weight=0.1"),
-     ("BCLoss", "warm_up_epochs=2"), ("BCLoss", "bias_margin=sigmoid"), ("DCL", "omega_plus=0.01"),
+     ("BCLoss", "warm_up_epochs=2"), ("BCLoss", "bias_margin=angle"), ("DCL", "omega_plus=0.01"),
      ("HCL", "concentration=0.1"), ("AdvInfoNCE", "negative_weight=1"), ("AdvInfoNCE", "adversarial_interval=2"),
      ("AdvInfoNCE", "adversarial_epochs=0"), ("AdvInfoNCE", "adversarial_learning_rate=0.1"),
      ("BSL", "positive_temperature=0.5"), ("PSL", "surrogate=tanh"), ("SLatK", "weight_temperature=0.1"),
