@@ -105,10 +105,14 @@ class Comparison:
 
     def __init__(self, dataset: str, output: Path, common: dict[str, Any], pool: ProcessPoolExecutor) -> None:
         self.dataset, self.output, self.common, self.pool = dataset, output, common, pool
+        self._defaults: dict[str, Config] = {}
 
     def folder(self, model: str, settings: dict[str, Any], seed: int) -> Path:
-        """Return the folder of a run."""
-        name = "_".join(f"{key}={value}" for key, value in sorted(settings.items())) or "default"
+        """Return the folder of a run, named after the settings that are not the model's defaults."""
+        if model not in self._defaults:
+            self._defaults[model] = Config(model, self.dataset, config_dict=self.common)
+        own = {key: value for key, value in settings.items() if self._defaults[model][key] != value}
+        name = "_".join(f"{key}={value}" for key, value in sorted(own.items())) or "default"
         return self.output / self.dataset / model / name / f"seed={seed}"
 
     def submit(self, model: str, settings: dict[str, Any], seed: int):
