@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
                                    epilog=RUN_HELP, allow_abbrev=False)  # fmt: skip
     evaluate.add_argument("--run_dir", required=True, help="folder of the run")
     evaluate.add_argument("--output", help="JSON file for the results")
+    evaluate.add_argument("--per_user", help="Parquet file for the accuracy of every user")
     evaluate.set_defaults(function=_evaluate)
 
     recommend = commands.add_parser(
@@ -148,7 +149,7 @@ def _evaluate(arguments: argparse.Namespace, properties: list[str]) -> int:
     from recbole_popdcl.logs import logged
 
     with logged():
-        results = evaluate(arguments.run_dir, properties, arguments.output)
+        results = evaluate(arguments.run_dir, properties, arguments.output, arguments.per_user)
     print(result_table(results))
     return 0
 

@@ -185,7 +185,8 @@ class RunTrainer(Trainer):
             self._append({"epoch": self._epoch, "train_loss": self.train_loss_dict[self._epoch], **result})
         return self.objective.value(result), result
 
-    def evaluate(self, eval_data=None, load_best_model=True, model_file=None, show_progress=False, names=None):
+    def evaluate(self, eval_data=None, load_best_model=True, model_file=None, show_progress=False, names=None,
+                 per_user=None):  # fmt: skip
         """Rank evaluation sets in one pass.
 
         Args:
@@ -194,6 +195,7 @@ class RunTrainer(Trainer):
             model_file: checkpoint to load, by default the run's own.
             show_progress: show a bar.
             names: sets to rank, all by default.
+            per_user: as Ranker.rank.
 
         Returns:
             Flat results, {result key: value}.
@@ -201,7 +203,7 @@ class RunTrainer(Trainer):
         if load_best_model:
             load_weights(self.model, model_file or self.saved_model_file)
         self.model.eval()
-        return self.ranker.rank(self.model, names, show_progress and self._bars)
+        return self.ranker.rank(self.model, names, show_progress and self._bars, per_user)
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
         self.best_epoch = epoch

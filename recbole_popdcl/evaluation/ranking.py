@@ -20,6 +20,7 @@ from recbole_popdcl.evaluation.keys import (
     ResultKey,
 )
 from recbole_popdcl.evaluation.metrics import FUNCTIONS
+from recbole_popdcl.evaluation.per_user import PerUser
 from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
 
 # Beside the scores a batch holds about one more block of their size (the model's own product and the top-K's work).
@@ -66,14 +67,25 @@ class Ranker:
         self._segments = {name: torch.from_numpy(codes).to(self.device) for name, codes in sets.segments.items()}
         self._counts = {name: torch.from_numpy(counts).to(self.device) for name, counts in sets.segment_counts.items()}
 
+    def per_user(self) -> PerUser:
+        """Return an empty table for ``rank`` to fill with the accuracy metrics of this ranker."""
+        return PerUser([f"{metric.lower()}@{k}" for metric in self._accuracy for k in self.topk])
+
     @torch.no_grad()
-    def rank(self, model, names: Iterable[str] | None = None, show_progress: bool = False) -> dict[str, float]:
+    def rank(
+        self,
+        model,
+        names: Iterable[str] | None = None,
+        show_progress: bool = False,
+        per_user: PerUser | None = None,
+    ) -> dict[str, float]:
         """Measure the named sets, all by default.
 
         Args:
             model: any RecBole model that scores users against all items.
             names: sets out of SET_KEYS; ones without interactions are left out.
             show_progress: show a bar.
+            per_user: a table from ``per_user()``, to which every user's values are added.
 
         Returns:
             {result key: mean over the users with at least one item to find in that set and segment}; 0.0 where there
@@ -87,7 +99,11 @@ class Ranker:
         for batch in self._batches(users, show_progress):
             for name, top, scores in self._top_items(model, batch, names):
                 if self._accuracy:
-                    totals[name] = totals[name] + self._measure(name, batch, top)
+                    values = self._measure(name, batch, top)
+                    totals[name] = totals[name] + values.sum(dim=2)
+                    if per_user is not None:
+                        some = self._counts[name][0, batch] > 0
+                        per_user.add(name, batch[some], values[:, 0, some].transpose(1, 2).flatten(0, 1))
                 if exposures:
                     exposures[name].add(batch, top, scores)
         results = {}
@@ -146,16 +162,14 @@ class Ranker:
             scores[rows, items] = kept
 
     def _measure(self, name: str, users: torch.Tensor, top: torch.Tensor) -> torch.Tensor:
-        """Sums over the batch, [metrics, all/head/mid/tail, len(topk)]."""
+        """Values of the users, [metrics, all/head/mid/tail, b, len(topk)], 0 where there is nothing to find."""
         counts = self._counts[name][:, users]
         hits = self._sets[name].contains(users.unsqueeze(1), top) & (top > 0)
         segment = self._segments[name][top]
         hits = torch.stack([hits, *(hits & (segment == code) for code in range(len(SEGMENTS)))])
         n_truth = counts.clamp(min=1)
         counted = (counts > 0).unsqueeze(-1)
-        return torch.stack(
-            [(FUNCTIONS[metric](hits, n_truth, self.topk) * counted).sum(dim=1) for metric in self._accuracy]
-        )
+        return torch.stack([FUNCTIONS[metric](hits, n_truth, self.topk) * counted for metric in self._accuracy])
 
     def _means(self, name: str, totals: torch.Tensor) -> Iterator[tuple[str, float]]:
         n_users = (self._counts[name] > 0).sum(dim=1).clamp(min=1)

@@ -77,13 +77,19 @@ def _fingerprint(path: Path) -> str:
         raise PopDCLError(f"{path} is not the result of a run: it lacks {error}") from error
 
 
-def evaluate(run_dir: str | Path, arguments: Sequence[str] = (), output: str | Path | None = None) -> dict[str, float]:
+def evaluate(
+    run_dir: str | Path,
+    arguments: Sequence[str] = (),
+    output: str | Path | None = None,
+    per_user_output: str | Path | None = None,
+) -> dict[str, float]:
     """Evaluate a finished run again, for example at another K, mask or score normalisation exponent.
 
     Args:
         run_dir: the run's folder.
         arguments: ``--property=value`` for properties of CHANGEABLE.
         output: JSON file to write the flat results to.
+        per_user_output: Parquet file to write the accuracy of every user to.
 
     Returns:
         Flat results, {result key: value}.
@@ -92,7 +98,10 @@ def evaluate(run_dir: str | Path, arguments: Sequence[str] = (), output: str | P
         PopDCLError: as load_run.
     """
     run = load_run(run_dir, arguments)
-    results = run.ranker.rank(run.model, show_progress=_bars(run.config))
+    per_user = run.ranker.per_user() if per_user_output else None
+    results = run.ranker.rank(run.model, show_progress=_bars(run.config), per_user=per_user)
+    if per_user:
+        per_user.write(per_user_output, run.data.dataset.field2id_token[run.data.dataset.uid_field])
     if output:
         described = CHANGEABLE - {"eval_memory_mb", "data_path", "show_progress", "use_gpu", "gpu_id"}
         settings = {name: run.config[name] for name in sorted(described) if name in run.config.final_config_dict}

@@ -26,7 +26,7 @@ from recbole_popdcl.logs import logged
 from recbole_popdcl.model.base import EncoderRecommender
 from recbole_popdcl.trainer import LAST, METRICS, RunTrainer, build_trainer, check_unchanged, check_valid_metric
 
-CONFIG, RESULT, LOG = "config.yaml", "result.json", "run.log"
+CONFIG, RESULT, LOG, PER_USER = "config.yaml", "result.json", "run.log", "per_user.parquet"
 
 
 def run(
@@ -69,7 +69,9 @@ def run(
         seconds = {"load": time.perf_counter() - started}
         train(trainer, config, data, resume)
         seconds["train"] = time.perf_counter() - started - seconds["load"]
-        results = trainer.evaluate(show_progress=True)
+        per_user = trainer.ranker.per_user()
+        results = trainer.evaluate(show_progress=True, per_user=per_user)
+        per_user.write(folder / PER_USER, data.dataset.field2id_token[data.dataset.uid_field])
         seconds["evaluate"] = time.perf_counter() - started - sum(seconds.values())
         result = write_result(trainer, config, data, results, seconds, resume)
     return {**result, "run_dir": str(folder)}

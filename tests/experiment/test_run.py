@@ -12,6 +12,7 @@ import yaml
 
 from recbole_popdcl.checkpoint import load_checkpoint
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation.per_user import read_per_user
 from recbole_popdcl.experiment.finished import evaluate, load_run, recommend
 from recbole_popdcl.experiment.run import run
 from recbole_popdcl.model.table import MODELS
@@ -47,6 +48,7 @@ def test_the_folder_holds_the_run(finished):
         "checkpoint.pt",
         "last.pt",
         "result.json",
+        "per_user.parquet",
         "run.log",
         "tensorboard",
     }
@@ -61,6 +63,23 @@ def test_the_folder_holds_the_run(finished):
     assert any((folder / "tensorboard").iterdir())
     assert "finished" in (folder / "run.log").read_text()
     assert "120 users" in (folder / "run.log").read_text()
+
+
+def test_every_user_is_kept(finished, tmp_path):
+    folder, result = finished
+    frame = read_per_user(folder / "per_user.parquet")
+    assert set(frame["set"]) == {"valid", "imbalanced", "balanced"}
+    assert frame["user_id"].str.startswith("u").all()
+    assert not frame.duplicated(["user_id", "set"]).any()
+    means = frame.drop(columns="user_id").groupby("set").mean()
+    everything = {**result["valid"], **result["test"]}
+    for name, row in means.iterrows():
+        for column, value in row.items():
+            assert everything[f"{name}/{column}"] == pytest.approx(value)
+    evaluate(folder, ["--topk=[3]"], per_user_output=tmp_path / "again.parquet")
+    assert "recall@3" in read_per_user(tmp_path / "again.parquet")
+    with pytest.raises(PopDCLError, match="cannot read"):
+        read_per_user(folder / "config.yaml")
 
 
 def test_one_line_an_epoch_and_the_best_one_stands(finished):
