@@ -20,7 +20,7 @@ from typing import Any
 
 from recbole_popdcl.config import Config
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.experiment.run import CONFIG, RESULT, run
+from recbole_popdcl.experiment.compare import COLUMNS, finish
 from recbole_popdcl.experiment.summary import markdown_table, read_result, valid_score
 from recbole_popdcl.files import written_whole
 
@@ -47,21 +47,11 @@ GRIDS: dict[str, list[dict[str, list[Any]]]] = {
     "PSL": [{"temperature": [0.075, 0.1, 0.125]}],
     "SLatK": [TEMPERATURES, {"weight_temperature": [1.0, 0.5]}],
 }
-COLUMNS = {
-    "balanced Recall@20": "balanced/recall@20",
-    "balanced NDCG@20": "balanced/ndcg@20",
-    "imbalanced Recall@20": "imbalanced/recall@20",
-    "imbalanced NDCG@20": "imbalanced/ndcg@20",
-}
 SEGMENT_COLUMNS = {
     f"{kind} {segment}": f"{kind}/{segment}/ndcg@20"
     for kind in ("balanced", "imbalanced")
     for segment in ("head", "mid", "tail")
 }
-
-
-# Where a run runs, which does not change its result.
-WHERE = {"data_path", "show_progress", "eval_memory_mb", "use_gpu", "gpu_id"}
 
 
 def one_thread() -> None:
@@ -72,25 +62,10 @@ def one_thread() -> None:
     logging.disable(logging.INFO)
 
 
-def finish(folder: str, model: str, dataset: str, properties: dict[str, Any]) -> str:
-    """Run a model unless it is finished in ``folder``, going on with an interrupted run; return the folder."""
-    path = Path(folder)
-    resume = (path / CONFIG).exists()
-    if resume:
-        _check_same(Config(model, dataset, config_dict=properties), path / CONFIG)
-    if not (path / RESULT).exists():
-        run(None if resume else model, None if resume else dataset, config_dict={} if resume else properties,
-            run_dir=path, resume=resume)  # fmt: skip
+def finish_and_tell(folder: str, model: str, dataset: str, properties: dict[str, Any]) -> str:
+    """Finish a run and return its folder."""
+    finish(folder, model, dataset, properties)
     return folder
-
-
-def _check_same(config: Config, stored: Path) -> None:
-    before, now = Config(config_files=[stored]).resolved(), config.resolved()
-    for name in sorted({*before, *now} - WHERE):
-        if before.get(name) != now.get(name):
-            raise PopDCLError(
-                f"{stored} is of a run with {name} = {before.get(name)!r}, not {now.get(name)!r}; take another --output"
-            )
 
 
 class Comparison:
@@ -118,7 +93,9 @@ class Comparison:
     def submit(self, model: str, settings: dict[str, Any], seed: int):
         """Start a run; its Future gives the folder."""
         properties = {**self.common, **settings, "seed": seed}
-        return self.pool.submit(finish, str(self.folder(model, settings, seed)), model, self.dataset, properties)
+        return self.pool.submit(
+            finish_and_tell, str(self.folder(model, settings, seed)), model, self.dataset, properties
+        )
 
     def search(self, model: str, seed: int):
         """Yield lists of settings to run with ``seed``, after each of which the best is taken on; return the best."""

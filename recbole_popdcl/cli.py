@@ -1,4 +1,4 @@
-"""Command line ``recbole-popdcl run | tune | evaluate | recommend | prepare | describe``."""
+"""Command line ``recbole-popdcl run | tune | compare | evaluate | recommend | prepare | describe``."""
 
 from __future__ import annotations
 
@@ -73,6 +73,24 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--ray_address", help="of a running cluster, such as auto; a local one by default")
     tune.set_defaults(function=_tune)
 
+    compare = commands.add_parser("compare", help="several models, data sets and seeds, with paired tests",
+                                  epilog=RUN_HELP, formatter_class=raw, allow_abbrev=False)  # fmt: skip
+    compare.add_argument("--models", default="", help="names, with commas between them")
+    compare.add_argument("--datasets", required=True, help="names, with commas between them")
+    compare.add_argument("--seeds", type=_positive, default=3, help="number of seeds, from 2020 on (default: 3)")
+    compare.add_argument(
+        "--output", required=True, help="folder of the runs and tables; what is there is not run again"
+    )
+    compare.add_argument("--configs", help="yaml file, label: {property: value, model: NAME where the label is none}")
+    compare.add_argument("--ablation", action="store_true", help="PopDCL with and without its margins")
+    compare.add_argument("--reference", help="label the others are tested against (default: PopDCL, or the last one)")
+    compare.add_argument("--correction", choices=("holm", "bh"), default="holm", help="of p-values (default: holm)")
+    compare.add_argument("--frontier", action="store_true", help="rank again at several score normalisation exponents")
+    compare.add_argument("--cpus_per_run", type=float, default=1, help="default: 1")
+    compare.add_argument("--gpus_per_run", type=float, default=0, help="default: 0")
+    compare.add_argument("--ray_address", help="of a running cluster; a local one by default")
+    compare.set_defaults(function=_compare)
+
     evaluate = commands.add_parser("evaluate", help="evaluate a finished run again", formatter_class=raw,
                                    epilog=RUN_HELP, allow_abbrev=False)  # fmt: skip
     evaluate.add_argument("--run_dir", required=True, help="folder of the run")
@@ -140,6 +158,20 @@ def _tune(arguments: argparse.Namespace, properties: list[str]) -> int:
     )  # fmt: skip
     print(f"\n{trials_table(found['trials'])}\n\nbest: {found['run_dir']}/best.yaml")
     print(result_table({**found["result"]["valid"], **found["result"]["test"]}))
+    return 0
+
+
+def _compare(arguments: argparse.Namespace, properties: list[str]) -> int:
+    from recbole_popdcl.experiment.compare import compare, read_entries
+
+    models, datasets = ([name for name in text.split(",") if name] for text in (arguments.models, arguments.datasets))
+    tables = compare(
+        read_entries(models, arguments.configs, arguments.ablation), datasets,
+        range(2020, 2020 + arguments.seeds), arguments.output, properties, arguments.cpus_per_run,
+        arguments.gpus_per_run, arguments.ray_address, arguments.reference, arguments.correction, arguments.frontier,
+    )  # fmt: skip
+    for dataset, text in tables.items():
+        print(f"\n{dataset}\n\n{text}")
     return 0
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-import os
 import shutil
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -19,6 +17,7 @@ from recbole.utils import init_seed
 from recbole_popdcl.config import Config, dump_yaml, read_yaml
 from recbole_popdcl.data.loader import Data, load_sets, with_batches
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.experiment.cluster import Cluster
 from recbole_popdcl.experiment.finished import evaluate
 from recbole_popdcl.experiment.run import CONFIG, RESULT, prepare_trainer, train
 from recbole_popdcl.experiment.space import read_space, size_of
@@ -101,7 +100,7 @@ def tune(
         if not resume:
             _store(folder, config, space_values, search)
         log.info("search in %s: %s", folder, ", ".join(f"{name} {values}" for name, values in space_values.items()))
-        with _cluster(ray_address, search):
+        with Cluster(ray_address, search.cpus_per_trial, search.gpus_per_trial):
             finished = _fit(folder, config, data, space_values, search, resume)
         rows = _rows(finished, space_values)
         _write_table(folder / TRIALS, rows)
@@ -141,56 +140,6 @@ def _stored(run_dir: str | Path | None) -> tuple[Path, Config, dict[str, Any], S
         return folder, Config(config_dict=content["properties"]), content["space"], search
     except (KeyError, TypeError) as error:
         raise PopDCLError(f"{folder / SEARCH} is not the record of a search: {error}") from error
-
-
-class _cluster:  # noqa: N801 - reads as a statement
-    """A Ray cluster while the block runs: the one at an address, or a local one without a dashboard on loopback."""
-
-    def __init__(self, address: str | None, search: Search) -> None:
-        self.address, self.search = address, search
-
-    def __enter__(self) -> None:
-        try:
-            import ray
-        except ImportError as error:
-            raise PopDCLError("a search needs Ray: pip install 'recbole-popdcl[tune]'") from error
-        self.ray = ray
-        _check_reachable(self.address)
-        os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # no events of Ray's beside a run's own
-        os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-        options = {"address": self.address} if self.address else {
-            "include_dashboard": False, "dashboard_host": "127.0.0.1", "_node_ip_address": "127.0.0.1",
-        }  # fmt: skip
-        try:
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=False, **options)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise PopDCLError(f"cannot use a Ray cluster at {self.address or 'this machine'}: {reason}") from error
-        resources = ray.cluster_resources()
-        for kind, wanted in (("CPU", self.search.cpus_per_trial), ("GPU", self.search.gpus_per_trial)):
-            if wanted > resources.get(kind, 0):
-                ray.shutdown()
-                raise PopDCLError(
-                    f"a trial asks for {wanted:g} {kind}s, but the cluster has {resources.get(kind, 0):g}; lower "
-                    f"--{kind.lower()}s_per_trial"
-                )
-
-    def __exit__(self, *_) -> None:
-        from ray.tune import registry
-
-        registry._unregister_all()  # Ray does it at the end of the process, when the cluster is gone, and complains
-        self.ray.shutdown()
-
-
-def _check_reachable(address: str | None) -> None:
-    """Ray tries an address for minutes; whether anybody listens there shows at once."""
-    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
-        raise PopDCLError(f"cannot use a Ray cluster at {address}: {error.strerror or error}") from error
 
 
 def _fit(folder: Path, config: Config, data: Data, space: Mapping[str, Any], search: Search, resume: bool):

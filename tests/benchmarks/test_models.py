@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from benchmarks import models
 from benchmarks.models import GRIDS, Comparison, compare
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.experiment import compare as compare_module
 from recbole_popdcl.experiment.summary import markdown_table, mean_and_deviation, read_result, valid_score
 from recbole_popdcl.model.table import MODELS
 
@@ -44,7 +44,7 @@ def test_search_then_seeds_then_results(comparison, monkeypatch):
 
 def test_finished_runs_stand_and_others_are_refused(comparison, monkeypatch):
     compare(comparison, ["LightGCN"], [1])
-    monkeypatch.setattr(models, "run", lambda *_, **__: pytest.fail("it is there"))
+    monkeypatch.setattr(compare_module, "run", lambda *_, **__: pytest.fail("it is there"))
     compare(comparison, ["LightGCN"], [1])
     comparison.common["epochs"] = 3
     with pytest.raises(PopDCLError, match="of a run with epochs = 2, not 3"):

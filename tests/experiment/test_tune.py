@@ -123,8 +123,8 @@ def test_a_killed_driver_goes_on(toy, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--cpus_per_trial=999"], "a trial asks for 999 CPUs, but the cluster has"),
-        (["--gpus_per_trial=64"], "a trial asks for 64 GPUs, but the cluster has"),
+        (["--cpus_per_trial=999"], "a task asks for 999 CPUs, but the cluster has"),
+        (["--gpus_per_trial=64"], "a task asks for 64 GPUs, but the cluster has"),
         (["--ray_address=127.0.0.1:1"], "cannot use a Ray cluster at 127.0.0.1:1"),
         (["--eval_step=0"], "property 'eval_step' is 0"),
         (["--trials=0"], "must be a whole number of at least 1, not '0'"),

@@ -1,0 +1,88 @@
+"""Paired tests between models over the same users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from recbole_popdcl.errors import PopDCLError
+
+CORRECTIONS = ("holm", "bh")
+
+
+def paired_tests(
+    frames: Mapping[str, Sequence[pd.DataFrame]], reference: str, set_key: str, column: str, correction: str = "holm"
+) -> pd.DataFrame:
+    """Compare one model with each other one, user by user.
+
+    A user's value is its mean over the seeds. Two-sided tests of the differences: Wilcoxon's signed-rank test (users
+    without a difference left out) and Student's t-test; their p-values are corrected for the number of models.
+
+    Args:
+        frames: {label: per-user frames of its seeds} (per_user.read_per_user).
+        reference: label of the model that the others are compared with.
+        set_key: ``balanced``, ``imbalanced`` …
+        column: ``recall@20`` …
+        correction: ``holm`` (family-wise error, Holm 1979) or ``bh`` (false discovery rate, Benjamini-Hochberg 1995).
+
+    Returns:
+        A row a model: ``model``, ``users``, ``mean``, ``reference_mean``, ``difference`` (reference minus model),
+        ``wilcoxon_p``, ``t_p``, and both ``…_corrected``.
+
+    Raises:
+        PopDCLError: a frame lacks the set or the column, or the models were measured on different users.
+    """
+    values = {label: _by_user(label, parts, set_key, column) for label, parts in frames.items()}
+    ours = values.pop(reference)
+    rows = []
+    for label, theirs in values.items():
+        if not theirs.index.equals(ours.index):
+            raise PopDCLError(f"{reference} and {label} were measured on different users of the {set_key} set")
+        difference = ours.to_numpy() - theirs.to_numpy()
+        same = not np.any(difference)
+        constant = np.ptp(difference) == 0
+        rows.append(
+            {
+                "model": label,
+                "users": len(difference),
+                "mean": float(theirs.mean()),
+                "reference_mean": float(ours.mean()),
+                "difference": float(difference.mean()),
+                "wilcoxon_p": 1.0 if same else float(stats.wilcoxon(difference).pvalue),
+                "t_p": 1.0 if same else 0.0 if constant else float(stats.ttest_1samp(difference, 0.0).pvalue),
+            }
+        )
+    table = pd.DataFrame(rows)
+    for name in ("wilcoxon_p", "t_p"):
+        table[f"{name}_corrected"] = corrected(table[name].to_numpy(), correction)
+    return table
+
+
+def _by_user(label: str, parts: Sequence[pd.DataFrame], set_key: str, column: str) -> pd.Series:
+    of_set = [part[part["set"] == set_key] for part in parts]
+    if any(part.empty or column not in part for part in of_set):
+        raise PopDCLError(f"a run of {label} has no {column} of the users of the {set_key} set")
+    return pd.concat(of_set).groupby("user_id", sort=True)[column].mean()
+
+
+def corrected(p: np.ndarray, correction: str) -> np.ndarray:
+    """Return p-values [m] corrected for m tests, each at most 1, in the order given.
+
+    Args:
+        p: p-values [m].
+        correction: ``holm`` or ``bh``, as paired_tests.
+    """
+    p = np.asarray(p, dtype=float)
+    order, m = np.argsort(p, kind="stable"), len(p)
+    if correction == "holm":
+        ascending = np.maximum.accumulate(p[order] * np.arange(m, 0, -1))
+    elif correction == "bh":
+        ascending = np.minimum.accumulate((p[order] * m / np.arange(1, m + 1))[::-1])[::-1]
+    else:
+        raise PopDCLError(f"correction must be one of {', '.join(CORRECTIONS)}, not {correction!r}")
+    result = np.empty(m)
+    result[order] = np.minimum(ascending, 1.0)
+    return result
