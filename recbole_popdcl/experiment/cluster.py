@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import warnings
 
 from recbole_popdcl.errors import PopDCLError
 
@@ -25,13 +26,18 @@ class Cluster:
 
     def __enter__(self):
         try:
-            import ray
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
+                import ray
         except ImportError as error:
             raise PopDCLError("this needs Ray: pip install 'recbole-popdcl[tune]'") from error
         self.ray = ray
         _check_reachable(self.address)
         os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # no events of Ray's beside a run's own
-        os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+        os.environ.setdefault(
+            "RAY_worker_niceness", "0"
+        )  # at Ray's 15 any other job on the machine starves the workers
+        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # whose tables come whatever the verbosity
         options = {"address": self.address} if self.address else {
             "include_dashboard": False, "dashboard_host": "127.0.0.1", "_node_ip_address": "127.0.0.1",
         }  # fmt: skip

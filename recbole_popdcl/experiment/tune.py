@@ -250,7 +250,7 @@ def _progress():
 
         def on_trial_complete(self, iteration, trials, trial, **_):
             last = trial.last_result
-            ended = sum(other.status in ("TERMINATED", "ERROR") for other in trials)
+            ended = sum(other is trial or other.status in ("TERMINATED", "ERROR") for other in trials)
             logging.getLogger().info(
                 "%d of %d trials ended: %s, %s, best %.5f after %d validations", ended, len(trials), trial.local_dir and
                 trial.trial_id, _settings_text(trial.config), last.get(BEST_SCORE, float("nan")),
