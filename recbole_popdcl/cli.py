@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,9 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--search", choices=("grid", "random", "optuna"), help="grid if the space has lists alone")
     tune.add_argument("--trials", type=_positive, default=20, help="number of trials, but of a grid (default: 20)")
     tune.add_argument("--scheduler", choices=("asha", "none"), default="asha", help="stops bad trials (default: asha)")
-    tune.add_argument("--cpus_per_trial", type=float, default=1, help="default: 1")
-    tune.add_argument("--gpus_per_trial", type=float, default=0, help="a share may be a fraction (default: 0)")
-    tune.add_argument("--retries", type=int, default=2, help="of a trial that failed or was killed (default: 2)")
+    tune.add_argument("--cpus_per_trial", type=_share, default=1, help="default: 1")
+    tune.add_argument("--gpus_per_trial", type=_share, default=0, help="a share may be a fraction (default: 0)")
+    tune.add_argument("--retries", type=_whole, default=2, help="of a trial that failed or was killed (default: 2)")
     tune.add_argument("--ray_address", help="of a running cluster, such as auto; a local one by default")
     tune.set_defaults(function=_tune)
 
@@ -86,8 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--reference", help="label the others are tested against (default: PopDCL, or the last one)")
     compare.add_argument("--correction", choices=("holm", "bh"), default="holm", help="of p-values (default: holm)")
     compare.add_argument("--frontier", action="store_true", help="rank again at several score normalisation exponents")
-    compare.add_argument("--cpus_per_run", type=float, default=1, help="default: 1")
-    compare.add_argument("--gpus_per_run", type=float, default=0, help="default: 0")
+    compare.add_argument("--cpus_per_run", type=_share, default=1, help="default: 1")
+    compare.add_argument("--gpus_per_run", type=_share, default=0, help="default: 0")
     compare.add_argument("--ray_address", help="of a running cluster; a local one by default")
     compare.set_defaults(function=_compare)
 
@@ -123,6 +124,22 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
     return int(text)
+
+
+def _whole(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, not {text!r}")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of at least 0, not {text!r}")
+    return value
 
 
 def _list_length(text: str) -> int:

@@ -28,8 +28,10 @@ from recbole_popdcl.files import written_whole
 BEST = "checkpoint.pt"  # weights of the best epoch
 LAST = "last.pt"  # everything needed to go on after the last validation
 METRICS = "metrics.jsonl"
+# Where a run runs, which does not change its result.
+WHERE = {"data_path", "eval_memory_mb", "show_progress", "use_gpu", "gpu_id"}
 # How long to train, and where: all that a resumed run may change.
-RESUMABLE = {"epochs", "stopping_step", "data_path", "eval_memory_mb", "show_progress", "use_gpu", "gpu_id"}
+RESUMABLE = {"epochs", "stopping_step"} | WHERE
 
 
 def build_trainer(config: Config, model, ranker: Ranker, run_dir: str | Path, fingerprint: str) -> RunTrainer:

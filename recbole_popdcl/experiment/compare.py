@@ -23,9 +23,8 @@ from recbole_popdcl.experiment.summary import markdown_table, mean_and_deviation
 from recbole_popdcl.files import written_whole
 from recbole_popdcl.logs import logged
 from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.trainer import WHERE
 
-# Where a run runs, which does not change its result.
-WHERE = {"data_path", "show_progress", "eval_memory_mb", "use_gpu", "gpu_id"}
 ABLATION = {
     "PopDCL": {},
     "PopDCL without P": {"positive_margin": False},
@@ -67,6 +66,8 @@ def read_entries(models: Sequence[str], configs: str | Path | None, ablation: bo
     labels = list(dict.fromkeys([*models, *stored, *(ABLATION if ablation else [])]))
     entries = []
     for label in labels:
+        if "/" in label or label in (".", ".."):
+            raise PopDCLError(f"label {label!r} of a comparison may not hold a path; it names the folder of its runs")
         properties = {**(ABLATION.get(label, {}) if ablation else {}), **stored.get(label, {})}
         default = "PopDCL" if ablation and label in ABLATION else label
         entries.append(Entry(label, properties.pop("model", default), properties))
@@ -110,6 +111,8 @@ def compare(
         PopDCLError: bad input, or a run failed.
     """
     labels = [entry.label for entry in entries]
+    if not datasets:
+        raise PopDCLError("no data set to compare on: name --datasets")
     reference = reference or ("PopDCL" if "PopDCL" in labels else labels[-1])
     if reference not in labels:
         raise PopDCLError(f"--reference {reference} is not compared; one of {', '.join(labels)}")

@@ -20,13 +20,11 @@ from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.experiment.run import CONFIG, RESULT, build_model, build_ranker
 from recbole_popdcl.files import read_json, write_json, written_whole
 from recbole_popdcl.model.base import EncoderRecommender
-from recbole_popdcl.trainer import BEST, load_weights
+from recbole_popdcl.trainer import BEST, WHERE, load_weights
 
 # The rest describes what was trained, and is as it was.
-CHANGEABLE = {
+CHANGEABLE = WHERE | {
     "metrics", "topk", "eval_mask", "segment_by", "score_norm_exponent", "counterfactual_constant", "rank_by",
-    "eval_memory_mb", "data_path", "show_progress",
-    "use_gpu", "gpu_id",
 }  # fmt: skip
 
 
@@ -103,8 +101,9 @@ def evaluate(
     if per_user:
         per_user.write(per_user_output, run.data.dataset.field2id_token[run.data.dataset.uid_field])
     if output:
-        described = CHANGEABLE - {"eval_memory_mb", "data_path", "show_progress", "use_gpu", "gpu_id"}
-        settings = {name: run.config[name] for name in sorted(described) if name in run.config.final_config_dict}
+        settings = {
+            name: run.config[name] for name in sorted(CHANGEABLE - WHERE) if name in run.config.final_config_dict
+        }
         write_json(output, {"run_dir": str(run_dir), **settings, "results": results})
     return results
 

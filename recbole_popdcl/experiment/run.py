@@ -136,7 +136,6 @@ def write_result(
         "best_epoch": trainer.best_epoch,
         "epochs": len(trainer.train_loss_dict),
         "valid_metric": config["valid_metric"],
-        "valid_score": float(trainer.best_valid_score) if trainer.best_valid_result else None,
         "valid": {key: value for key, value in results.items() if key.startswith("valid")},
         "test": {key: value for key, value in results.items() if not key.startswith("valid")},
         "seconds": {name: round(value, 3) for name, value in seconds.items()},

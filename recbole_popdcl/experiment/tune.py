@@ -84,6 +84,10 @@ def tune(
         KeyboardInterrupt: interrupted; with the command that goes on.
     """
     if resume:
+        if model or dataset or arguments or space:
+            raise PopDCLError(
+                f"--resume goes on with what {SEARCH} holds; model, dataset, properties and space stay as they are"
+            )
         folder, config, space_values, search = _stored(run_dir)
     else:
         config = Config(model, dataset, arguments=arguments)

@@ -72,6 +72,9 @@ def test_entries(tmp_path):
     assert ablation[3].properties == {"positive_margin": False, "negative_margin": "none"}
     (tmp_path / "c.yaml").write_text("PopDCL: {temperature: 0.2}\n")
     assert read_entries(["PopDCL"], tmp_path / "c.yaml", False)[0].properties == {"temperature": 0.2}
+    (tmp_path / "c.yaml").write_text("../x: {model: PopDCL}\n")
+    with pytest.raises(PopDCLError, match="may not hold a path"):
+        read_entries([], tmp_path / "c.yaml", False)
     (tmp_path / "c.yaml").write_text("PopDCL: 3\n")
     with pytest.raises(PopDCLError, match=r"label: \{property: value\}"):
         read_entries([], tmp_path / "c.yaml", False)
@@ -92,6 +95,8 @@ def test_improvement_is_over_the_best_of_the_others():
         (["--models=SSM", "--reference=PopDCL"], "--reference PopDCL is not compared; one of SSM"),
         (["--models=SSN"], "unknown model 'SSN' (did you mean 'SSM'?)"),
         (["--models=SSM", "--temprature=1"], "unknown property 'temprature'"),
+        (["--models=SSM", "--datasets=,"], "no data set to compare on"),
+        (["--models=SSM", "--cpus_per_run=-1"], "must be a number of at least 0, not '-1'"),
         (["--models=SSM", "--seeds=none"], "must be a whole number of at least 1"),
     ],
 )

@@ -127,8 +127,11 @@ def test_a_killed_driver_goes_on(toy, tmp_path):
         (["--gpus_per_trial=64"], "a task asks for 64 GPUs, but the cluster has"),
         (["--ray_address=127.0.0.1:1"], "cannot use a Ray cluster at 127.0.0.1:1"),
         (["--eval_step=0"], "property 'eval_step' is 0"),
+        (["--cpus_per_trial=-1"], "must be a number of at least 0, not '-1'"),
+        (["--gpus_per_trial=nan"], "must be a number of at least 0, not 'nan'"),
+        (["--retries=-1"], "must be a whole number of at least 0, not '-1'"),
+        (["--resume", "--run_dir=here"], "model, dataset, properties and space stay as they are"),
         (["--trials=0"], "must be a whole number of at least 1, not '0'"),
-        (["--resume", "--run_dir=nowhere"], "nothing to resume: no search.yaml in nowhere"),
         (["--space=nowhere.yaml"], "cannot read config file nowhere.yaml"),
     ],
 )
@@ -144,6 +147,14 @@ def test_faults_are_one_line(toy, tmp_path, monkeypatch, capsys, options, messag
     printed = [line for line in capsys.readouterr().err.splitlines() if " INFO " not in line]
     assert len(printed) == 1
     assert message in printed[0]
+
+
+def test_nothing_to_resume(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["tune", "--resume", "--run_dir=nowhere"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "recbole-popdcl: error: nothing to resume: no search.yaml in nowhere"
+    ]
 
 
 def test_a_folder_that_is_taken(toy, tmp_path):
