@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "recbole_popdcl/__init__.py").read_text(encoding="utf-8"))[1]
 PROPERTIES = "recbole_popdcl.properties"  # installed from properties/ at the top, so that a wheel has them too
+REPORT = ["matplotlib>=3.7", "jinja2>=3"]
 
 setup(
     name="recbole-popdcl",
@@ -19,7 +20,7 @@ setup(
     python_requires=">=3.9,<3.12",
     packages=[*find_packages(include=["recbole_popdcl*", "dataset_prep*"]), PROPERTIES],
     package_dir={PROPERTIES: "properties"},
-    package_data={PROPERTIES: ["*.yaml", "*/*.yaml"]},
+    package_data={PROPERTIES: ["*.yaml", "*/*.yaml"], "recbole_popdcl.report": ["page.html"]},
     install_requires=[
         "recbole>=1.2.1,<1.3",
         "torch>=2.0",
@@ -33,9 +34,18 @@ setup(
     ],
     extras_require={
         # RecBole allows no newer ray, which needs pkg_resources
-        "tune": ["ray[tune]>=2.3,<=2.6.3", "setuptools<81", "optuna>=3"],
-        "report": ["matplotlib>=3.6", "plotly>=5"],
-        "dev": ["pytest>=7", "hypothesis>=6", "ruff>=0.6", "build", "matplotlib>=3.6", "setuptools<81", "optuna>=3"],
+        "tune": ["ray[tune]>=2.3,<=2.6.3", "setuptools<81", "optuna>=3", *REPORT],
+        "report": REPORT,
+        "dev": [
+            "pytest>=7",
+            "hypothesis>=6",
+            "ruff>=0.6",
+            "build",
+            "setuptools<81",
+            "optuna>=3",
+            "playwright>=1.40",
+            *REPORT,
+        ],
     },
     entry_points={"console_scripts": ["recbole-popdcl = recbole_popdcl.cli:main"]},
     classifiers=[

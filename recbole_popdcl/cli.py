@@ -99,6 +99,17 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--per_user", help="Parquet file for the accuracy of every user")
     evaluate.set_defaults(function=_evaluate)
 
+    report = commands.add_parser("report", help="tables and figures of runs, as one page and as files",
+                                 allow_abbrev=False)  # fmt: skip
+    report.add_argument("runs", metavar="RUNS", nargs="+", help="folders with runs and searches, at any depth")
+    report.add_argument("--output", required=True, help="folder for the page; an earlier report in it is replaced")
+    report.add_argument("--best", action="store_true", help="one setting of each model, the best on validation")
+    report.add_argument("--topk", type=_list_length, default=20, help="K of the metrics (default: 20)")
+    report.add_argument("--reference", default="PopDCL", help="row the others are tested against (default: PopDCL)")
+    report.add_argument("--no_analysis", action="store_true", help="only read files: do not load weights and data")
+    report.add_argument("--title", default="Popularity-debiased recommendation", help="of the page")
+    report.set_defaults(function=_report)
+
     recommend = commands.add_parser(
         "recommend", help="write recommendation lists of a finished run", allow_abbrev=False
     )
@@ -174,6 +185,12 @@ def _tune(arguments: argparse.Namespace, properties: list[str]) -> int:
         arguments.resume, arguments.ray_address,
     )  # fmt: skip
     print(f"\n{trials_table(found['trials'])}\n\nbest: {found['run_dir']}/best.yaml")
+    try:
+        from recbole_popdcl.report.build import plot_search
+
+        print("".join(f"plot: {path}\n" for path in plot_search(found["run_dir"])[:1]), end="")
+    except PopDCLError as error:  # a finished search is not lost for want of a plot
+        print(f"no plot: {error}", file=sys.stderr)
     print(result_table({**found["result"]["valid"], **found["result"]["test"]}))
     return 0
 
@@ -209,6 +226,16 @@ def _recommend(arguments: argparse.Namespace, properties: list[str]) -> int:
 
     with logged():
         recommend(arguments.run_dir, arguments.output, arguments.topk, arguments.users, properties)
+    return 0
+
+
+def _report(arguments: argparse.Namespace, unknown: list[str]) -> int:
+    from recbole_popdcl.report.build import report
+
+    _none_left(unknown)
+    page = report(arguments.runs, arguments.output, arguments.best, arguments.topk, arguments.reference,
+                  not arguments.no_analysis, arguments.title)  # fmt: skip
+    print(page)
     return 0
 
 

@@ -13,16 +13,14 @@ import torch
 
 from recbole_popdcl.config import Config, parse_arguments, read_yaml
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.evaluation.per_user import read_per_user
+from recbole_popdcl.experiment.analysis import analyse, read_analysis
 from recbole_popdcl.experiment.cluster import Cluster
-from recbole_popdcl.experiment.finished import load_run
-from recbole_popdcl.experiment.run import CONFIG, PER_USER, RESULT, run
+from recbole_popdcl.experiment.run import CONFIG, FRONTIER, PER_USER, RESULT, run
 from recbole_popdcl.experiment.significance import paired_tests
 from recbole_popdcl.experiment.summary import markdown_table, mean_and_deviation, read_result
 from recbole_popdcl.files import written_whole
 from recbole_popdcl.logs import logged
-from recbole_popdcl.model.base import EncoderRecommender
 from recbole_popdcl.trainer import WHERE
 
 ABLATION = {
@@ -31,7 +29,6 @@ ABLATION = {
     "PopDCL without N": {"negative_margin": "none"},
     "PopDCL without P and N": {"positive_margin": False, "negative_margin": "none"},
 }
-EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 COLUMNS = {
     f"{kind} {metric}": f"{kind}/{metric.lower()}"
     for kind in ("balanced", "imbalanced")
@@ -242,29 +239,25 @@ def _significance_text(tests: Sequence[pd.DataFrame], reference: str, correction
     return "\n".join(lines)
 
 
-def sweep(runs: Mapping[str, Sequence[Path]], exponents: Sequence[float] = EXPONENTS) -> pd.DataFrame:
-    """Rank finished runs again at each score normalisation exponent, without training.
+def sweep(runs: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
+    """Rank finished runs again at each score normalisation exponent, without training, unless that is done already.
 
     Args:
         runs: {label: run folders}; models that score in a way of their own are left out.
-        exponents: values of score_norm_exponent.
 
     Returns:
         A row a run and exponent: ``model``, ``run``, ``exponent``, and the keys of COLUMNS.
     """
-    rows = []
+    frames = []
     for label, paths in runs.items():
         for path in paths:
-            loaded = load_run(path)
-            if not isinstance(loaded.model, EncoderRecommender):
-                continue
-            names = Objective.parse(" + ".join(COLUMNS.values()), "columns").set_names
-            for exponent in exponents:
-                loaded.model.score_norm_exponent = exponent
-                found = loaded.ranker.rank(loaded.model, names)
-                values = {key: found[key] for key in COLUMNS.values()}
-                rows.append({"model": label, "run": path.name, "exponent": exponent, **values})
-    return pd.DataFrame(rows)
+            analyse(path, [FRONTIER])
+            found = read_analysis(path, FRONTIER)
+            if found is not None:
+                found = found[["exponent", *COLUMNS.values()]]
+                frames.append(found.assign(model=label, run=path.name))
+    order = ["model", "run", "exponent", *COLUMNS.values()]
+    return pd.concat(frames, ignore_index=True)[order] if frames else pd.DataFrame(columns=order)
 
 
 def _write(path: Path, frame: pd.DataFrame) -> None:

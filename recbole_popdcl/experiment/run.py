@@ -27,6 +27,8 @@ from recbole_popdcl.model.base import EncoderRecommender
 from recbole_popdcl.trainer import LAST, METRICS, RunTrainer, build_trainer, check_unchanged, check_valid_metric
 
 CONFIG, RESULT, LOG, PER_USER = "config.yaml", "result.json", "run.log", "per_user.parquet"
+# Made from a finished run when they are asked for (experiment/analysis.py).
+FRONTIER, MARGINS, POPULARITY = "frontier.csv", "margins.csv", "popularity.csv"
 
 
 def run(
@@ -129,6 +131,8 @@ def write_result(
         resumed: whether the run went on with an interrupted one.
     """
     trainer.tensorboard.close()
+    for name in (FRONTIER, MARGINS, POPULARITY):  # of earlier weights
+        (trainer.run_dir / name).unlink(missing_ok=True)
     result = {
         "model": config["model"],
         "dataset": config["dataset"],

@@ -26,9 +26,16 @@ def read_result(run_dir: str | Path) -> dict[str, Any]:
 
 
 def valid_score(result: Mapping[str, Any]) -> float:
-    """Return what a run's best epoch reached in its valid_metric."""
-    objective = Objective.parse(result["valid_metric"], "valid_metric")
-    return objective.value({**result["valid"], **result["test"]})
+    """Return what a run's best epoch reached in its valid_metric.
+
+    Raises:
+        PopDCLError: the result lacks it.
+    """
+    objective = Objective.parse(str(result.get("valid_metric")), f"{RESULT}: valid_metric")
+    try:
+        return objective.value({**result["valid"], **result["test"]})
+    except KeyError as error:
+        raise PopDCLError(f"a run of {result.get('model')} has no result {error}") from error
 
 
 def mean_and_deviation(results: Sequence[Mapping[str, Any]], key: str) -> tuple[float, float | None]:

@@ -17,6 +17,8 @@ from recbole.utils import init_seed
 from recbole_popdcl.config import Config, dump_yaml, read_yaml
 from recbole_popdcl.data.loader import Data, load_sets, with_batches
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation.keys import ACCURACY_METRICS, SET_KEYS
+from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.experiment.cluster import Cluster
 from recbole_popdcl.experiment.finished import evaluate
 from recbole_popdcl.experiment.run import CONFIG, RESULT, prepare_trainer, train
@@ -106,7 +108,7 @@ def tune(
         log.info("search in %s: %s", folder, ", ".join(f"{name} {values}" for name, values in space_values.items()))
         with Cluster(ray_address, search.cpus_per_trial, search.gpus_per_trial):
             finished = _fit(folder, config, data, space_values, search, resume)
-        rows = _rows(finished, space_values)
+        rows = _rows(finished, space_values, config)
         _write_table(folder / TRIALS, rows)
         return _conclude(folder, config, rows, space_values)
 
@@ -199,8 +201,8 @@ def _trial(values: dict[str, Any], properties: dict[str, Any], data: Data, searc
         trainer = prepare_trainer(config, data, folder)
 
         def report(epoch: int, score: float) -> None:
-            best = max(float(trainer.best_valid_score), score)
-            session.report({SCORE: score, BEST_SCORE: best, "epoch": epoch, **trainer.last_valid_result})
+            best = {BEST_SCORE: float(trainer.best_valid_score), **trainer.best_valid_result}
+            session.report({SCORE: score, "epoch": epoch, **best})
 
         train(trainer, config, data, resume, report)
         trainer.tensorboard.close()
@@ -272,9 +274,12 @@ def _settings_text(settings: Mapping[str, Any]) -> str:
                      for name, value in settings.items())  # fmt: skip
 
 
-def _rows(finished, space: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _rows(finished, space: Mapping[str, Any], config: Config) -> list[dict[str, Any]]:
     """Return a row a trial, best first; failed ones, which have no score, last."""
     rows = []
+    objective = Objective.parse(config["valid_metric"], "property 'valid_metric'")
+    accuracy = [f"{SET_KEYS[name]}/{metric.lower()}@{k}" for name in objective.set_names
+                for metric in config["metrics"] if metric in ACCURACY_METRICS for k in config["topk"]]  # fmt: skip
     for trial in finished._experiment_analysis.trials:
         last = trial.last_result or {}
         rows.append(
@@ -282,6 +287,7 @@ def _rows(finished, space: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "trial": Path(trial.local_path).name,
                 **{name: trial.config.get(name) for name in space},
                 "score": last.get(BEST_SCORE),
+                **{key: last.get(key) for key in accuracy},
                 "validations": last.get("training_iteration", 0),
                 "seconds": round(last.get("time_total_s", 0.0), 1),
                 "error": _error(trial),

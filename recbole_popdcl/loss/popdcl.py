@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 
 from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
 
@@ -45,10 +46,40 @@ def popdcl_loss(
         omega = rows.of_pairs(omega_plus)
         logits = _negative_logits(rows.scores, positives, omega, temperature, negative_margin, negative_score_floor)
         if positive_margin:
-            positives = positives - torch.sigmoid(rows.of_pairs(not_chosen) * rows.mean_negative)  # Eq. 5 and 6
+            positives = positives - _positive_margins(rows, not_chosen)
         return rows.softmax_loss(positives / temperature, logits)
 
     return in_batch_loss(users, items, row_losses, ignored)
+
+
+@torch.no_grad()
+def popdcl_margins(
+    users: torch.Tensor,
+    items: torch.Tensor,
+    not_chosen: torch.Tensor,
+    omega_plus: torch.Tensor,
+    temperature: float,
+    negative_margin: str = "first_order",
+    negative_score_floor: float | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return M+(u,i) of each pair [b] and M-(u,j) of each pair's user with each item of the batch [b, b].
+
+    What stands in M- at a pair's own item has no meaning.
+
+    Args:
+        users, items, not_chosen, omega_plus, temperature, negative_margin, negative_score_floor: as popdcl_loss.
+    """
+    scores = F.normalize(users, dim=1) @ F.normalize(items, dim=1).T
+    rows = Rows(scores, torch.arange(len(scores), device=scores.device))
+    logits = _negative_logits(
+        scores, rows.positives, rows.of_pairs(omega_plus), temperature, negative_margin, negative_score_floor
+    )
+    return _positive_margins(rows, not_chosen).squeeze(1), scores - temperature * logits
+
+
+def _positive_margins(rows: Rows, not_chosen: torch.Tensor) -> torch.Tensor:
+    """M+(u,i), Eq. 5 and 6, [r, 1]."""
+    return torch.sigmoid(rows.of_pairs(not_chosen) * rows.mean_negative)
 
 
 def _negative_logits(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from recbole_popdcl.loss.popdcl import popdcl_loss
+from recbole_popdcl.loss.popdcl import popdcl_loss, popdcl_margins
 from recbole_popdcl.model.base import EncoderRecommender
 from recbole_popdcl.popularity import PopularityStatistics
 
@@ -49,3 +49,16 @@ class PopDCL(EncoderRecommender):
             self.false_negatives(users, items),
         )
         return loss + self.l2(users, items)
+
+    @torch.no_grad()
+    def margins(self, users: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return M+ [b] and M- [b, b] of a batch of training pairs, as popdcl_margins; zeros where switched off."""
+        positive, negative = popdcl_margins(
+            *self.encoder(users, items),
+            self.popularity[items] * self.inverse_mass[users],
+            self.omega_plus[users],
+            self.temperature,
+            self.negative_margin,
+            self.negative_score_floor,
+        )
+        return positive * self.positive_margin, negative

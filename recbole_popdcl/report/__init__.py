@@ -1,0 +1,1 @@
+"""Reports: tables and figures from run folders, as one page and as files."""

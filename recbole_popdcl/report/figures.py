@@ -1,0 +1,278 @@
+"""Figures of a report: ablation, temperature, margins, training, popularity of the lists, frontier, searches.
+
+Each function returns a matplotlib Figure, or None where the runs have nothing to show. Colours are those of Okabe and
+Ito, which readers who see colours differently can tell apart; markers and dashes say the same again, for print in grey.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.experiment.compare import ABLATION
+from recbole_popdcl.files import written_whole
+from recbole_popdcl.report.runs import Group, Searched
+
+try:
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
+except ImportError as error:
+    raise PopDCLError("reports need matplotlib and Jinja2: pip install 'recbole-popdcl[report]'") from error
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+DASHES = ("-", "--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))
+HATCHES = ("", "//", "..", "xx")
+TESTS = ("balanced", "imbalanced")
+MARGIN_CUT = 100.0  # the paper's Figure 5 cuts axes and colours there
+STYLE = {
+    "font.size": 9,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "axes.axisbelow": True,
+    "legend.fontsize": 8,
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+}
+
+
+@dataclass
+class Drawing:
+    """A figure of the report.
+
+    Attributes:
+        name: of its files.
+        title, note: what a reader needs to understand it.
+        figure: the drawing.
+        svg: the drawing as text, after ``write``.
+    """
+
+    name: str
+    title: str
+    note: str
+    figure: Figure
+    svg: str = ""
+
+    @property
+    def files(self) -> list[str]:
+        """Its files."""
+        return [f"{self.name}.svg", f"{self.name}.png"]
+
+    def write(self, folder: Path) -> None:
+        """Write ``<name>.svg`` and ``<name>.png`` into a folder; the same drawing gives the same bytes."""
+        text = io.StringIO()
+        with matplotlib.rc_context({"svg.hashsalt": self.name, **STYLE}):
+            self.figure.savefig(text, format="svg", metadata={"Date": None})
+            self.svg = text.getvalue()
+            with written_whole(folder / self.files[0]) as temporary:
+                temporary.write_text(self.svg, encoding="utf-8")
+            with written_whole(folder / self.files[1]) as temporary:
+                self.figure.savefig(temporary, format="png", dpi=130, metadata={"Software": None})
+
+
+def _axes(columns: int, width: float = 4.2, height: float = 3.2, **options):
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width * columns, height), layout="constrained")
+        return figure, np.atleast_1d(figure.subplots(1, columns, **options))
+
+
+def styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return colour, marker and dashes of each label, no two the same."""
+    places = range(len(labels))
+    return {
+        label: {
+            "color": COLOURS[place % len(COLOURS)],
+            "marker": MARKERS[place % len(MARKERS)],
+            "linestyle": DASHES[(place // len(COLOURS)) % len(DASHES)],
+            "markersize": 4.5,
+            "linewidth": 1.3,
+        }
+        for label, place in zip(labels, places)
+    }
+
+
+def _plain_ticks(*logarithmic) -> None:
+    """Write plain numbers at 1, 2 and 5 of logarithmic axes (axes.xaxis, axes.yaxis)."""
+    for axis in logarithmic:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
+
+
+def _legend(figure: Figure, axes) -> None:
+    """One legend for all axes, below them."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, max(1, len(labels))))
+
+
+def ablation(groups: Sequence[Group], k: int) -> Figure | None:
+    """The paper's Figure 3: bars of PopDCL with and without its margins; one data set."""
+    groups = [one for one in groups if one.model in ABLATION]
+    if len({one.model for one in groups}) < 2:
+        return None
+    metrics = ("Recall", "NDCG")
+    figure, panels = _axes(2, width=4.6)
+    for axes, test in zip(panels, TESTS):
+        for place, one in enumerate(groups):
+            values = [one.value(f"{test}/{metric.lower()}@{k}") or (0.0, None) for metric in metrics]
+            offset = (place - (len(groups) - 1) / 2) * 0.8 / len(groups)
+            axes.bar(
+                np.arange(len(metrics)) + offset, [mean for mean, _ in values], 0.8 / len(groups),
+                yerr=[deviation or 0.0 for _, deviation in values], capsize=2, label=one.label,
+                color=COLOURS[place % len(COLOURS)], hatch=HATCHES[place % len(HATCHES)], edgecolor="white",
+            )  # fmt: skip
+        axes.set_xticks(range(len(metrics)), [f"{metric}@{k}" for metric in metrics])
+        axes.set(title=f"{test} test", ylabel="metric (mean over users)")
+    _legend(figure, panels[0])
+    return figure
+
+
+def temperature(groups: Sequence[Group], k: int) -> Figure | None:
+    """The paper's Figure 4: Recall at k against the temperature, one curve a test; one model and data set.
+
+    The groups must differ in the temperature alone to be a curve; the largest such set is drawn.
+    """
+    curves: dict[str, list[Group]] = {}
+    for one in groups:
+        if isinstance(one.properties.get("temperature"), (int, float)):
+            settings = {name: value for name, value in one.properties.items() if name not in ("temperature", "seed")}
+            curves.setdefault(str(sorted(settings.items(), key=str)), []).append(one)
+    curve = max(curves.values(), key=len, default=[])
+    if len(curve) < 2:
+        return None
+    curve = sorted(curve, key=lambda one: one.properties["temperature"])
+    figure, (axes,) = _axes(1, width=5.0)
+    for test, style in styles(TESTS).items():
+        found = [(one.properties["temperature"], one.value(f"{test}/recall@{k}")) for one in curve]
+        found = [(x, *value) for x, value in found if value]
+        if found:
+            x, mean, deviation = zip(*found)
+            axes.errorbar(x, mean, [value or 0.0 for value in deviation], capsize=2, label=f"{test} test", **style)
+    axes.set(xlabel="temperature τ", ylabel=f"Recall@{k}")
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    return figure
+
+
+def margins(frame: pd.DataFrame) -> Figure:
+    """The paper's Figure 5: M+ and M- of sampled pairs over user and item popularity.
+
+    Args:
+        frame: columns of analysis.sampled_margins.
+    """
+    figure, panels = _axes(2, width=4.6, height=3.6)
+    for axes, name in zip(panels, ("M+", "M-")):
+        part = frame[frame["margin"] == name].sort_values("value")
+        points = axes.scatter(
+            part["user_popularity"], part["item_popularity"], c=np.minimum(part["value"], MARGIN_CUT), s=9,
+            cmap="viridis", rasterized=True,
+        )  # fmt: skip
+        axes.set(xlabel="user popularity (training items)", ylabel="item popularity (training users)",
+                 title="M⁺(u, i)" if name == "M+" else "M⁻(u, j)", xscale="log", yscale="log")  # fmt: skip
+        _plain_ticks(axes.xaxis, axes.yaxis)
+        bar = figure.colorbar(points, ax=axes)
+        cut = "" if part["value"].max() <= MARGIN_CUT else f", cut at {MARGIN_CUT:g}"
+        bar.set_label(f"margin{cut}")
+    return figure
+
+
+def training(groups: Sequence[Group]) -> Figure | None:
+    """Training loss, relative to the first epoch's, and validation, by epoch; first seeds; one data set."""
+    groups = [one for one in groups if len(one.runs[0].epochs) > 1]
+    if not groups:
+        return None
+    figure, (losses, scores) = _axes(2, width=4.6, height=3.6)
+    look = styles([one.label for one in groups])
+    for one in groups:
+        run = one.runs[0]
+        style = {**look[one.label], "markersize": 3, "markevery": max(1, len(run.epochs) // 12)}
+        first = run.epochs["train_loss"].iloc[0]
+        losses.plot(run.epochs["epoch"] + 1, run.epochs["train_loss"] / (first or 1.0), label=one.label, **style)
+        key = run.result["valid_metric"]
+        if key in run.epochs:
+            valid = run.epochs[["epoch", key]].dropna()
+            scores.plot(valid["epoch"] + 1, valid[key], label=one.label, **{**style, "markevery": None})
+    losses.set(xlabel="epoch", ylabel="training loss / that of the first epoch", xscale="log")
+    keys = sorted({one.runs[0].result["valid_metric"] for one in groups})
+    scores.set(xlabel="epoch", ylabel=" or ".join(keys), xscale="log")
+    _plain_ticks(losses.xaxis, scores.xaxis)
+    _legend(figure, losses)
+    return figure
+
+
+def popularity(frames: Mapping[str, pd.DataFrame]) -> Figure | None:
+    """Popularity of what users are recommended over that of what they consumed; one data set.
+
+    Args:
+        frames: {label: analysis.list_popularity of a run}.
+    """
+    if not frames:
+        return None
+    figure, (axes,) = _axes(1, width=5.4, height=4.2)
+    for label, style in styles(list(frames)).items():
+        axes.plot(frames[label]["consumed"], frames[label]["recommended"], label=label, **style)
+    consumed = next(iter(frames.values()))["consumed"]
+    ends = [consumed.min(), consumed.max()]
+    axes.plot(ends, ends, color="black", linewidth=0.8, linestyle=(0, (1, 1)), label="as consumed")
+    axes.set(xscale="log", yscale="log", xlabel="mean popularity of a user's training items (training users)",
+             ylabel="mean popularity of the recommended items")  # fmt: skip
+    _plain_ticks(axes.xaxis, axes.yaxis)
+    _legend(figure, axes)
+    return figure
+
+
+def frontier(frames: Mapping[str, pd.DataFrame], k: int) -> Figure | None:
+    """Balanced over imbalanced NDCG at k at several score normalisation exponents, a curve a model; one data set.
+
+    Args:
+        frames: {label: analysis.frontier, the mean of its runs}. A hollow point marks g = 0, the others follow.
+    """
+    across, up = f"imbalanced/ndcg@{k}", f"balanced/ndcg@{k}"
+    frames = {label: frame for label, frame in frames.items() if {across, up} <= set(frame.columns)}
+    if not frames:
+        return None
+    figure, (axes,) = _axes(1, width=5.4, height=4.4)
+    for label, style in styles(list(frames)).items():
+        frame = frames[label].sort_values("exponent")
+        axes.plot(frame[across], frame[up], label=label, **style)
+        start = frame[frame["exponent"] == 0]
+        axes.plot(start[across], start[up], **{**style, "markerfacecolor": "white", "linestyle": "none"})
+    axes.set(xlabel=f"imbalanced test, NDCG@{k}", ylabel=f"balanced test, NDCG@{k}")
+    _legend(figure, axes)
+    return figure
+
+
+def search(searched: Searched) -> Figure | None:
+    """What the trials of a search reached over each searched value, a curve a validation set."""
+    space, trials = searched.record["space"], searched.trials
+    keys = [name for name in trials if name.startswith("valid")] or ["score"]
+    trials = trials[trials["score"].notna()]
+    names = [name for name in space if trials[name].nunique() > 1]
+    if not names:
+        return None
+    figure, panels = _axes(len(names), width=4.6)
+    for axes, name in zip(panels, names):
+        x = trials[name]
+        if not pd.api.types.is_numeric_dtype(x) or pd.api.types.is_bool_dtype(x):
+            values = list(dict.fromkeys(x.astype(str).sort_values()))
+            x = x.astype(str).map(values.index)
+            axes.set_xticks(range(len(values)), values)
+        elif x.min() > 0 and x.max() / x.min() > 20:
+            axes.set_xscale("log")
+            _plain_ticks(axes.xaxis)
+        for key, style in styles(keys).items():
+            axes.plot(x, trials[key], label=key, **{**style, "linestyle": "none"})
+            best = trials[key].groupby(x).max()
+            if len(best) < len(trials) or len(names) == 1:
+                axes.plot(best.index, best, **{**style, "marker": ""})
+        axes.set(xlabel=name, ylabel="best validation")
+    _legend(figure, panels[0])
+    return figure

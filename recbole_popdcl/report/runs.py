@@ -1,0 +1,256 @@
+"""Run folders and searches as a report reads them: what is there, what is damaged, which runs belong together."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from recbole_popdcl.config import read_yaml
+from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.experiment.compare import ABLATION
+from recbole_popdcl.experiment.run import CONFIG, RESULT
+from recbole_popdcl.experiment.summary import mean_and_deviation, read_result, valid_score
+from recbole_popdcl.experiment.tune import SEARCH, TRIALS
+from recbole_popdcl.trainer import METRICS, WHERE
+
+ALL_OFF = ABLATION["PopDCL without P and N"]
+# Properties that do not tell settings of a model apart.
+_SHARED = WHERE | {"seed", "model", "dataset", *ALL_OFF}
+# How a model is ranked and measured; on these a group's runs must agree, but they do not name it.
+_MEASURED = {"metrics", "topk"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: its folder.
+        properties: its resolved configuration.
+        result: its result.json.
+        epochs: its metrics.jsonl, a row an epoch with ``epoch``, ``train_loss`` and, where validated, results.
+    """
+
+    folder: Path
+    properties: Mapping[str, Any]
+    result: Mapping[str, Any]
+    epochs: pd.DataFrame
+
+    @property
+    def model(self) -> str:
+        """Name of the model; PopDCL without a margin is a model of its own."""
+        name = self.properties["model"]
+        off = {key: value for key, value in ALL_OFF.items() if self.properties.get(key) == value}
+        return next(label for label, switches in ABLATION.items() if switches == off) if name == "PopDCL" else name
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set."""
+        return self.properties["dataset"]
+
+    @property
+    def values(self) -> dict[str, float]:
+        """All flat results."""
+        return {**self.result["valid"], **self.result["test"]}
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A finished search: its folder, what was asked (search.yaml), and a row a trial (trials.csv)."""
+
+    folder: Path
+    record: Mapping[str, Any]
+    trials: pd.DataFrame
+
+
+@dataclass
+class Group:
+    """Runs of one model, data set and setting with different seeds, in the order of these.
+
+    Attributes:
+        label: model, and where one model has several settings what sets this one apart.
+    """
+
+    model: str
+    dataset: str
+    runs: list[Run]
+    label: str = ""
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Properties of the first run."""
+        return self.runs[0].properties
+
+    def value(self, key: str) -> tuple[float, float | None] | None:
+        """Mean and sample deviation of a result key over the seeds, None where the runs lack it."""
+        if not all(key in run.values for run in self.runs):
+            return None
+        return mean_and_deviation([run.result for run in self.runs], key)
+
+    @property
+    def valid_score(self) -> float:
+        """Mean of what the best epochs reached on validation."""
+        return sum(valid_score(run.result) for run in self.runs) / len(self.runs)
+
+
+@dataclass
+class Found:
+    """What lies under some folders; ``skipped`` says why of each folder that was left out."""
+
+    runs: list[Run] = field(default_factory=list)
+    searches: list[Searched] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def find(paths: Iterable[str | Path]) -> Found:
+    """Find runs and searches under folders, at any depth; the trials of a search are not runs of their own.
+
+    Folders that are damaged or not finished are named in ``skipped`` and by a warning.
+
+    Raises:
+        PopDCLError: a path does not exist.
+    """
+    found, seen = Found(), set()
+    for path in paths:
+        if not Path(path).is_dir():
+            raise PopDCLError(f"no folder {path} to report on")
+        for name, folders, files in os.walk(path):
+            folders.sort()
+            folder = Path(name)
+            if folder.resolve() in seen:
+                continue
+            seen.add(folder.resolve())
+            if SEARCH in files:
+                folders.clear()
+                _keep(found, found.searches, folder, read_search)
+            elif {CONFIG, RESULT, METRICS} & set(files):
+                _keep(found, found.runs, folder, _read_run)
+    return found
+
+
+def _keep(found: Found, kept: list, folder: Path, read) -> None:
+    try:
+        kept.append(read(folder))
+    except PopDCLError as error:
+        found.skipped[str(folder)] = str(error)
+        logging.getLogger().warning("left out: %s", error)
+
+
+def _read_run(folder: Path) -> Run:
+    if not (folder / RESULT).exists():
+        raise PopDCLError(f"the run in {folder} is not finished")
+    result, properties = read_result(folder), read_yaml(folder / CONFIG)
+    for name in ("model", "dataset", "seed"):
+        if properties.get(name) is None or properties[name] != result.get(name):
+            raise PopDCLError(f"{folder}: {CONFIG} and {RESULT} do not agree on the {name}")
+    valid_score(result)
+    try:
+        data = result["data"]
+        sum([data["users"], data["items"], *data["interactions"].values()])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise PopDCLError(f"{folder / RESULT} does not say what data the run had: {error}") from error
+    return Run(folder, properties, result, _read_epochs(folder / METRICS))
+
+
+def _read_epochs(path: Path) -> pd.DataFrame:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:  # a run of no epochs
+        return pd.DataFrame(columns=["epoch", "train_loss"])
+    except (OSError, UnicodeDecodeError) as error:
+        raise PopDCLError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            rows.append({**row, "epoch": int(row["epoch"]), "train_loss": float(row["train_loss"])})
+        except (ValueError, KeyError, TypeError) as error:
+            raise PopDCLError(f"{path}, line {number}: not the metrics of an epoch") from error
+    return pd.DataFrame(rows, columns=None if rows else ["epoch", "train_loss"])
+
+
+def read_search(folder: Path) -> Searched:
+    """Read a finished search.
+
+    Raises:
+        PopDCLError: it is not finished, or its files are not those of a search.
+    """
+    if not (folder / TRIALS).exists():
+        raise PopDCLError(f"the search in {folder} is not finished")
+    record = read_yaml(folder / SEARCH)
+    try:
+        trials = pd.read_csv(folder / TRIALS)
+    except (OSError, ValueError) as error:
+        raise PopDCLError(f"cannot read {folder / TRIALS}: {' '.join(str(error).split())[:200]}") from error
+    space, properties = record.get("space"), record.get("properties")
+    if not isinstance(space, dict) or not isinstance(properties, dict) or not {*space, "score"} <= set(trials.columns):
+        raise PopDCLError(f"{folder} is not the record of a search: {SEARCH} and {TRIALS} do not fit")
+    return Searched(folder, record, trials)
+
+
+def group(runs: Sequence[Run]) -> list[Group]:
+    """Put runs together that differ in the seed alone, and label the groups.
+
+    A run that lies there twice (same data set, settings and seed) is counted once.
+    """
+    groups: dict[tuple, Group] = {}
+    for run in runs:
+        settings = {key: value for key, value in run.properties.items() if key not in _SHARED}
+        place = (run.dataset, run.model, json.dumps(settings, sort_keys=True, default=str))
+        of_setting = groups.setdefault(place, Group(run.model, run.dataset, []))
+        if run.properties["seed"] not in [other.properties["seed"] for other in of_setting.runs]:
+            of_setting.runs.append(run)
+    for one in groups.values():
+        one.runs.sort(key=lambda run: run.properties["seed"])
+    result = sorted(groups.values(), key=lambda one: (one.dataset, _rank(one.model)))
+    for one in result:
+        one.label = _label(one, [other for other in result if (other.dataset, other.model) == (one.dataset, one.model)])
+    return result
+
+
+def _rank(model: str) -> tuple:
+    """The paper's order of models, then the alphabet, PopDCL last."""
+    order = ["LightGCN", "IPSCN", "CausE", "SamReg", "MACR", "BCLoss", "SSM", "DCL", "HCL"]
+    if model in ABLATION:
+        return (len(order) + 1, -list(ABLATION).index(model), model)
+    return (order.index(model) if model in order else len(order), 0, model)
+
+
+def _label(one: Group, same_model: Sequence[Group]) -> str:
+    names = sorted({key for other in same_model for key in other.properties} - _SHARED - _MEASURED)
+    varied = [name for name in names if len({str(other.properties.get(name)) for other in same_model}) > 1]
+    settings = ", ".join(f"{name} {one.properties.get(name)}" for name in varied)
+    return f"{one.model} ({settings})" if settings else one.model
+
+
+def best_settings(groups: Sequence[Group]) -> list[Group]:
+    """Keep, of each model and data set, the settings of most seeds, and of these the best on validation."""
+    best: dict[tuple, Group] = {}
+    for one in groups:
+        place = (one.dataset, one.model)
+        if place not in best or (len(one.runs), one.valid_score) > (len(best[place].runs), best[place].valid_score):
+            best[place] = one
+    return [replace(one, label=one.model) for one in best.values()]
+
+
+def resolve(name: str, groups: Sequence[Group]) -> str:
+    """Return the label that ``name`` means: itself, or of a model's settings the best (best_settings).
+
+    Raises:
+        PopDCLError: no row is called so.
+    """
+    labels = list(dict.fromkeys(one.label for one in groups))
+    of_model = [one for one in groups if one.model == name]
+    if name in labels or not of_model:
+        if name not in labels:
+            raise PopDCLError(f"no row '{name}' to test the others against; one of {', '.join(labels)}")
+        return name
+    place = best_settings(of_model)[0]
+    return next(one.label for one in of_model if one.runs is place.runs)

@@ -1,0 +1,327 @@
+"""The report: what it reads, its tables and figures against the runs' own files, the page in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import statistics
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from recbole_popdcl.cli import main
+from recbole_popdcl.config import dump_yaml
+from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.experiment.compare import ABLATION
+from recbole_popdcl.experiment.run import run
+from recbole_popdcl.experiment.summary import read_result
+from recbole_popdcl.report import figures, tables
+from recbole_popdcl.report.build import plot_search, report
+from recbole_popdcl.report.runs import best_settings, find, group, resolve
+
+KEYS = ("balanced/recall@20", "balanced/ndcg@20", "imbalanced/recall@20", "imbalanced/ndcg@20")
+
+
+@pytest.fixture(scope="module")
+def runs(toy, tmp_path_factory) -> Path:
+    """Two seeds of LightGCN, SSM at two temperatures, PopDCL without each margin; RecBole's BPR; a search."""
+    folder = tmp_path_factory.mktemp("runs")
+    wanted = [
+        ("LightGCN", {}),
+        ("SSM", {"temperature": 0.2}),
+        ("SSM", {"temperature": 0.4}),
+        *(("PopDCL", switches) for switches in ABLATION.values()),
+        ("BPR", {}),
+    ]
+    for number, (model, properties) in enumerate(wanted):
+        for seed in (1, 2):
+            run(
+                model, config_dict={**toy, **properties, "seed": seed}, run_dir=folder / f"{number}-{model}" / str(seed)
+            )
+    search = {"space": {"temperature": [0.1, 0.2], "encoder": ["mf", "lightgcn"]},
+              "properties": {"model": "SSM", "dataset": "toy", "valid_metric": "valid/recall@20"}}  # fmt: skip
+    (folder / "search" / "trial-1" / "run").mkdir(parents=True)
+    (folder / "search" / "trial-1" / "run" / "config.yaml").write_text("model: SSM\n")
+    (folder / "search" / "search.yaml").write_text(dump_yaml(search))
+    (folder / "search" / "trials.csv").write_text(
+        "trial,temperature,encoder,score,valid/recall@20,error\nb,0.2,mf,0.5,0.5,\na,0.1,lightgcn,0.4,0.4,\nc,0.1,mf,,,x\n"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(runs, tmp_path_factory) -> Path:
+    return report([runs], tmp_path_factory.mktemp("report") / "out")
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_row(runs):
+    found = find([runs, runs / "1-SSM"])  # a folder named twice counts once
+    assert len(found.runs) == 16
+    assert len(found.searches) == 1
+    assert not found.skipped
+    groups = group(found.runs)
+    assert [one.label for one in groups] == [
+        "LightGCN", "SSM (temperature 0.2)", "SSM (temperature 0.4)", "BPR",
+        "PopDCL without P and N", "PopDCL without N", "PopDCL without P", "PopDCL",
+    ]  # fmt: skip
+    assert all([run.properties["seed"] for run in one.runs] == [1, 2] for one in groups)
+
+
+def test_the_best_setting_is_that_of_validation(runs):
+    groups = group(find([runs]).runs)
+    best = {one.label: one for one in best_settings(groups)}
+    scores = {
+        temperature: statistics.fmean(
+            read_result(runs / folder / seed)["valid"]["valid/recall@20"] for seed in ("1", "2")
+        )
+        for temperature, folder in ((0.2, "1-SSM"), (0.4, "2-SSM"))
+    }
+    assert best["SSM"].properties["temperature"] == max(scores, key=scores.get)
+    assert resolve("SSM", groups) == f"SSM (temperature {max(scores, key=scores.get)})"
+    with pytest.raises(PopDCLError, match="no row 'DCL'"):
+        resolve("DCL", groups)
+
+
+def test_results_are_the_means_of_the_files(page, runs):
+    table = pd.read_csv(page.parent / "results.csv", index_col=0)
+    for label, folder in (("LightGCN", "0-LightGCN"), ("BPR", "7-BPR"), ("SSM (temperature 0.4)", "2-SSM")):
+        for key in KEYS:
+            values = [read_result(runs / folder / seed)["test"][key] for seed in ("1", "2")]
+            test, metric = key.split("/")
+            column = f"toy {test} {metric.replace('recall', 'Recall').replace('ndcg', 'NDCG')}"
+            assert table.loc[label, f"{column} mean"] == pytest.approx(statistics.fmean(values))
+            assert table.loc[label, f"{column} deviation"] == pytest.approx(statistics.stdev(values))
+    column = table["toy balanced NDCG@20 mean"]
+    others = column.drop(index=["PopDCL", "Δ PopDCL"])
+    assert column["Δ PopDCL"] == pytest.approx(column["PopDCL"] / others.max() - 1)
+
+
+def test_best_and_second_are_marked(runs):
+    groups = [one for one in group(find([runs]).runs) if one.label in ("LightGCN", "BPR", "PopDCL")]
+    table = tables.results(groups, 20, "PopDCL")
+    column = ("toy", "imbalanced", "Recall@20")
+    means = {one.label: round(one.value("imbalanced/recall@20")[0], 4) for one in groups}
+    ranked = sorted(means, key=means.get, reverse=True)
+    assert len(set(means.values())) == 3
+    assert list(table.best.index[table.best[column]]) == ranked[:1]
+    assert list(table.second.index[table.second[column]]) == ranked[1:2]
+    assert f"\\bfseries {means[ranked[0]]:.4f} $\\pm$" in table.latex()
+    html = table.html()
+    assert re.search(r"font-weight: bold", html)
+    assert f">{means[ranked[0]]:.4f} ± " in html
+
+
+def test_text_is_escaped(runs):
+    one = next(one for one in group(find([runs]).runs) if one.label == "BPR")
+    one.label = "a_b & <i>"
+    table = tables.segments([one], 20)
+    assert "a_b &amp; &lt;i&gt;" in table.html()
+    assert r"a\_b \& <i>" in table.latex()
+
+
+def test_segments_are_those_of_the_files(page, runs):
+    table = pd.read_csv(page.parent / "segments-toy.csv", index_col=0)
+    values = [read_result(runs / "0-LightGCN" / seed)["test"]["balanced/tail/ndcg@20"] for seed in ("1", "2")]
+    assert table.loc["LightGCN", "balanced tail mean"] == pytest.approx(statistics.fmean(values))
+    assert list(table.columns[:4]) == ["balanced tail mean", "balanced mid mean", "balanced head mean",
+                                       "balanced all mean"]  # fmt: skip
+
+
+def test_data_sets_are_counted(page, runs):
+    row = pd.read_csv(page.parent / "datasets.csv", index_col=0).loc["toy"]
+    data = read_result(runs / "7-BPR" / "1")["data"]
+    assert row["interactions"] == sum(data["interactions"].values())
+    assert row["sparsity"] == pytest.approx(row["interactions"] / (data["users"] * data["items"]))
+
+
+def test_the_page_has_every_figure_of_the_paper(page):
+    text = page.read_text(encoding="utf-8")
+    names = ["ablation-toy", "temperature-toy-SSM", *(f"margins-toy-PopDCL{off}" for off in
+             ("", "-without-P", "-without-N")), "training-toy", "popularity-toy",
+             "frontier-toy", "search-1-plot"]  # fmt: skip
+    for name in names:
+        assert f'id="{name}"' in text
+        for kind in ("svg", "png"):
+            assert (page.parent / f"{name}.{kind}").stat().st_size > 1000
+    assert 'id="tests-toy"' in text
+    assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", text)
+    assert {path.name for path in page.parent.iterdir()} == {
+        "index.html", *(f"{name}.{kind}" for name in names for kind in ("svg", "png")),
+        *(f"{name}.{kind}" for name in ("datasets", "results", "segments-toy", "tests-toy", "search-1")
+          for kind in ("csv", "tex")),
+    }  # fmt: skip
+
+
+def test_curves_show_the_values(runs):
+    groups = group(find([runs]).runs)
+    figure = figures.temperature([one for one in groups if one.model == "SSM"], 20)
+    (balanced, imbalanced) = (container.lines[0] for container in figure.axes[0].containers)
+    assert list(balanced.get_xdata()) == [0.2, 0.4]
+    expected = [one.value("imbalanced/recall@20")[0] for one in groups if one.model == "SSM"]
+    assert list(imbalanced.get_ydata()) == pytest.approx(expected)
+    bars = figures.ablation(groups, 20).axes[1].containers
+    heights = [bar.patches[1].get_height() for bar in bars if hasattr(bar, "patches")]
+    assert heights == pytest.approx([one.value("imbalanced/ndcg@20")[0] for one in groups[-4:]])
+
+
+def test_labels_have_looks_of_their_own():
+    looks = figures.styles([str(number) for number in range(30)])
+    assert len({(look["color"], look["marker"], str(look["linestyle"])) for look in looks.values()}) == 30
+
+
+def test_the_same_runs_give_the_same_bytes(page, runs, tmp_path):
+    again = report([runs], tmp_path / "again", analysis=False).parent
+    for path in page.parent.iterdir():
+        assert (again / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_a_deleted_run_is_gone_and_a_damaged_one_is_named(runs, tmp_path, capsys):
+    some = tmp_path / "some"
+    for name in ("0-LightGCN", "3-PopDCL", "7-BPR"):
+        shutil.copytree(runs / name, some / name)
+    (some / "0-LightGCN" / "2" / "result.json").write_text('{"model": "LightGCN"')
+    (some / "7-BPR" / "2" / "result.json").unlink()
+    assert main(["report", str(some), "--output", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "0-LightGCN/2/result.json is not valid JSON" in text
+    assert "7-BPR/2 is not finished" in text
+    assert "0-LightGCN/2/result.json is not valid JSON" in capsys.readouterr().err
+    assert {"BPR", "PopDCL"} <= set(pd.read_csv(tmp_path / "out" / "results.csv", index_col=0).index)
+    shutil.rmtree(some / "7-BPR")
+    shutil.rmtree(some / "3-PopDCL")
+    assert main(["report", str(some), "--output", str(tmp_path / "out"), "--no_analysis"]) == 0
+    assert list(pd.read_csv(tmp_path / "out" / "results.csv", index_col=0).index) == ["LightGCN"]
+    assert not list((tmp_path / "out").glob("margins*"))
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("metrics.jsonl", "{}\n", "metrics.jsonl, line 1: not the metrics of an epoch"),
+        ("config.yaml", "model: SSM\n", "do not agree on the model"),
+        ("config.yaml", "model: [\n", "config.yaml, line"),
+        ("result.json", "[]\n", "is not the result of a run"),
+        (
+            "result.json",
+            '{"model": "BPR", "dataset": "toy", "seed": 1, "valid": {}, "test": {}}',
+            "valid_metric must be",
+        ),
+        (
+            "result.json",
+            '{"model": "BPR", "dataset": "toy", "seed": 1, "valid_metric": "valid/map@3", "valid": {}, "test": {}}',
+            "has no result 'valid/map@3'",
+        ),
+        (
+            "result.json",
+            '{"model": "BPR", "dataset": "toy", "seed": 1, "valid_metric": "valid/map@3", "valid": {"valid/map@3": 1},'
+            ' "test": {}}',
+            "does not say what data the run had",
+        ),
+    ],
+)
+def test_damaged_files_are_named(runs, tmp_path, name, content, message):
+    shutil.copytree(runs / "7-BPR", tmp_path / "BPR")
+    (tmp_path / "BPR" / "1" / name).write_text(content)
+    found = find([tmp_path])
+    assert [run.folder.name for run in found.runs] == ["2"]
+    assert message in next(iter(found.skipped.values()))
+
+
+def test_without_data_the_page_says_what_is_missing(runs, tmp_path):
+    shutil.copytree(runs / "1-SSM" / "1", tmp_path / "r" / "1")
+    for path in (tmp_path / "r" / "1").glob("*.csv"):
+        path.unlink()
+    config = tmp_path / "r" / "1" / "config.yaml"
+    config.write_text(re.sub(r"data_path: .*", "data_path: gone", config.read_text()))
+    text = report([tmp_path / "r"], tmp_path / "out").read_text(encoding="utf-8")
+    assert "could not be analysed" in text
+    assert "frontier-toy" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "no folder nowhere to report on"),
+        (["empty"], "no finished run or search under empty"),
+        (["empty", "--topk=0"], "must be a whole number from 1"),
+        (["empty", "--bst"], "unknown argument '--bst'"),
+        (["."], "--output out holds something that is not a report"),
+    ],
+)
+def test_faults_are_one_line(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    if arguments == ["."]:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "index.html").write_text("<html>mine</html>")
+    before = sorted(tmp_path.rglob("*"))
+    try:
+        status = main(["report", *arguments, "--output", "out"])
+    except SystemExit as end:
+        status = end.code
+    assert status == 2
+    printed = capsys.readouterr().err.splitlines()
+    assert len(printed) == 1
+    assert message in printed[0]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_k_that_no_run_has(runs, tmp_path):
+    with pytest.raises(PopDCLError, match="no run has recall@7 of a test set"):
+        report([runs / "7-BPR"], tmp_path / "out", k=7)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_plot_of_a_search(runs, tmp_path):
+    shutil.copytree(runs / "search", tmp_path / "s")
+    assert [path.name for path in plot_search(tmp_path / "s")] == ["search.svg", "search.png"]
+    figure = figures.search(find([tmp_path / "s"]).searches[0])
+    assert [axes.get_xlabel() for axes in figure.axes] == ["encoder", "temperature"]
+    points = figure.axes[1].lines[0]
+    assert sorted(zip(points.get_xdata(), points.get_ydata())) == [(0.1, 0.4), (0.2, 0.5)]
+
+
+def chromium() -> str | None:
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.skipif(chromium() is None, reason="no Chromium")
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_page_in_a_browser(page, width):
+    api = pytest.importorskip("playwright.sync_api")
+    said, asked = [], []
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": width, "height": 900}, offline=True)
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(page.absolute().as_uri())
+        pictures = tab.evaluate("[...document.images].map(i => [i.complete, i.naturalWidth, i.clientWidth, i.alt])")
+        tables_seen = tab.evaluate("[...document.querySelectorAll('table')].map(t => t.offsetHeight)")
+        scrolled = tab.evaluate("document.documentElement.scrollWidth")
+        bold = tab.evaluate(
+            "[...document.querySelectorAll('td')].filter(c => getComputedStyle(c).fontWeight >= 700).length"
+        )
+        linked = tab.evaluate("[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.hash))")
+        browser.close()
+    assert not said
+    assert [url for url in asked if not url.startswith("data:")] == [page.absolute().as_uri()]
+    assert len(pictures) == len(list(page.parent.glob("*.svg")))
+    assert all(complete and natural > 200 and min(natural, width) * 0.7 < shown <= width and alt
+               for complete, natural, shown, alt in pictures)  # fmt: skip
+    assert len(tables_seen) == len(list(page.parent.glob("*.csv")))
+    assert all(height > 30 for height in tables_seen)
+    assert scrolled <= width  # wide tables scroll in their own box
+    assert bold > 0
+    assert linked
+
+
+def test_epochs_are_read_as_written(runs):
+    one = find([runs / "0-LightGCN" / "1"]).runs[0]
+    lines = [json.loads(line) for line in (runs / "0-LightGCN" / "1" / "metrics.jsonl").read_text().splitlines()]
+    assert list(one.epochs["train_loss"]) == [line["train_loss"] for line in lines]
+    assert list(one.epochs["valid/recall@20"]) == [line["valid/recall@20"] for line in lines]
