@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.files import written_whole
 
 FORMAT = 1
@@ -31,9 +31,10 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
     plain = _encode(state, "checkpoint")
     with written_whole(path) as temporary:
         try:
-            torch.save({"format": FORMAT, "state": plain}, temporary)
+            with open(temporary, "wb") as file:
+                torch.save({"format": FORMAT, "state": plain}, file)
         except RuntimeError as error:  # what torch makes of a full disk
-            raise PopDCLError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
+            raise PopDCLError(f"cannot write {path}: {reason(error)}") from error
 
 
 def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:

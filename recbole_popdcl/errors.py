@@ -28,3 +28,13 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     by_lower = {str(candidate).lower(): str(candidate) for candidate in valid}
     close = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
     return f" (did you mean '{by_lower[close[0]]}'?)" if close else ""
+
+
+def reason(error: BaseException) -> str:
+    """Say in one line why something failed: what the operating system said, if it is behind the error."""
+    chain = [error]
+    while chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(chain[-1].__cause__ or chain[-1].__context__)
+    system = [one.strerror for one in chain if isinstance(one, OSError) and one.strerror]
+    lines = [line.strip() for line in str(chain[-1]).splitlines() if line.strip()] or [type(chain[-1]).__name__]
+    return system[-1] if system else lines[-1][:200]

@@ -39,6 +39,7 @@ class Cluster:
         )  # at Ray's 15 any other job on the machine starves the workers
         os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # whose tables come whatever the verbosity
         options = {"address": self.address} if self.address else {
+            "address": "local",  # not a cluster that somebody started on this machine, nor what is left of one
             "include_dashboard": False, "dashboard_host": "127.0.0.1", "_node_ip_address": "127.0.0.1",
         }  # fmt: skip
         try:
@@ -46,6 +47,7 @@ class Cluster:
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise PopDCLError(f"cannot use a Ray cluster at {self.address or 'this machine'}: {reason}") from error
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are told by us, in a line each
         resources = ray.cluster_resources()
         for kind, wanted in (("CPU", self.cpus), ("GPU", self.gpus)):
             if wanted > resources.get(kind, 0):

@@ -16,7 +16,7 @@ from recbole.utils import init_seed
 
 from recbole_popdcl.config import Config, dump_yaml, read_yaml
 from recbole_popdcl.data.loader import Data, load_sets, with_batches
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.evaluation.keys import ACCURACY_METRICS, SET_KEYS
 from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.experiment.cluster import Cluster
@@ -29,7 +29,7 @@ from recbole_popdcl.model.base import EncoderRecommender
 from recbole_popdcl.trainer import LAST, check_valid_metric
 
 SEARCH, TRIALS, BEST = "search.yaml", "trials.csv", "best.yaml"
-SCORE, BEST_SCORE = "score", "best_score"
+SCORE, BEST_SCORE, VALIDATIONS = "score", "best_score", "validations"
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,12 @@ def _fit(folder: Path, config: Config, data: Data, space: Mapping[str, Any], sea
                 callbacks=[_progress()],
             ),
         )
-    finished = tuner.fit()
+    try:
+        finished = tuner.fit()
+    except (ray_tune.TuneError, OSError) as error:  # Ray could not keep its own state
+        raise PopDCLError(
+            f"the search stopped: {reason(error)}; go on with: recbole-popdcl tune --resume --run_dir={folder}"
+        ) from error
     states = {trial.status for trial in finished._experiment_analysis.trials}
     if states & {"RUNNING", "PENDING", "PAUSED"}:
         raise KeyboardInterrupt(f"go on with: recbole-popdcl tune --resume --run_dir={folder}")
@@ -202,7 +207,8 @@ def _trial(values: dict[str, Any], properties: dict[str, Any], data: Data, searc
 
         def report(epoch: int, score: float) -> None:
             best = {BEST_SCORE: float(trainer.best_valid_score), **trainer.best_valid_result}
-            session.report({SCORE: score, "epoch": epoch, **best})
+            # counted by epochs, as Ray starts its own count again in a trial that goes on
+            session.report({SCORE: score, VALIDATIONS: (epoch + 1) // config["eval_step"], **best})
 
         train(trainer, config, data, resume, report)
         trainer.tensorboard.close()
@@ -245,7 +251,9 @@ def _scheduler(search: Search, config: Config):
 
     if search.scheduler == "none":
         return FIFOScheduler()
-    return ASHAScheduler(max_t=max(config["epochs"] // config["eval_step"], 1), grace_period=1, reduction_factor=3)
+    return ASHAScheduler(
+        time_attr=VALIDATIONS, max_t=max(config["epochs"] // config["eval_step"], 1), grace_period=1, reduction_factor=3
+    )
 
 
 def _progress():
@@ -260,7 +268,7 @@ def _progress():
             logging.getLogger().info(
                 "%d of %d trials ended: %s, %s, best %.5f after %d validations", ended, len(trials), trial.local_dir and
                 trial.trial_id, _settings_text(trial.config), last.get(BEST_SCORE, float("nan")),
-                last.get("training_iteration", 0),
+                last.get(VALIDATIONS, 0),
             )  # fmt: skip
 
         def on_trial_error(self, iteration, trials, trial, **_):
@@ -288,7 +296,7 @@ def _rows(finished, space: Mapping[str, Any], config: Config) -> list[dict[str, 
                 **{name: trial.config.get(name) for name in space},
                 "score": last.get(BEST_SCORE),
                 **{key: last.get(key) for key in accuracy},
-                "validations": last.get("training_iteration", 0),
+                VALIDATIONS: last.get(VALIDATIONS, 0),
                 "seconds": round(last.get("time_total_s", 0.0), 1),
                 "error": _error(trial),
             }

@@ -7,8 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
 
 import pytest
 
@@ -16,6 +14,7 @@ from recbole_popdcl.cli import main
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.run import run
 from recbole_popdcl.experiment.tune import Search, tune
+from tests.experiment.conftest import scores_of, wait_until
 
 pytest.importorskip("ray")
 
@@ -99,25 +98,56 @@ def test_optuna_draws_from_distributions(toy, tmp_path):
     assert all(0.05 <= value <= 0.9 for value in values)
 
 
-def test_a_killed_driver_goes_on(toy, tmp_path):
-    (tmp_path / "space.yaml").write_text("temperature: [0.1, 0.2, 0.3, 0.4]\n")
-    more = ("--epochs=30", "--stopping_step=30", "--train_batch_size=64")
-    command = [sys.executable, "-m", "recbole_popdcl.cli", "tune", "--model=SSM", "--dataset=toy", "--scheduler=none"]
-    command += [f"--space={tmp_path / 'space.yaml'}", f"--run_dir={tmp_path / 's'}", *arguments(toy, *more)]
+def test_a_killed_driver_goes_on(faultless, tmp_path):
     with open(tmp_path / "log", "w") as log:
-        driver = subprocess.Popen(command, stderr=log, stdout=log, start_new_session=True)
-        until = time.time() + 240
-        while time.time() < until and not list((tmp_path / "s").glob("trial-*/run/last.pt")):
-            time.sleep(0.2)
+        driver = faultless.start(tmp_path / "s", log)
+        begun = wait_until(lambda: list((tmp_path / "s").glob("trial-*/run/last.pt")), driver)
         os.killpg(driver.pid, signal.SIGKILL)
         driver.wait()
-    assert list((tmp_path / "s").glob("trial-*/run/last.pt")), (tmp_path / "log").read_text()[-2000:]
+    assert begun, (tmp_path / "log").read_text()[-2000:]
     assert not (tmp_path / "s" / "trials.csv").exists()
-    found = tune(run_dir=tmp_path / "s", resume=True)
-    assert [row["error"] for row in found["trials"]] == [""] * 4
-    whole = tune("SSM", "toy", arguments(toy, *more), tmp_path / "space.yaml", tmp_path / "w", Search(scheduler="none"))
-    scores = [{row["temperature"]: row["score"] for row in search["trials"]} for search in (found, whole)]
-    assert scores[0] == pytest.approx(scores[1])
+    assert scores_of(tune(run_dir=tmp_path / "s", resume=True)) == pytest.approx(faultless.scores)
+
+
+def test_a_killed_worker_is_started_again(faultless, tmp_path):
+    psutil = pytest.importorskip("psutil")
+    with open(tmp_path / "log", "w") as log:
+        driver = faultless.start(tmp_path / "s", log)
+        begun = wait_until(lambda: list((tmp_path / "s").glob("trial-*/run/last.pt")), driver)
+        workers = [
+            process for process in psutil.process_iter(["cmdline", "name"])
+            if "ImplicitFunc" in " ".join(process.info["cmdline"] or ()) and driver.pid in _ancestors(process)
+        ]  # fmt: skip
+        for worker in workers:
+            worker.kill()
+        assert driver.wait(timeout=240) == 0, (tmp_path / "log").read_text()[-2000:]
+    assert begun
+    assert workers
+    assert scores_of(tune(run_dir=tmp_path / "s", resume=True)) == pytest.approx(faultless.scores)
+
+
+def _ancestors(process) -> list[int]:
+    return [parent.pid for parent in process.parents()]
+
+
+def test_a_full_disk_is_one_line_and_no_loss(faultless, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("no right to mount a small disk")
+    try:
+        with open(tmp_path / "log", "w") as log:
+            assert faultless.start(disk / "s", log).wait(timeout=240) == 2
+        printed = [line for line in (tmp_path / "log").read_text().splitlines() if " INFO " not in line]
+        assert printed[-1] == (
+            "recbole-popdcl: error: the search stopped: No space left on device; go on with: "
+            f"recbole-popdcl tune --resume --run_dir={disk / 's'}"
+        )
+        assert not [line for line in printed if line.startswith("Traceback")]
+        subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
+        assert scores_of(tune(run_dir=disk / "s", resume=True)) == pytest.approx(faultless.scores)
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 @pytest.mark.parametrize(

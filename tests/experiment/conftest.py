@@ -1,0 +1,60 @@
+"""A search that nothing disturbs, to compare disturbed ones with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass
+class Faultless:
+    """A finished search of four trials.
+
+    Attributes:
+        arguments: of the command line that makes it, but the folder.
+        scores: {temperature: score}.
+    """
+
+    arguments: list[str]
+    scores: dict[float, float]
+
+    def start(self, folder: Path, log, *more: str) -> subprocess.Popen:
+        """Start the same search in ``folder`` as a process group of its own; output goes to the open file ``log``."""
+        command = [sys.executable, "-m", "recbole_popdcl.cli", "tune", *self.arguments, f"--run_dir={folder}", *more]
+        return subprocess.Popen(command, stderr=log, stdout=log, start_new_session=True)
+
+
+@pytest.fixture(scope="session")
+def faultless(toy, tmp_path_factory) -> Faultless:
+    pytest.importorskip("ray")
+    from recbole_popdcl.experiment.tune import Search, tune
+
+    folder = tmp_path_factory.mktemp("faultless")
+    (folder / "space.yaml").write_text("temperature: [0.1, 0.2, 0.3, 0.4]\n")
+    properties = {**toy, "epochs": 30, "stopping_step": 30, "train_batch_size": 64}
+    arguments = [f"--{name}={value}" for name, value in properties.items() if name != "dataset"]
+    found = tune("SSM", "toy", arguments, folder / "space.yaml", folder / "s", Search(scheduler="none"))
+    fixed = ["--model=SSM", "--dataset=toy", "--scheduler=none", f"--space={folder / 'space.yaml'}"]
+    return Faultless([*fixed, *arguments], scores_of(found))
+
+
+def scores_of(found: dict) -> dict[float, float]:
+    """Return {temperature: score} of a search in which no trial failed."""
+    assert [row["error"] for row in found["trials"]] == [""] * 4
+    assert [row["validations"] for row in found["trials"]] == [30] * 4
+    return {row["temperature"]: row["score"] for row in found["trials"]}
+
+
+def wait_until(true, process: subprocess.Popen, seconds: float = 240) -> bool:
+    """Wait until ``true()``; False if the process ends or the time is up before."""
+    end = time.time() + seconds
+    while time.time() < end and process.poll() is None:
+        if true():
+            return True
+        time.sleep(0.1)
+    return False

@@ -1,0 +1,92 @@
+"""A search on two Ray nodes: it spreads over both, and survives the loss of one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from recbole_popdcl.experiment.tune import tune
+from tests.experiment.conftest import scores_of, wait_until
+
+pytest.importorskip("ray")
+psutil = pytest.importorskip("psutil")
+
+
+class Node:
+    """``ray start`` on a loopback address with one CPU, and everything it starts."""
+
+    def __init__(self, folder, address: str, *options: str) -> None:
+        command = [os.path.join(os.path.dirname(sys.executable), "ray"), "start", "--block", "--num-cpus=1"]
+        command += [f"--node-ip-address={address}", "--disable-usage-stats", *options]
+        self.log = open(folder / f"{len(list(folder.iterdir()))}.log", "w")  # noqa: SIM115
+        environment = {**os.environ, "RAY_worker_niceness": "0"}
+        self.process = subprocess.Popen(
+            command, stdout=self.log, stderr=self.log, env=environment, start_new_session=True
+        )
+
+    def family(self):
+        """All living processes of the node."""
+        try:
+            return psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def trials(self) -> int:
+        """Number of trials that run here."""
+        names = []
+        for process in self.family():
+            try:
+                names.append(" ".join(process.cmdline()))
+            except psutil.Error:
+                continue
+        return sum("ImplicitFunc" in name for name in names)
+
+    def kill(self) -> None:
+        """End the node without a farewell."""
+        family = self.family()
+        for process in family:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.log.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_a_search_on_two_nodes_survives_the_loss_of_one(faultless, tmp_path):
+    port = free_port()
+    (tmp_path / "logs").mkdir()
+    nodes = [Node(tmp_path / "logs", "127.0.0.1", "--head", f"--port={port}", "--include-dashboard=false")]
+    try:
+        time.sleep(5)
+        # an address of its own: the driver belongs to the head, whose loss it would not survive
+        nodes.append(Node(tmp_path / "logs", "127.0.0.2", f"--address=127.0.0.1:{port}"))
+        time.sleep(5)
+        with open(tmp_path / "log", "w") as log:
+            driver = faultless.start(tmp_path / "s", log, f"--ray_address=127.0.0.1:{port}")
+
+            def both_train() -> bool:
+                begun = list((tmp_path / "s").glob("trial-*/run/last.pt"))
+                return len(begun) >= 2 and all(node.trials() for node in nodes)
+
+            assert wait_until(both_train, driver), (tmp_path / "log").read_text()[-2000:]
+            nodes.pop().kill()
+            assert driver.wait(timeout=240) == 0, (tmp_path / "log").read_text()[-2000:]
+    finally:
+        for node in reversed(nodes):
+            node.kill()
+    assert scores_of(tune(run_dir=tmp_path / "s", resume=True)) == pytest.approx(faultless.scores)
