@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,7 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return arguments.function(arguments, properties)
     except PopDCLError as error:
-        print(f"recbole-popdcl: error: {error}", file=sys.stderr)
+        if int(os.environ.get("RANK", "0")):  # of several processes the first one tells
+            time.sleep(3)  # before torchrun, which ends all when one ends, takes its word from it
+        else:
+            print(f"recbole-popdcl: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         print(f"recbole-popdcl: interrupted{'; ' if str(interrupt) else ''}{interrupt}", file=sys.stderr)
@@ -169,6 +174,8 @@ def _run(arguments: argparse.Namespace, properties: list[str]) -> int:
     result = run(
         arguments.model, arguments.dataset, arguments=properties, run_dir=arguments.run_dir, resume=arguments.resume
     )
+    if int(os.environ.get("RANK", "0")):
+        return 0
     print(f"\n{result['model']} on {result['dataset']}, best epoch {result['best_epoch']}, {result['run_dir']}")
     print(result_table({**result["valid"], **result["test"]}))
     return 0

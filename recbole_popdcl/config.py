@@ -15,6 +15,7 @@ import yaml
 from recbole.config import Config as RecBoleConfig
 from recbole.utils import argument_list
 
+from recbole_popdcl import distributed
 from recbole_popdcl.errors import PopDCLError, nearest
 from recbole_popdcl.evaluation.keys import ACCURACY_METRICS, normalise_metrics
 from recbole_popdcl.evaluation.objective import Objective
@@ -313,6 +314,8 @@ class Config(RecBoleConfig):
     def _init_device(self):
         if not self.final_config_dict["use_gpu"]:
             self.final_config_dict["gpu_id"] = ""
+        elif distributed.asked_for():  # a GPU a process
+            self.final_config_dict["gpu_id"] = str(distributed.local_rank())
         super()._init_device()
 
     def resolved(self) -> dict[str, Any]:

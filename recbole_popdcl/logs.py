@@ -14,7 +14,13 @@ class logged:  # noqa: N801 - reads as a statement
     """While the block runs, log lines go to standard error, and to a file once ``to_file`` names it.
 
     RecBole logs through the root logger; its handlers before the block are put back after it.
+
+    Args:
+        all_lines: False for errors alone.
     """
+
+    def __init__(self, all_lines: bool = True) -> None:
+        self._level = logging.INFO if all_lines else logging.ERROR
 
     def __enter__(self) -> logged:
         root = logging.getLogger()
@@ -23,7 +29,7 @@ class logged:  # noqa: N801 - reads as a statement
         screen = logging.StreamHandler(sys.stderr)
         screen.setFormatter(self._form)
         self._kept = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
-        root.setLevel(logging.INFO)
+        root.setLevel(self._level)
         root.handlers[:] = [screen, self._kept]
         return self
 

@@ -142,6 +142,7 @@ TYPES: dict[str, Any] = {
     "omega_max": Real(0, 1, open_=True),
     "negative_score_floor": Optional(Real()),
     "false_negatives": Choice(("keep", "mask")),
+    "distributed_negatives": Choice(("gather", "local")),
     # loss, of one or two models each
     "control_ratio": Real(0, 1, open_=True),
     "discrepancy_weight": Real(0),

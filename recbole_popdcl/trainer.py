@@ -19,6 +19,7 @@ from recbole_popdcl.checkpoint import load_checkpoint, save_checkpoint
 from recbole_popdcl.compat import tensorboard_in
 from recbole_popdcl.config import Config, recbole_metrics
 from recbole_popdcl.data.loader import batches_state, set_batches_state
+from recbole_popdcl.distributed import average_gradients, from_first, rank
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.evaluation.ranking import Ranker
@@ -69,7 +70,7 @@ class RunTrainer(Trainer):
         metrics = config["metrics"]
         config["metrics"] = recbole_metrics(metrics)  # RecBole's evaluator is made, though never asked
         try:
-            with tensorboard_in(self.run_dir / "tensorboard"):
+            with tensorboard_in(self.run_dir / "tensorboard" if rank() == 0 else None):
                 super().__init__(config, model)
         except OSError as error:
             raise PopDCLError(
@@ -81,6 +82,8 @@ class RunTrainer(Trainer):
         self.best_epoch = -1
         self.objective = Objective.parse(config["valid_metric"], "property 'valid_metric'")
         self._bars = bool(config["show_progress"]) and sys.stderr.isatty()
+        self._writes = rank() == 0
+        average_gradients(self.optimizer)
 
     def _build_optimizer(self, **kwargs):
         if hasattr(self.model, "parameter_groups"):
@@ -180,7 +183,10 @@ class RunTrainer(Trainer):
             )
 
     def _valid_epoch(self, valid_data, show_progress=False):
-        result = self.evaluate(names=self.objective.set_names, load_best_model=False, show_progress=show_progress)
+        result = None
+        if self._writes:
+            result = self.evaluate(names=self.objective.set_names, load_best_model=False, show_progress=show_progress)
+        result = from_first(result)
         for key, value in result.items():
             self.tensorboard.add_scalar(key, value, self._epoch)
         if type(self)._has_own_fit():
@@ -209,6 +215,8 @@ class RunTrainer(Trainer):
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
         self.best_epoch = epoch
+        if not self._writes:
+            return
         state = {"model": self.config["model"], "epoch": epoch, "weights": self.model.state_dict()}
         save_checkpoint(self.saved_model_file, {**state, "other_parameter": self.model.other_parameter()})
 
@@ -218,6 +226,8 @@ class RunTrainer(Trainer):
             self._save_checkpoint(self.epochs - 1, verbose=False)
 
     def _append(self, line: dict[str, Any]) -> None:
+        if not self._writes:
+            return
         try:
             with open(self.run_dir / METRICS, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
@@ -227,6 +237,8 @@ class RunTrainer(Trainer):
     # -- resume -------------------------------------------------------------------------------------------------------
 
     def _save_last(self, epoch: int, stopped: bool, train_data) -> None:
+        if not self._writes:
+            return
         state = {
             "config": fixed_properties(self.config),
             "fingerprint": self.fingerprint,
@@ -278,6 +290,8 @@ class RunTrainer(Trainer):
     def _cut_metrics(self, epoch: int) -> None:
         """Drop the lines of epochs that will be trained again, and a line torn by a crash."""
         path = self.run_dir / METRICS
+        if not self._writes:
+            return
         try:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
         except FileNotFoundError:

@@ -17,6 +17,7 @@ from recbole.utils import InputType
 from recbole_popdcl.config import Config
 from recbole_popdcl.data.dataset import SplitDataset, fingerprint
 from recbole_popdcl.data.sampler import BalancedPairSampler, NegativeSampler
+from recbole_popdcl.distributed import own_pairs
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
 
@@ -80,16 +81,12 @@ class PairLoader:
 
     def _batch(self, users: torch.Tensor, items: torch.Tensor) -> Interaction:
         user_field, item_field = self._dataset.uid_field, self._dataset.iid_field
-        if not self._n_negatives:
-            return Interaction({user_field: users, item_field: items})
-        negatives = self._sampler.sample_by_user_ids(users, items, self._n_negatives)
-        return Interaction(
-            {
-                user_field: users.repeat(self._n_negatives),
-                item_field: items.repeat(self._n_negatives),
-                self.config["NEG_PREFIX"] + item_field: negatives,
-            }
-        )
+        columns = [users, items]
+        if self._n_negatives:
+            negatives = self._sampler.sample_by_user_ids(users, items, self._n_negatives)
+            columns = [users.repeat(self._n_negatives), items.repeat(self._n_negatives), negatives]
+        fields = (user_field, item_field, self.config["NEG_PREFIX"] + item_field)
+        return Interaction(dict(zip(fields, own_pairs(*columns))))
 
 
 def batches_state(loader) -> dict[str, torch.Tensor]:

@@ -17,6 +17,7 @@ import torch
 from recbole.utils import init_seed
 
 import recbole_popdcl
+from recbole_popdcl import distributed
 from recbole_popdcl.config import Config, dump_yaml
 from recbole_popdcl.data.loader import Data, load_data
 from recbole_popdcl.errors import PopDCLError
@@ -62,21 +63,30 @@ def run(
     config = Config(model, dataset, config_files, config_dict, arguments)
     if resume:
         check_unchanged(Config(config_files=config_files[:1]).resolved(), config, config_files[0])
-    folder = _free_folder(config, run_dir, resume)
-    with logged() as logs, _kept_if_begun(folder):
+    with distributed.processes(config):
+        return _run(config, run_dir, resume, started)
+
+
+def _run(config: Config, run_dir: str | Path | None, resume: bool, started: float) -> dict[str, Any]:
+    """Run a configuration; of several processes the first one writes, and all return the same."""
+    first = distributed.rank() == 0
+    folder = distributed.from_first(_free_folder(config, run_dir, resume) if first else None)
+    with logged(first) as logs, _kept_if_begun(folder):
         init_seed(config["seed"], config["reproducibility"])
         data = load_data(config, own_batches=issubclass(config.model_class, EncoderRecommender))
         check_valid_metric(config, data.evaluation)
-        trainer = prepare_trainer(config, data, folder, logs)
+        trainer = prepare_trainer(config, data, folder, logs if first else None)
         seconds = {"load": time.perf_counter() - started}
         train(trainer, config, data, resume)
         seconds["train"] = time.perf_counter() - started - seconds["load"]
-        per_user = trainer.ranker.per_user()
-        results = trainer.evaluate(show_progress=True, per_user=per_user)
-        per_user.write(folder / PER_USER, data.dataset.field2id_token[data.dataset.uid_field])
-        seconds["evaluate"] = time.perf_counter() - started - sum(seconds.values())
-        result = write_result(trainer, config, data, results, seconds, resume)
-    return {**result, "run_dir": str(folder)}
+        result = None
+        if first:
+            per_user = trainer.ranker.per_user()
+            results = trainer.evaluate(show_progress=True, per_user=per_user)
+            per_user.write(folder / PER_USER, data.dataset.field2id_token[data.dataset.uid_field])
+            seconds["evaluate"] = time.perf_counter() - started - sum(seconds.values())
+            result = write_result(trainer, config, data, results, seconds, resume)
+    return {**distributed.from_first(result), "run_dir": str(folder)}
 
 
 def prepare_trainer(config: Config, data: Data, folder: Path, logs: logged | None = None) -> RunTrainer:
@@ -110,7 +120,8 @@ def train(trainer: RunTrainer, config: Config, data: Data, resume: bool, callbac
     try:
         if resume:
             trainer.resume(data.train)
-        _write_config(trainer.run_dir / CONFIG, config)
+        if distributed.rank() == 0:
+            _write_config(trainer.run_dir / CONFIG, config)
         with _packages_named(config):
             trainer.fit(data.train, show_progress=True, callback_fn=callback)
     except KeyboardInterrupt:
@@ -181,7 +192,7 @@ def versions() -> dict[str, str]:
     packages = ("recbole", "torch", "numpy", "pandas", "scipy")
     found = {name: importlib.metadata.version(name) for name in packages}
     return {"recbole-popdcl": recbole_popdcl.__version__, "python": platform.python_version(), **found,
-            "threads": str(torch.get_num_threads())}  # fmt: skip
+            "threads": str(torch.get_num_threads()), "processes": str(distributed.size())}  # fmt: skip
 
 
 def _free_folder(config: Config, run_dir: str | Path | None, resume: bool) -> Path:
@@ -200,7 +211,7 @@ def _kept_if_begun(folder: Path) -> Iterator[None]:
     try:
         yield
     except (PopDCLError, KeyboardInterrupt):
-        if not there and not (folder / METRICS).exists():
+        if distributed.rank() == 0 and not there and not (folder / METRICS).exists():
             shutil.rmtree(folder, ignore_errors=True)
         raise
 

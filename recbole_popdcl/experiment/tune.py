@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import random
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -220,8 +221,11 @@ def _domains(space: Mapping[str, Any], search: Search) -> dict[str, Any]:
     from ray import tune as ray_tune
 
     domains = {}
+    shuffled = random.Random(search.seed)
     for name, values in space.items():
         if isinstance(values, list):
+            # ASHA compares a trial with those before it: if values came in order, each could be better than all before
+            values = shuffled.sample(values, len(values))
             domains[name] = ray_tune.grid_search(values) if search.search == "grid" else ray_tune.choice(values)
         else:
             bounds = {bound: value for bound, value in values.items() if bound != "distribution"}

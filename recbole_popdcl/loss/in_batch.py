@@ -12,6 +12,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
+from recbole_popdcl.distributed import rows_of_loss, sum_rows_of_loss
+
 ROWS_PER_BLOCK = 256
 
 
@@ -111,10 +113,11 @@ class _InBatchLoss(torch.autograd.Function):
         n = len(tables[0])
         total = tables[0].new_zeros(())
         couples = list(zip(tables[::2], tables[1::2]))
-        gradients = [(torch.empty_like(users), torch.zeros_like(items)) for users, items in couples]
+        gradients = [(torch.zeros_like(users), torch.zeros_like(items)) for users, items in couples]
         pairs = torch.arange(n, device=tables[0].device)
-        for start in range(0, n, ROWS_PER_BLOCK):
-            place = slice(start, start + ROWS_PER_BLOCK)
+        own = rows_of_loss(n)
+        for start in range(own.start, own.stop, ROWS_PER_BLOCK):
+            place = slice(start, min(start + ROWS_PER_BLOCK, own.stop))
             products = [(users[place] @ items.T).requires_grad_() for users, items in couples]
             with torch.enable_grad():
                 rows = Rows(products[0], pairs[place], None if ignored is None else ignored[place], *products[1:])
@@ -125,6 +128,7 @@ class _InBatchLoss(torch.autograd.Function):
             ):
                 user_grad[place] = grad @ items
                 item_grad.addmm_(grad.T, users[place])
+        sum_rows_of_loss(total, *(table for couple in gradients for table in couple))
         ctx.save_for_backward(*(table.div_(n) for couple in gradients for table in couple))
         return total / n
 

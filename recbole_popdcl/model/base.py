@@ -8,6 +8,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 
 from recbole_popdcl.data.pairs import PairIndex
+from recbole_popdcl.distributed import share_encoding
 from recbole_popdcl.encoder import build_encoder
 from recbole_popdcl.loss.l2 import l2_term
 
@@ -37,6 +38,7 @@ class EncoderRecommender(GeneralRecommender):
         self.train_items = dataset.inter_feat[self.ITEM_ID].numpy()
         pairs = (self.train_users, self.train_items, self.n_users, self.n_items)
         self.encoder = build_encoder(config, *pairs)
+        share_encoding(self.encoder)
         self._train_pairs = PairIndex(*pairs) if config["false_negatives"] == "mask" else None
         self.reg_weight, self.l2_form = config["reg_weight"], config["l2_form"]
         self.score_norm_exponent = config["score_norm_exponent"]

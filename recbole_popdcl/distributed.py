@@ -1,0 +1,160 @@
+"""One training in several processes (torchrun), with the result of one process.
+
+Every process holds the model, draws the same batches, and encodes its share of each: the embeddings are gathered from
+all of them, so that losses and in-batch negatives are those of the whole batch, and the rows of an in-batch loss are
+shared out too (loss/in_batch.py). Gradients are averaged. With ``distributed_negatives: local`` each process has the
+loss of its own share of the batch instead, as RecBole's and PyTorch's data parallel training do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.model.table import MODELS
+
+_gathered = False  # whether the processes work on one loss
+
+
+def rank() -> int:
+    """Number of this process, 0 for the one that writes."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def size() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def asked_for() -> bool:
+    """Whether torchrun started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def local_rank() -> int:
+    """Number of this process on its machine."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+@contextlib.contextmanager
+def processes(config) -> Iterator[None]:
+    """While the block runs, the processes that torchrun started know each other; nothing is done for a single one.
+
+    Args:
+        config: reads model, distributed_negatives, clip_grad_norm, enable_scaler and device.
+
+    Raises:
+        PopDCLError: a model or a property that does not go with several processes.
+    """
+    global _gathered
+    if not asked_for():
+        yield
+        return
+    for name in ("clip_grad_norm", "enable_scaler"):
+        if config[name]:
+            raise PopDCLError(f"property '{name}' does not go with several processes; leave it at its default")
+    if config["model"] not in MODELS:
+        raise PopDCLError(f"model {config['model']} is RecBole's own, and trains in one process only")
+    dist.init_process_group("nccl" if config["device"].type == "cuda" else "gloo")
+    _gathered = config["distributed_negatives"] == "gather"
+    try:
+        yield
+    finally:
+        _gathered = False
+        dist.destroy_process_group()
+
+
+def share(n: int) -> slice:
+    """Return the part of ``n`` rows that is this process's own, of equal parts up to one row."""
+    return slice(n * rank() // size(), n * (rank() + 1) // size())
+
+
+def rows_of_loss(n: int) -> slice:
+    """Return the rows of an in-batch loss over ``n`` pairs that this process works out."""
+    return share(n) if _gathered else slice(0, n)
+
+
+def sum_rows_of_loss(*tensors: torch.Tensor) -> None:
+    """Add up, in place, what the processes worked out of an in-batch loss."""
+    if _gathered:
+        for tensor in tensors:
+            dist.all_reduce(tensor)
+
+
+def own_pairs(users: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return this process's share of a batch where each has a loss of its own, the whole batch otherwise."""
+    if size() == 1 or _gathered:
+        return users, *others
+    return tuple(tensor[share(len(tensor))] for tensor in (users, *others))
+
+
+def share_encoding(encoder: nn.Module) -> None:
+    """Let the processes each encode a share of the rows that the encoder is asked for, and gather all embeddings."""
+    if not _gathered:
+        return
+    lengths: list[tuple[int, ...]] = []
+
+    def before(_, ids: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        lengths.append(tuple(map(len, ids)))
+        return tuple(part[share(len(part))] for part in ids)
+
+    def after(_, __, tables: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return tuple(_Gathered.apply(table, n) for table, n in zip(tables, lengths.pop()))
+
+    encoder.register_forward_pre_hook(before)
+    encoder.register_forward_hook(after)
+
+
+class _Gathered(torch.autograd.Function):
+    """The shares of all processes as one table [n, d].
+
+    All processes have the same loss, so that each has the whole gradient of the gathered table, and passes its own
+    share of it back; times the number of processes, as the gradients of the weights are averaged afterwards.
+    """
+
+    @staticmethod
+    def forward(ctx, own: torch.Tensor, n: int) -> torch.Tensor:
+        ctx.n = n
+        largest = -(-n // size())
+        padded = own.new_zeros(largest, own.shape[1])
+        padded[: len(own)] = own
+        parts = [torch.empty_like(padded) for _ in range(size())]
+        dist.all_gather(parts, padded)
+        ends = [n * (place + 1) // size() - n * place // size() for place in range(size())]
+        return torch.cat([part[:end] for part, end in zip(parts, ends)])
+
+    @staticmethod
+    def backward(ctx, grad: torch.Tensor):
+        return grad[share(ctx.n)] * size(), None
+
+
+def average_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """Let the optimiser average the gradients over the processes before each of its steps."""
+    if size() == 1:
+        return
+
+    def before(*_) -> None:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:  # of a process whose share of the batch is empty
+                    parameter.grad = torch.zeros_like(parameter)
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= size()
+
+    optimizer.register_step_pre_hook(before)
+
+
+def from_first(value: Any) -> Any:
+    """Return the first process's ``value`` (plain values) in all of them."""
+    if size() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box)
+    return box[0]

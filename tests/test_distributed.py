@@ -1,0 +1,152 @@
+"""Several processes (gloo on loopback) against one: gradients of every model, whole runs, faults."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing as multiprocessing
+
+from recbole_popdcl.config import Config
+from recbole_popdcl.data.loader import load_data
+from recbole_popdcl.distributed import average_gradients, processes, rank
+from recbole_popdcl.experiment.run import build_model, run
+from recbole_popdcl.model.table import MODELS
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def gradients(model: str, toy: dict, batch_size: int, **properties) -> dict[str, torch.Tensor]:
+    """Averaged gradients of the first batch, with in-batch negatives masked where the model has them."""
+    if "false_negatives" in Config(model, config_dict=toy).final_config_dict:
+        properties["false_negatives"] = "mask"
+    config = Config(model, config_dict={**toy, "train_batch_size": batch_size, **properties})
+    data = load_data(config, own_batches=True)
+    recommender = build_model(config, data).train()
+    for part in (recommender, data.train):
+        if hasattr(part, "begin_epoch"):
+            part.begin_epoch(4)  # in which AdvInfoNCE trains its hardness
+    optimizer = torch.optim.SGD(recommender.parameters(), lr=0.0)
+    average_gradients(optimizer)
+    recommender.calculate_loss(next(iter(data.train))).backward()
+    optimizer.step()
+    found = {name: weight.grad for name, weight in recommender.named_parameters() if weight.grad is not None}
+    return {**found, "rank": torch.tensor(rank())}
+
+
+def work(number: int, size: int, port: int, jobs: list, folder: str) -> None:
+    os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1",
+                      MASTER_PORT=str(port))  # fmt: skip
+    torch.set_num_threads(1)
+    (_, toy, _), properties = jobs[0]
+    with processes(Config("SSM", config_dict={**toy, **properties})):
+        torch.save([gradients(*job, **properties) for job, properties in jobs], Path(folder) / f"{number}.pt")
+
+
+def in_processes(size: int, jobs: list, folder: Path) -> list[list[dict[str, torch.Tensor]]]:
+    """What each of the processes got for each job."""
+    multiprocessing.start_processes(work, (size, free_port(), jobs, str(folder)), nprocs=size, start_method="spawn")
+    return [torch.load(folder / f"{number}.pt") for number in range(size)]
+
+
+@pytest.mark.parametrize(("size", "batch_size"), [(2, 1024), (3, 65)])
+def test_gradients_are_those_of_one_process(toy, tmp_path, size, batch_size):
+    jobs = [((model, toy, batch_size), {}) for model in MODELS]
+    found = in_processes(size, jobs, tmp_path)
+    for place, (job, properties) in enumerate(jobs):
+        alone = gradients(*job, **properties)
+        for number in range(size):
+            several = found[number][place]
+            assert several["rank"] == number
+            for name, expected in alone.items():
+                if name == "rank":
+                    continue
+                scale = expected.abs().max().item()
+                assert scale > 0 or name.endswith("bias"), (job[0], name)
+                torch.testing.assert_close(
+                    several[name],
+                    expected,
+                    rtol=1e-4,
+                    atol=1e-6 * scale,
+                    msg=lambda m, job=job, n=name: f"{job[0]} {n} {m}",
+                )
+
+
+def test_a_batch_smaller_than_the_processes(toy, tmp_path):
+    found = in_processes(2, [(("PopDCL", toy, 1), {}), (("LightGCN", toy, 1), {})], tmp_path)
+    for place, model in enumerate(("PopDCL", "LightGCN")):
+        alone = gradients(model, toy, 1)
+        for name, expected in alone.items():
+            if name != "rank":
+                torch.testing.assert_close(found[1][place][name], expected, rtol=1e-4, atol=1e-8)
+
+
+def test_local_negatives_are_the_mean_of_the_shares(toy, tmp_path):
+    found = in_processes(2, [(("SSM", toy, 512), {"distributed_negatives": "local"})], tmp_path)
+    config = Config("SSM", config_dict={**toy, "train_batch_size": 512, "false_negatives": "mask"})
+    data = load_data(config, own_batches=True)
+    model = build_model(config, data).train()
+    batch = next(iter(data.train))
+    for half in (batch[:256], batch[256:]):
+        (model.calculate_loss(half) / 2).backward()
+    for name, weight in model.named_parameters():
+        torch.testing.assert_close(found[0][0][name], weight.grad, rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(found[1][0][name], weight.grad, rtol=1e-4, atol=1e-7)
+
+
+def torchrun(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
+    return subprocess.run(
+        [*command, "-m", "recbole_popdcl.cli", "run", *arguments], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def arguments(toy) -> list[str]:
+    return [f"--{name}={value}" for name, value in {**toy, "train_batch_size": 512}.items()]
+
+
+def test_a_run_is_that_of_one_process(toy, arguments, tmp_path):
+    arguments = [argument for argument in arguments if not argument.startswith("--epochs")]
+    done = torchrun(tmp_path, "--model=BCLoss", *arguments, "--epochs=7", "--run_dir=r")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("best epoch") == 1
+    alone = run("BCLoss", config_dict={**toy, "train_batch_size": 512, "epochs": 7}, run_dir=tmp_path / "alone")
+    result = json.loads((tmp_path / "r" / "result.json").read_text())
+    assert result["versions"]["processes"] == "2"
+    assert result["test"] == pytest.approx(alone["test"], abs=2e-3)
+    losses = [[json.loads(line)["train_loss"] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+              for name in ("r", "alone")]  # fmt: skip
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert len(list((tmp_path / "r" / "tensorboard").iterdir())) == 1
+    again = torchrun(tmp_path, "--resume", "--run_dir=r", "--epochs=9")
+    assert again.returncode == 0, again.stderr[-3000:]
+    epochs = [json.loads(line)["epoch"] for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
+    assert epochs == list(range(9))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--model=SSM", "--clip_grad_norm={'max_norm': 5}"], "does not go with several processes"),
+        (["--model=BPR"], "BPR is RecBole's own, and trains in one process only"),
+        (["--model=SSM", "--temprature=3"], "unknown property 'temprature'"),
+    ],
+)
+def test_faults_are_told_once(arguments, tmp_path, more, message):
+    done = torchrun(tmp_path, *arguments, *more)
+    assert done.returncode != 0
+    assert sum(line.startswith("recbole-popdcl: error:") and message in line for line in done.stderr.splitlines()) == 1
+    assert "recbole_popdcl/" not in done.stderr.replace("recbole_popdcl/cli.py", "")  # no traceback of ours
+    assert not (tmp_path / "runs").exists()
