@@ -182,7 +182,7 @@ def _fit(folder: Path, config: Config, data: Data, space: Mapping[str, Any], sea
         )
     try:
         finished = tuner.fit()
-    except (ray_tune.TuneError, OSError) as error:  # Ray could not keep its own state
+    except (ray_tune.TuneError, OSError, ValueError) as error:  # Ray could not keep its own state, or it is gone
         raise PopDCLError(
             f"the search stopped: {reason(error)}; go on with: recbole-popdcl tune --resume --run_dir={folder}"
         ) from error
