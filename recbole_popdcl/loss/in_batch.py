@@ -25,6 +25,8 @@ class Rows:
         pairs: number k of each row's pair [r]: the column of its own item.
         ignored: bool [r, b], columns that are no negatives of the row (never its own place), or None for none.
         second: inner products of a second pair of tables [r, b], or None (AdvInfoNCE's hardness).
+        positives: f(u, i) of each row's own pair [r, 1].
+        total: sum of each row of scores [r, 1].
     """
 
     def __init__(
@@ -33,14 +35,13 @@ class Rows:
         pairs: torch.Tensor,
         ignored: torch.Tensor | None = None,
         second: torch.Tensor | None = None,
+        positives: torch.Tensor | None = None,
+        total: torch.Tensor | None = None,
     ) -> None:
         self.scores, self.pairs, self.ignored, self.second = scores, pairs, ignored, second
         self.own = pairs.unsqueeze(1)
-
-    @property
-    def positives(self) -> torch.Tensor:
-        """f(u, i) of each row's own pair [r, 1]."""
-        return self.scores.gather(1, self.own)
+        self.positives = scores.gather(1, self.own) if positives is None else positives
+        self.total = scores.sum(dim=1, keepdim=True) if total is None else total
 
     @property
     def n_negatives(self) -> torch.Tensor:
@@ -51,7 +52,7 @@ class Rows:
     @property
     def mean_negative(self) -> torch.Tensor:
         """Mean of f(u, j) over the negatives of each row [r, 1], 0 where there are none."""
-        total = self.scores.sum(dim=1, keepdim=True) - self.positives
+        total = self.total - self.positives
         if self.ignored is not None:
             total = total - (self.scores * self.ignored).sum(dim=1, keepdim=True)
         return total / self.n_negatives.clamp(min=1)
@@ -70,11 +71,12 @@ class Rows:
 
         Args:
             positive_logits: p [r, 1].
-            negative_logits: n_j [r, b]; what stands at a row's own place and at the ignored ones is not used.
+            negative_logits: n_j [r, b], which is overwritten; what stands at a row's own place and at the ignored ones
+                is not used.
         """
-        logits = negative_logits.scatter(1, self.own, positive_logits)
+        logits = negative_logits.scatter_(1, self.own, positive_logits)
         if self.ignored is not None:
-            logits = logits.masked_fill(self.ignored, -torch.inf)
+            logits.masked_fill_(self.ignored, -torch.inf)
         return F.cross_entropy(logits, self.pairs, reduction="none")
 
 
@@ -93,7 +95,8 @@ def in_batch_loss(
     Args:
         users: embeddings [b, d]; row k is the user of pair k. The cosine with a zero embedding is 0.
         items: embeddings [b, d]; row k is the item of pair k.
-        row_losses: given Rows, returns the losses [r]. Gradients flow through ``scores`` and ``second`` alone.
+        row_losses: given Rows, returns the losses [r]. Gradients flow through ``scores``, ``positives``, ``total`` and
+            ``second`` alone.
         ignored: bool [b, b], True where item j is no negative of pair k; None keeps all. A pair's own place is never
             ignored.
         second: two further tables [b, e], whose inner products the rows have too.
@@ -106,7 +109,11 @@ def in_batch_loss(
 
 
 class _InBatchLoss(torch.autograd.Function):
-    """Takes the gradient of each block while it is at hand and keeps that of the embeddings only."""
+    """Takes the gradient of each block while it is at hand and keeps that of the embeddings only.
+
+    A row's own score and the row's sum are variables beside the matrix of scores, so that their gradients need no pass
+    over it: the first is added at one place a row, the second is that of a product with the sum of all items.
+    """
 
     @staticmethod
     def forward(ctx, row_losses, ignored, *tables):
@@ -115,19 +122,27 @@ class _InBatchLoss(torch.autograd.Function):
         couples = list(zip(tables[::2], tables[1::2]))
         gradients = [(torch.zeros_like(users), torch.zeros_like(items)) for users, items in couples]
         pairs = torch.arange(n, device=tables[0].device)
+        item_sum = tables[1].sum(dim=0)
         own = rows_of_loss(n)
         for start in range(own.start, own.stop, ROWS_PER_BLOCK):
             place = slice(start, min(start + ROWS_PER_BLOCK, own.stop))
-            products = [(users[place] @ items.T).requires_grad_() for users, items in couples]
+            products = [users[place] @ items.T for users, items in couples]
+            positives, sums = products[0].gather(1, pairs[place, None]), (tables[0][place] @ item_sum).unsqueeze(1)
+            leaves = [part.requires_grad_() for part in (products[0], positives, sums, *products[1:])]
             with torch.enable_grad():
-                rows = Rows(products[0], pairs[place], None if ignored is None else ignored[place], *products[1:])
+                rows = Rows(leaves[0], pairs[place], None if ignored is None else ignored[place],
+                            leaves[3] if len(leaves) > 3 else None, positives, sums)  # fmt: skip
                 loss = row_losses(rows).sum()
             total += loss.detach()
-            for grad, (users, items), (user_grad, item_grad) in zip(
-                torch.autograd.grad(loss, products), couples, gradients
-            ):
+            of_scores, of_positives, of_sums, *of_second = torch.autograd.grad(
+                loss, leaves, allow_unused=True, materialize_grads=True
+            )
+            of_scores = of_scores.contiguous().scatter_add_(1, rows.own, of_positives)
+            for grad, (users, items), (user_grad, item_grad) in zip((of_scores, *of_second), couples, gradients):
                 user_grad[place] = grad @ items
                 item_grad.addmm_(grad.T, users[place])
+            gradients[0][0][place] += of_sums * item_sum
+            gradients[0][1].add_(of_sums.T @ tables[0][place])
         sum_rows_of_loss(total, *(table for couple in gradients for table in couple))
         ctx.save_for_backward(*(table.div_(n) for couple in gradients for table in couple))
         return total / n

@@ -9,6 +9,7 @@ from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
 
 # exp(60) stays finite in float32 after the weight and 1/tau; a negative with such a margin weighs exp(-1e26) = 0.
 LARGEST_EXPONENT = 60.0
+LARGEST_DIFFERENCE = 2.001  # of two cosines, with room for rounding
 
 
 def popdcl_loss(
@@ -95,10 +96,12 @@ def _negative_logits(
         return scores / temperature
     if form == "exact":
         return _exact_negative_logits(scores, positives, omega_plus, temperature)
-    ratio = omega_plus / (1.0 - omega_plus)
-    negatives = scores if floor is None else scores.clamp(min=floor)
-    exponent = (positives - negatives) / temperature
-    return (scores - ratio * exponent.clamp(max=LARGEST_EXPONENT).exp()) / temperature
+    weight = omega_plus / (omega_plus - 1.0) / temperature
+    scaled = scores / temperature
+    exponent = positives / temperature - (scaled if floor is None else scores.clamp(min=floor) / temperature)
+    if LARGEST_DIFFERENCE / temperature > LARGEST_EXPONENT:
+        exponent = exponent.clamp(max=LARGEST_EXPONENT)
+    return torch.addcmul(scaled, exponent.exp(), weight)
 
 
 def _exact_negative_logits(

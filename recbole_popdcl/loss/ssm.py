@@ -22,7 +22,6 @@ def ssm_loss(
     """
 
     def row_losses(rows):
-        logits = rows.scores / temperature
-        return rows.softmax_loss(logits.gather(1, rows.own), logits)
+        return rows.softmax_loss(rows.positives / temperature, rows.scores / temperature)
 
     return in_batch_loss(users, items, row_losses, ignored)
