@@ -188,7 +188,7 @@ TYPES: dict[str, Any] = {
     "score_norm_exponent": Real(),
     "eval_mask": Choice(("train", "others")),
     "segment_by": Choice(("interactions", "items")),
-    "eval_memory_mb": Whole(1),
+    "eval_memory_mb": Optional(Whole(1)),
     # RecBole's own
     "metrics": ListOf(Text(), single=True),
     "topk": ListOf(Whole(1, MAX_K), single=True),

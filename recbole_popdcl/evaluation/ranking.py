@@ -25,6 +25,7 @@ from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
 
 # Beside the scores a batch holds about one more block of their size (the model's own product and the top-K's work).
 BLOCKS_PER_BATCH = 2
+MEMORY_MB = {"cpu": 32, "cuda": 1024}  # half of it is scores, which then stay in the last cache of most processors
 # For models that score pair by pair, some of them with large inner layers (ConvNCF: 34 KB a pair).
 PAIRS_PER_CALL = 8192
 # Pairs whose score is compared with all others of their user's at a time, for PRU and PRI.
@@ -41,7 +42,7 @@ class Ranker:
         eval_mask: ``train`` hides the user's training items (the paper). ``others`` hides, for a test set, those of
             every other set too (the released code); for a validation set it hides training items alone, so that
             choosing an epoch never draws on a test set.
-        memory_mb: memory for a block of scores, MiB; sets the number of users a batch.
+        memory_mb: memory for a block of scores, MiB; sets the number of users a batch. None: MEMORY_MB of the device.
         device: of the scores.
     """
 
@@ -51,7 +52,7 @@ class Ranker:
         metrics: Iterable[str],
         topk: Iterable[int],
         eval_mask: str = "train",
-        memory_mb: int = 256,
+        memory_mb: int | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self.sets, self.eval_mask = sets, eval_mask
@@ -61,6 +62,7 @@ class Ranker:
         self._exposure = [metric for metric in metrics if metric in EXPOSURE_METRICS]
         self._correlations = [metric for metric in metrics if metric in CORRELATION_METRICS]
         self.device = torch.device(device)
+        memory_mb = memory_mb or MEMORY_MB.get(self.device.type, MEMORY_MB["cuda"])
         self.batch_size = max(1, memory_mb * 2**20 // (4 * BLOCKS_PER_BATCH * sets.n_items))
         self._train = _index(sets.train).to(self.device)
         self._sets = {name: _index(pairs).to(self.device) for name, pairs in sets.sets.items()}
