@@ -101,7 +101,7 @@ def _negative_logits(
     exponent = positives / temperature - (scaled if floor is None else scores.clamp(min=floor) / temperature)
     if LARGEST_DIFFERENCE / temperature > LARGEST_EXPONENT:
         exponent = exponent.clamp(max=LARGEST_EXPONENT)
-    return torch.addcmul(scaled, exponent.exp(), weight)
+    return torch.addcmul(scaled, exponent.exp_(), weight)
 
 
 def _exact_negative_logits(
