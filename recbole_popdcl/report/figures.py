@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.experiment.compare import ABLATION
 from recbole_popdcl.files import written_whole
 from recbole_popdcl.report.runs import Group, Searched
@@ -253,7 +254,9 @@ def frontier(frames: Mapping[str, pd.DataFrame], k: int) -> Figure | None:
 def search(searched: Searched) -> Figure | None:
     """What the trials of a search reached over each searched value, a curve a validation set."""
     space, trials = searched.record["space"], searched.trials
-    keys = [name for name in trials if name.startswith("valid")] or ["score"]
+    objective = Objective.parse(str(searched.record["properties"].get("valid_metric")), "valid_metric")
+    columns = {key.column for key in objective.keys}
+    keys = [name for name in trials if name.startswith("valid") and name.split("/")[-1] in columns] or ["score"]
     trials = trials[trials["score"].notna()]
     names = [name for name in space if trials[name].nunique() > 1]
     if not names:
@@ -273,6 +276,6 @@ def search(searched: Searched) -> Figure | None:
             best = trials[key].groupby(x).max()
             if len(best) < len(trials) or len(names) == 1:
                 axes.plot(best.index, best, **{**style, "marker": ""})
-        axes.set(xlabel=name, ylabel="best validation")
+        axes.set(xlabel=name, ylabel=" and ".join(sorted(columns)))
     _legend(figure, panels[0])
     return figure

@@ -46,7 +46,8 @@ def runs(toy, tmp_path_factory) -> Path:
     (folder / "search" / "trial-1" / "run" / "config.yaml").write_text("model: SSM\n")
     (folder / "search" / "search.yaml").write_text(dump_yaml(search))
     (folder / "search" / "trials.csv").write_text(
-        "trial,temperature,encoder,score,valid/recall@20,error\nb,0.2,mf,0.5,0.5,\na,0.1,lightgcn,0.4,0.4,\nc,0.1,mf,,,x\n"
+        "trial,temperature,encoder,score,valid/recall@20,valid/ndcg@20,validations,error\n"
+        "b,0.2,mf,0.5,0.5,0.1,3,\na,0.1,lightgcn,0.4,0.4,0.2,3,\nc,0.1,mf,,,,0,x\n"
     )
     return folder
 
@@ -280,6 +281,7 @@ def test_the_plot_of_a_search(runs, tmp_path):
     assert [path.name for path in plot_search(tmp_path / "s")] == ["search.svg", "search.png"]
     figure = figures.search(find([tmp_path / "s"]).searches[0])
     assert [axes.get_xlabel() for axes in figure.axes] == ["encoder", "temperature"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["valid/recall@20"]
     points = figure.axes[1].lines[0]
     assert sorted(zip(points.get_xdata(), points.get_ydata())) == [(0.1, 0.4), (0.2, 0.5)]
 
