@@ -204,8 +204,9 @@ def _searches(found: Found) -> Section:
         section.add_table(table)
         section.add_figure(
             f"{table.name}-plot", f"{table.title}, over the searched values",
-            "A point a trial, at its best validation; lines join the best of each value. Test sets are evaluated for "
-            "the best trial alone.", figures.search(searched),
+            "A point a trial, at its best validation; hollow ones had fewer validations than the best trial, most of "
+            "them stopped early. Lines join the best of each value. Test sets are evaluated for the best trial alone.",
+            figures.search(searched),
         )  # fmt: skip
     return section
 

@@ -252,12 +252,17 @@ def frontier(frames: Mapping[str, pd.DataFrame], k: int) -> Figure | None:
 
 
 def search(searched: Searched) -> Figure | None:
-    """What the trials of a search reached over each searched value, a curve a validation set."""
+    """What the trials of a search reached over each searched value, a curve a validation set.
+
+    Trials of fewer validations than the best one, most of them stopped early, are hollow: they might have gone further.
+    """
     space, trials = searched.record["space"], searched.trials
     objective = Objective.parse(str(searched.record["properties"].get("valid_metric")), "valid_metric")
     columns = {key.column for key in objective.keys}
     keys = [name for name in trials if name.startswith("valid") and name.split("/")[-1] in columns] or ["score"]
     trials = trials[trials["score"].notna()]
+    validations = trials.get("validations", pd.Series(0, index=trials.index))
+    fewer = validations < validations[trials["score"].idxmax()] if len(trials) else validations > 0
     names = [name for name in space if trials[name].nunique() > 1]
     if not names:
         return None
@@ -272,7 +277,9 @@ def search(searched: Searched) -> Figure | None:
             axes.set_xscale("log")
             _plain_ticks(axes.xaxis)
         for key, style in styles(keys).items():
-            axes.plot(x, trials[key], label=key, **{**style, "linestyle": "none"})
+            points = {**style, "linestyle": "none"}
+            axes.plot(x[~fewer], trials[key][~fewer], label=key, **points)
+            axes.plot(x[fewer], trials[key][fewer], **{**points, "markerfacecolor": "white"}, zorder=3)
             best = trials[key].groupby(x).max()
             if len(best) < len(trials) or len(names) == 1:
                 axes.plot(best.index, best, **{**style, "marker": ""})

@@ -47,7 +47,7 @@ def runs(toy, tmp_path_factory) -> Path:
     (folder / "search" / "search.yaml").write_text(dump_yaml(search))
     (folder / "search" / "trials.csv").write_text(
         "trial,temperature,encoder,score,valid/recall@20,valid/ndcg@20,validations,error\n"
-        "b,0.2,mf,0.5,0.5,0.1,3,\na,0.1,lightgcn,0.4,0.4,0.2,3,\nc,0.1,mf,,,,0,x\n"
+        "b,0.2,mf,0.5,0.5,0.1,3,\na,0.1,lightgcn,0.4,0.4,0.2,1,\nc,0.1,mf,,,,0,x\n"
     )
     return folder
 
@@ -283,7 +283,10 @@ def test_the_plot_of_a_search(runs, tmp_path):
     assert [axes.get_xlabel() for axes in figure.axes] == ["encoder", "temperature"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["valid/recall@20"]
     points = figure.axes[1].lines[0]
-    assert sorted(zip(points.get_xdata(), points.get_ydata())) == [(0.1, 0.4), (0.2, 0.5)]
+    hollow = figure.axes[1].lines[1]
+    assert list(zip(points.get_xdata(), points.get_ydata())) == [(0.2, 0.5)]
+    assert list(zip(hollow.get_xdata(), hollow.get_ydata())) == [(0.1, 0.4)]  # one validation, the best had three
+    assert hollow.get_markerfacecolor() == "white"
 
 
 def chromium() -> str | None:
