@@ -23,6 +23,7 @@ class Row:
         low, high: least and largest of these ratios.
         target: what the ratio must reach (a speed-up) or keep (a limit).
         limit: whether the target is a limit.
+        repeat: number of repetitions.
     """
 
     what: str

@@ -1,4 +1,4 @@
-"""Command line ``recbole-popdcl run | tune | compare | evaluate | recommend | prepare | describe``."""
+"""Command line ``recbole-popdcl run | tune | compare | report | evaluate | recommend | prepare | describe``."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _parser().print_help()
         return 2
     try:
+        if arguments.command != "run" and os.environ.get("WORLD_SIZE", "1") != "1":
+            raise PopDCLError(f"'{arguments.command}' works in one process; torchrun is for 'run'")
         return arguments.function(arguments, properties)
     except PopDCLError as error:
         if int(os.environ.get("RANK", "0")):  # of several processes the first one tells
@@ -110,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--output", required=True, help="folder for the page; an earlier report in it is replaced")
     report.add_argument("--best", action="store_true", help="one setting of each model, the best on validation")
     report.add_argument("--topk", type=_list_length, default=20, help="K of the metrics (default: 20)")
-    report.add_argument("--reference", default="PopDCL", help="row the others are tested against (default: PopDCL)")
+    report.add_argument("--reference", help="row the others are tested against (default: PopDCL)")
     report.add_argument("--no_analysis", action="store_true", help="only read files: do not load weights and data")
     report.add_argument("--title", default="Popularity-debiased recommendation", help="of the page")
     report.set_defaults(function=_report)

@@ -141,9 +141,13 @@ def average_gradients(optimizer: torch.optim.Optimizer) -> None:
         return
 
     def before(*_) -> None:
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:  # of a process whose share of the batch is empty
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        wanted = torch.tensor([parameter.grad is not None for parameter in parameters], dtype=torch.int32,
+                              device=parameters[0].device)  # fmt: skip
+        dist.all_reduce(wanted, dist.ReduceOp.MAX)  # a process whose share of a batch is empty has no gradient
+        for parameter, some in zip(parameters, wanted.tolist()):
+            if some:
+                if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
                 dist.all_reduce(parameter.grad)
                 parameter.grad /= size()

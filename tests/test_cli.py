@@ -107,3 +107,11 @@ def test_dataset_prep(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("dataset_prep: error: cannot read none.csv")
+
+
+def test_only_run_works_in_several_processes(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["evaluate", "--run_dir=nowhere"]) == 2
+    assert capsys.readouterr().err == (
+        "recbole-popdcl: error: 'evaluate' works in one process; torchrun is for 'run'\n"
+    )

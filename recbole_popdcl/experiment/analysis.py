@@ -102,6 +102,12 @@ ANALYSES: dict[str, Callable[[FinishedRun], pd.DataFrame]] = {
     MARGINS: sampled_margins,
 }
 
+REQUIRED = {
+    FRONTIER: {"exponent"},
+    POPULARITY: {"users", "consumed", "recommended"},
+    MARGINS: {"margin", "user_popularity", "item_popularity", "value"},
+}
+
 
 def analyse(run_dir: str | Path, names: Sequence[str] = tuple(ANALYSES)) -> None:
     """Write the named files of ANALYSES into a finished run's folder, those that are missing and apply to its model.
@@ -134,12 +140,17 @@ def read_analysis(run_dir: str | Path, name: str) -> pd.DataFrame | None:
     """Return what ``analyse`` wrote, or None if it does not exist.
 
     Raises:
-        PopDCLError: the file cannot be read.
+        PopDCLError: the file cannot be read, or is not of that kind.
     """
     path = Path(run_dir) / name
     try:
-        return pd.read_csv(path)
+        frame = pd.read_csv(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise PopDCLError(f"cannot read {path}: {' '.join(str(error).split())[:200]}") from error
+    missing = REQUIRED[name] - set(frame.columns)
+    if missing or frame.empty:
+        lacks = f"the column {min(missing)}" if missing else "rows"
+        raise PopDCLError(f"{path} lacks {lacks}; delete it, and it is made again")
+    return frame

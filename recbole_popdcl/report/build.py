@@ -16,15 +16,14 @@ import pandas as pd
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.analysis import analyse, missing_analyses, read_analysis
 from recbole_popdcl.experiment.run import FRONTIER, MARGINS, POPULARITY
-from recbole_popdcl.files import written_whole
+from recbole_popdcl.files import read_json, write_json, written_whole
 from recbole_popdcl.logs import logged
 from recbole_popdcl.report import figures, tables
 from recbole_popdcl.report.figures import Drawing
 from recbole_popdcl.report.runs import Found, Group, best_settings, find, group, read_search, resolve
 from recbole_popdcl.report.tables import Table
 
-PAGE = "index.html"
-MARK = 'content="recbole-popdcl report"'  # by which a folder is known to hold a report
+PAGE, CONTENTS = "index.html", "report.json"  # the second names what a report consists of
 
 
 @dataclass
@@ -38,7 +37,7 @@ class Section:
     @property
     def anchor(self) -> str:
         """Its place in the page."""
-        return "section-" + self.title.lower().replace(" ", "-")
+        return tables.file_name("section", self.title.lower())
 
     def add_table(self, table: Table | None) -> None:
         """Take a table, unless there is none."""
@@ -48,7 +47,16 @@ class Section:
     def add_figure(self, name: str, title: str, note: str, figure) -> None:
         """Take a figure, unless there is none."""
         if figure is not None:
-            self.items.append(Drawing(name, title, note, figure))
+            self.items.append(Drawing(tables.file_name(name), title, note, figure))
+
+    def read(self, folder: Path, name: str) -> pd.DataFrame | None:
+        """Return an analysis of a run, None where there is none; a damaged file becomes a remark."""
+        try:
+            return read_analysis(folder, name)
+        except PopDCLError as error:
+            logging.getLogger().warning("left out: %s", error)
+            self.remarks.append(str(error))
+            return None
 
 
 def report(
@@ -56,7 +64,7 @@ def report(
     output: str | Path,
     best: bool = False,
     k: int = 20,
-    reference: str = "PopDCL",
+    reference: str | None = None,
     analysis: bool = True,
     title: str = "Popularity-debiased recommendation",
 ) -> Path:
@@ -67,7 +75,7 @@ def report(
         output: folder for the page and its files; absent, empty, or an earlier report, which is replaced.
         best: show one setting of each model, the best on validation; all settings otherwise.
         k: of the metrics.
-        reference: label that the others are tested against.
+        reference: row that the others are tested against; by default PopDCL where it is among them.
         analysis: work out what is missing of frontier, popularity and margins for the first seed of each row, which
             loads its weights and data; where they cannot be had, the page says so.
         title: of the page.
@@ -76,9 +84,10 @@ def report(
         The page.
 
     Raises:
-        PopDCLError: a folder is missing or holds nothing that is finished, or ``output`` holds something else.
+        PopDCLError: a folder is missing or holds nothing that is finished, no row is called ``reference``, or
+            ``output`` holds something else.
     """
-    output = Path(output)
+    output = Path(output).resolve()
     _check_free(output)
     with logged():
         found = find(paths)
@@ -87,16 +96,19 @@ def report(
             reason = next(iter(found.skipped.values()), "")
             raise PopDCLError(f"no finished run or search under {', '.join(map(str, paths))}{reason and f'; {reason}'}")
         shown = best_settings(groups) if best else groups
-        if groups and not any(one.value(f"{test}/recall@{k}") for one in shown for test in tables.TESTS):
-            raise PopDCLError(f"no run has recall@{k} of a test set; choose another --topk")
-        sections = [_overview(shown, k, reference)] if shown else []
-        if analysis and shown:
-            sections[0].remarks += _analyse(shown)
-        for dataset in dict.fromkeys(one.dataset for one in shown):
-            of_set = [[one for one in several if one.dataset == dataset] for several in (shown, groups)]
-            sections.append(_data_set(dataset, *of_set, k, reference))
-        sections += [_searches(found)] if found.searches else []
+        keys = [f"{test}/{metric}@{k}" for test in tables.TESTS for metric in ("recall", "ndcg")]
+        if groups and not any(one.value(key) for one in shown for key in keys):
+            raise PopDCLError(f"no run has recall@{k} or ndcg@{k} of a test set; choose another --topk")
+        if reference:
+            resolve(reference, shown)
         with _replaced(output) as folder:
+            sections = [_overview(shown, k, reference or "PopDCL")] if shown else []
+            if analysis and shown:
+                sections[0].remarks += _analyse(shown)
+            for dataset in dict.fromkeys(one.dataset for one in shown):
+                of_set = [[one for one in several if one.dataset == dataset] for several in (shown, groups)]
+                sections.append(_data_set(dataset, *of_set, k, reference or "PopDCL"))
+            sections += [_searches(found)] if found.searches else []
             _write(folder, title, sections, found, groups)
         logging.getLogger().info("report on %d runs and %d searches: %s", len(found.runs), len(found.searches),
                                  output / PAGE)  # fmt: skip
@@ -160,7 +172,7 @@ def _data_set(dataset: str, shown: Sequence[Group], groups: Sequence[Group], k: 
             figures.temperature([one for one in groups if one.model == model], k),
         )  # fmt: skip
     for one in best_settings(shown):
-        frame = read_analysis(one.runs[0].folder, MARGINS)
+        frame = section.read(one.runs[0].folder, MARGINS)
         section.add_figure(
             f"margins-{dataset}-{one.model.replace(' ', '-')}", f"{dataset}: margins of {resolve(one.model, shown)}",
             f"{0 if frame is None else len(frame) // 2} random training pairs as one batch: M⁺ of each pair, M⁻ of its "
@@ -171,7 +183,7 @@ def _data_set(dataset: str, shown: Sequence[Group], groups: Sequence[Group], k: 
         "First seed of each row. Losses of models differ in their units; each is divided by that of its first epoch.",
         figures.training(shown),
     )  # fmt: skip
-    lists = {one.label: read_analysis(one.runs[0].folder, POPULARITY) for one in shown}
+    lists = {one.label: section.read(one.runs[0].folder, POPULARITY) for one in shown}
     section.add_figure(
         f"popularity-{dataset}", f"{dataset}: popularity of recommended against consumed items",
         "Users in bins of equal size by what they consumed; top-20 lists of all users, first seed of each row. On the "
@@ -182,16 +194,16 @@ def _data_set(dataset: str, shown: Sequence[Group], groups: Sequence[Group], k: 
         f"frontier-{dataset}", f"{dataset}: frontier between the two tests",
         "Each trained model ranked by ⟨e_u, e_i⟩/‖e_i‖^g without training again, g from 0 (hollow, inner product) "
         "over 1 (cosine) to 1.25. A model whose curve lies above and to the right of another's dominates it.",
-        figures.frontier(_frontiers(shown), k),
+        figures.frontier(_frontiers(section, shown), k),
     )  # fmt: skip
     return section
 
 
-def _frontiers(shown: Sequence[Group]) -> dict[str, pd.DataFrame]:
+def _frontiers(section: Section, shown: Sequence[Group]) -> dict[str, pd.DataFrame]:
     """{label: mean frontier of the runs that have one}."""
     result = {}
     for one in shown:
-        frames = [frame for run in one.runs if (frame := read_analysis(run.folder, FRONTIER)) is not None]
+        frames = [frame for run in one.runs if (frame := section.read(run.folder, FRONTIER)) is not None]
         if frames:
             result[one.label] = pd.concat(frames).groupby("exponent", as_index=False).mean()
     return result
@@ -226,6 +238,8 @@ def _write(folder: Path, title: str, sections: Sequence[Section], found: Found, 
     )  # fmt: skip
     with written_whole(folder / PAGE) as temporary:
         temporary.write_text(page, encoding="utf-8")
+    files = [PAGE, CONTENTS, *(file for section in sections for item in section.items for file in item.files)]
+    write_json(folder / CONTENTS, {"files": sorted(files)})
 
 
 def _template():
@@ -239,21 +253,18 @@ def _template():
 def _check_free(output: Path) -> None:
     if not output.exists():
         return
-    if not output.is_dir() or (any(output.iterdir()) and not _is_report(output)):
-        raise PopDCLError(f"--output {output} holds something that is not a report; choose another folder")
-
-
-def _is_report(folder: Path) -> bool:
-    try:
-        return MARK in (folder / PAGE).read_text(encoding="utf-8")[:2000]
-    except (OSError, UnicodeDecodeError):
-        return False
+    if not output.is_dir():
+        raise PopDCLError(f"--output {output} is a file; choose a folder")
+    contents = read_json(output / CONTENTS) if (output / CONTENTS).is_file() else {}
+    known = contents.get("files", []) if isinstance(contents, dict) else []
+    foreign = sorted(path.name for path in output.iterdir() if path.name not in known)
+    if foreign:
+        raise PopDCLError(f"--output {output} holds {foreign[0]}, which is no part of a report; choose another folder")
 
 
 @contextlib.contextmanager
 def _replaced(output: Path) -> Iterator[Path]:
     """Yield a new folder; when the block ends well, it takes the place of ``output``."""
-    output = output.absolute()
     fresh, old = (output.with_name(f".{output.name}.{secrets.token_hex(6)}.{kind}") for kind in ("tmp", "old"))
     try:
         fresh.mkdir(parents=True)

@@ -120,14 +120,20 @@ def ablation(groups: Sequence[Group], k: int) -> Figure | None:
     if len({one.model for one in groups}) < 2:
         return None
     metrics = ("Recall", "NDCG")
-    figure, panels = _axes(2, width=4.6)
-    for axes, test in zip(panels, TESTS):
+    shown = [
+        test for test in TESTS if any(one.value(f"{test}/{metric.lower()}@{k}") for one in groups for metric in metrics)
+    ]
+    if not shown:
+        return None
+    figure, panels = _axes(len(shown), width=4.6)
+    for axes, test in zip(panels, shown):
         for place, one in enumerate(groups):
-            values = [one.value(f"{test}/{metric.lower()}@{k}") or (0.0, None) for metric in metrics]
+            values = [one.value(f"{test}/{metric.lower()}@{k}") or (np.nan, None) for metric in metrics]
+            whiskers = [np.nan if deviation is None else deviation for _, deviation in values]
             offset = (place - (len(groups) - 1) / 2) * 0.8 / len(groups)
             axes.bar(
                 np.arange(len(metrics)) + offset, [mean for mean, _ in values], 0.8 / len(groups),
-                yerr=[deviation or 0.0 for _, deviation in values], capsize=2, label=one.label,
+                yerr=whiskers, capsize=2, label=one.label,
                 color=COLOURS[place % len(COLOURS)], hatch=HATCHES[place % len(HATCHES)], edgecolor="white",
             )  # fmt: skip
         axes.set_xticks(range(len(metrics)), [f"{metric}@{k}" for metric in metrics])
@@ -144,8 +150,7 @@ def temperature(groups: Sequence[Group], k: int) -> Figure | None:
     curves: dict[str, list[Group]] = {}
     for one in groups:
         if isinstance(one.properties.get("temperature"), (int, float)):
-            settings = {name: value for name, value in one.properties.items() if name not in ("temperature", "seed")}
-            curves.setdefault(str(sorted(settings.items(), key=str)), []).append(one)
+            curves.setdefault(one.runs[0].settings("temperature"), []).append(one)
     curve = max(curves.values(), key=len, default=[])
     if len(curve) < 2:
         return None
@@ -156,7 +161,14 @@ def temperature(groups: Sequence[Group], k: int) -> Figure | None:
         found = [(x, *value) for x, value in found if value]
         if found:
             x, mean, deviation = zip(*found)
-            axes.errorbar(x, mean, [value or 0.0 for value in deviation], capsize=2, label=f"{test} test", **style)
+            axes.errorbar(
+                x,
+                mean,
+                [np.nan if value is None else value for value in deviation],
+                capsize=2,
+                label=f"{test} test",
+                **style,
+            )
     axes.set(xlabel="temperature τ", ylabel=f"Recall@{k}")
     axes.set_ylim(bottom=0)
     axes.legend()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import pandas as pd
 
 from recbole_popdcl.config import read_yaml
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.experiment.compare import ABLATION
 from recbole_popdcl.experiment.run import CONFIG, RESULT
 from recbole_popdcl.experiment.summary import mean_and_deviation, read_result, valid_score
@@ -23,8 +25,8 @@ from recbole_popdcl.trainer import METRICS, WHERE
 ALL_OFF = ABLATION["PopDCL without P and N"]
 # Properties that do not tell settings of a model apart.
 _SHARED = WHERE | {"seed", "model", "dataset", *ALL_OFF}
-# How a model is ranked and measured; on these a group's runs must agree, but they do not name it.
-_MEASURED = {"metrics", "topk"}
+# Nor does what is measured of it.
+_SHARED |= {"metrics", "topk"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ class Run:
         name = self.properties["model"]
         off = {key: value for key, value in ALL_OFF.items() if self.properties.get(key) == value}
         return next(label for label, switches in ABLATION.items() if switches == off) if name == "PopDCL" else name
+
+    def settings(self, *without: str) -> str:
+        """What sets this run apart from others of its model and data set, but the seed and ``without``, as text."""
+        kept = {name: value for name, value in self.properties.items() if name not in {*_SHARED, *without}}
+        return json.dumps(kept, sort_keys=True, default=str)
 
     @property
     def dataset(self) -> str:
@@ -112,7 +119,8 @@ class Found:
 def find(paths: Iterable[str | Path]) -> Found:
     """Find runs and searches under folders, at any depth; the trials of a search are not runs of their own.
 
-    Folders that are damaged or not finished are named in ``skipped`` and by a warning.
+    Folders that are damaged, not finished, there twice (the same settings and seed), or of other data than most runs
+    of a data set of that name, are named in ``skipped`` and by a warning.
 
     Raises:
         PopDCLError: a path does not exist.
@@ -121,10 +129,11 @@ def find(paths: Iterable[str | Path]) -> Found:
     for path in paths:
         if not Path(path).is_dir():
             raise PopDCLError(f"no folder {path} to report on")
-        for name, folders, files in os.walk(path):
+        for name, folders, files in os.walk(path, followlinks=True):
             folders.sort()
             folder = Path(name)
             if folder.resolve() in seen:
+                folders.clear()
                 continue
             seen.add(folder.resolve())
             if SEARCH in files:
@@ -132,15 +141,47 @@ def find(paths: Iterable[str | Path]) -> Found:
                 _keep(found, found.searches, folder, read_search)
             elif {CONFIG, RESULT, METRICS} & set(files):
                 _keep(found, found.runs, folder, _read_run)
+    _drop_other_data(found)
+    _drop_repeated(found)
     return found
+
+
+def _skip(found: Found, folder: Path, why: str) -> None:
+    found.skipped[str(folder)] = why
+    logging.getLogger().warning("left out: %s", why)
+
+
+def _drop_other_data(found: Found) -> None:
+    """Keep, of each data set, the runs that saw the data that most of them saw."""
+    prints = Counter((run.dataset, run.result["data"].get("fingerprint")) for run in found.runs)
+    usual = {}
+    for (dataset, fingerprint), _ in prints.most_common():
+        usual.setdefault(dataset, fingerprint)
+    kept = []
+    for run in found.runs:
+        if run.result["data"].get("fingerprint") == usual[run.dataset]:
+            kept.append(run)
+        else:
+            _skip(found, run.folder, f"the run in {run.folder} saw other data than most runs of {run.dataset}")
+    found.runs = kept
+
+
+def _drop_repeated(found: Found) -> None:
+    first: dict[tuple, Run] = {}
+    for run in found.runs:
+        before = first.setdefault((run.dataset, run.model, run.settings(), run.properties["seed"]), run)
+        if before is not run:
+            _skip(
+                found, run.folder, f"the run in {run.folder} has the settings and the seed of that in {before.folder}"
+            )
+    found.runs = list(first.values())
 
 
 def _keep(found: Found, kept: list, folder: Path, read) -> None:
     try:
         kept.append(read(folder))
     except PopDCLError as error:
-        found.skipped[str(folder)] = str(error)
-        logging.getLogger().warning("left out: %s", error)
+        _skip(found, folder, str(error))
 
 
 def _read_run(folder: Path) -> Run:
@@ -156,6 +197,9 @@ def _read_run(folder: Path) -> Run:
         sum([data["users"], data["items"], *data["interactions"].values()])
     except (KeyError, TypeError, AttributeError) as error:
         raise PopDCLError(f"{folder / RESULT} does not say what data the run had: {error}") from error
+    for name, value in {**result["valid"], **result["test"]}.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise PopDCLError(f"{folder / RESULT}: '{name}' is {value!r}, not a number")
     return Run(folder, properties, result, _read_epochs(folder / METRICS))
 
 
@@ -192,21 +236,16 @@ def read_search(folder: Path) -> Searched:
     space, properties = record.get("space"), record.get("properties")
     if not isinstance(space, dict) or not isinstance(properties, dict) or not {*space, "score"} <= set(trials.columns):
         raise PopDCLError(f"{folder} is not the record of a search: {SEARCH} and {TRIALS} do not fit")
+    Objective.parse(str(properties.get("valid_metric")), f"{folder / SEARCH}: property 'valid_metric'")
     return Searched(folder, record, trials)
 
 
 def group(runs: Sequence[Run]) -> list[Group]:
-    """Put runs together that differ in the seed alone, and label the groups.
-
-    A run that lies there twice (same data set, settings and seed) is counted once.
-    """
+    """Put runs together that differ in the seed alone, and label the groups."""
     groups: dict[tuple, Group] = {}
     for run in runs:
-        settings = {key: value for key, value in run.properties.items() if key not in _SHARED}
-        place = (run.dataset, run.model, json.dumps(settings, sort_keys=True, default=str))
-        of_setting = groups.setdefault(place, Group(run.model, run.dataset, []))
-        if run.properties["seed"] not in [other.properties["seed"] for other in of_setting.runs]:
-            of_setting.runs.append(run)
+        place = (run.dataset, run.model, run.settings())
+        groups.setdefault(place, Group(run.model, run.dataset, [])).runs.append(run)
     for one in groups.values():
         one.runs.sort(key=lambda run: run.properties["seed"])
     result = sorted(groups.values(), key=lambda one: (one.dataset, _rank(one.model)))
@@ -224,7 +263,7 @@ def _rank(model: str) -> tuple:
 
 
 def _label(one: Group, same_model: Sequence[Group]) -> str:
-    names = sorted({key for other in same_model for key in other.properties} - _SHARED - _MEASURED)
+    names = sorted({key for other in same_model for key in other.properties} - _SHARED)
     varied = [name for name in names if len({str(other.properties.get(name)) for other in same_model}) > 1]
     settings = ", ".join(f"{name} {one.properties.get(name)}" for name in varied)
     return f"{one.model} ({settings})" if settings else one.model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,9 +77,13 @@ def _css(marked: pd.DataFrame, style: str) -> pd.DataFrame:
 
 
 def _latex(text: str) -> str:
-    for sign in "&%$#_{}":
-        text = text.replace(sign, f"\\{sign}")
-    return text
+    signs = {**{sign: f"\\{sign}" for sign in "&%$#_{}"}, "\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}"}
+    return "".join(signs.get(letter, letter) for letter in text)
+
+
+def file_name(*parts: str) -> str:
+    """Return a name for files and places in the page, of letters, digits and dashes alone."""
+    return re.sub(r"[^\w-]+", "-", "-".join(parts))
 
 
 def data_sets(groups: Sequence[Group]) -> Table:
@@ -118,9 +123,8 @@ def results(groups: Sequence[Group], k: int, reference: str) -> Table:
         for metric in ("Recall", "NDCG")
     }
     seeds = sorted({len(one.runs) for one in groups})
-    note = (
-        f"Mean ± sample standard deviation over {_seeds(seeds)}. Bold: best, italics: second. "
-        f"Δ: gain of {reference} over the best other row."
+    note = f"Mean ± sample standard deviation over {_seeds(seeds)}. Bold: best, italics: second." + (
+        f" Δ: gain of {reference} over the best other row." if reference in [one.label for one in groups] else ""
     )
     return _results("results", f"Recall@{k} and NDCG@{k} on the balanced and the imbalanced test", note, groups,
                     columns, reference)  # fmt: skip
@@ -138,7 +142,7 @@ def segments(groups: Sequence[Group], k: int) -> Table:
         "Items by descending popularity, cut into head, mid and tail of equally many test interactions; a segment's "
         "value is over its own items to find. Bold: best, italics: second."
     )
-    return _results(f"segments-{dataset}", f"{dataset}: NDCG@{k} of tail, mid and head", note, groups, columns)
+    return _results(file_name("segments", dataset), f"{dataset}: NDCG@{k} of tail, mid and head", note, groups, columns)
 
 
 def _seeds(counts: Sequence[int]) -> str:
@@ -229,7 +233,9 @@ def tests(groups: Sequence[Group], k: int, reference: str, correction: str = "ho
         f"users (each with the mean of its seeds), corrected over the rows "
         f"({'Holm' if correction == 'holm' else 'Benjamini-Hochberg'}). The CSV file has Student's t too."
     )
-    return Table(f"tests-{dataset}", f"{dataset}: {reference} against each model, user by user", note, text, numbers)
+    return Table(
+        file_name("tests", dataset), f"{dataset}: {reference} against each model, user by user", note, text, numbers
+    )
 
 
 def _test(row) -> str:

@@ -57,11 +57,13 @@ def page(runs, tmp_path_factory) -> Path:
     return report([runs], tmp_path_factory.mktemp("report") / "out")
 
 
-def test_runs_that_differ_in_the_seed_alone_are_one_row(runs):
+def test_runs_that_differ_in_the_seed_alone_are_one_row(runs, tmp_path):
     found = find([runs, runs / "1-SSM"])  # a folder named twice counts once
     assert len(found.runs) == 16
     assert len(found.searches) == 1
     assert not found.skipped
+    (tmp_path / "link").symlink_to(runs)
+    assert len(find([tmp_path]).runs) == 16
     groups = group(found.runs)
     assert [one.label for one in groups] == [
         "LightGCN", "SSM (temperature 0.2)", "SSM (temperature 0.4)", "BPR",
@@ -149,7 +151,7 @@ def test_the_page_has_every_figure_of_the_paper(page):
     assert 'id="tests-toy"' in text
     assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", text)
     assert {path.name for path in page.parent.iterdir()} == {
-        "index.html", *(f"{name}.{kind}" for name in names for kind in ("svg", "png")),
+        "index.html", "report.json", *(f"{name}.{kind}" for name in names for kind in ("svg", "png")),
         *(f"{name}.{kind}" for name in ("datasets", "results", "segments-toy", "tests-toy", "search-1")
           for kind in ("csv", "tex")),
     }  # fmt: skip
@@ -231,6 +233,67 @@ def test_damaged_files_are_named(runs, tmp_path, name, content, message):
     assert message in next(iter(found.skipped.values()))
 
 
+def test_other_data_and_repeated_runs_are_left_out(runs, tmp_path):
+    for place in ("a", "b", "c"):
+        shutil.copytree(runs / "7-BPR" / "1", tmp_path / place)
+    for place, seed in (("b", 2), ("c", 3)):
+        for name in ("result.json", "config.yaml"):
+            path = tmp_path / place / name
+            path.write_text(re.sub(r"""(\"?seed\"?: )1""", rf"\g<1>{seed}", path.read_text()))
+    path = tmp_path / "c" / "result.json"
+    path.write_text(re.sub(r'"fingerprint": "\w', '"fingerprint": "?', path.read_text()))
+    shutil.copytree(tmp_path / "a", tmp_path / "again")
+    found = find([tmp_path])
+    assert [run.folder.name for run in found.runs] == ["a", "b"]
+    assert "saw other data than most runs of toy" in found.skipped[str(tmp_path / "c")]
+    assert "has the settings and the seed of that in" in found.skipped[str(tmp_path / "again")]
+
+
+def test_a_damaged_analysis_is_a_remark(runs, tmp_path):
+    shutil.copytree(runs / "3-PopDCL" / "1", tmp_path / "r" / "1")
+    for name, content in (
+        ("frontier.csv", "a,b\n1,2\n"),
+        ("popularity.csv", "users,consumed\n"),
+        ("margins.csv", "x\n"),
+    ):
+        (tmp_path / "r" / "1" / name).write_text(content)
+    text = report([tmp_path / "r"], tmp_path / "out").read_text(encoding="utf-8")
+    for name in ("frontier.csv", "popularity.csv", "margins.csv"):
+        assert f"{name} lacks" in text
+
+
+def test_what_is_beside_a_report_is_kept(runs, tmp_path):
+    page = report([runs / "7-BPR"], tmp_path / "out", analysis=False)
+    (tmp_path / "out" / "notes.md").write_text("mine")
+    with pytest.raises(PopDCLError, match=r"holds notes\.md, which is no part of a report"):
+        report([runs / "7-BPR"], tmp_path / "out", analysis=False)
+    assert page.exists()
+    (tmp_path / "out" / "notes.md").unlink()
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    report([runs / "7-BPR"], tmp_path / "link", analysis=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "out"]
+
+
+def test_an_unknown_reference_is_an_error(runs, tmp_path):
+    with pytest.raises(PopDCLError, match="no row 'nope'"):
+        report([runs / "7-BPR"], tmp_path / "out", reference="nope")
+    assert "gain of" not in report([runs / "7-BPR"], tmp_path / "out", analysis=False).read_text(encoding="utf-8")
+
+
+def test_figures_of_runs_without_a_test_set(runs):
+    groups = group(find([runs]).runs)
+    for one in groups:
+        for found in one.runs:
+            for key in [key for key in found.result["test"] if key.startswith("balanced")]:
+                del found.result["test"][key]
+    assert [axes.get_title() for axes in figures.ablation(groups, 20).axes] == ["imbalanced test"]
+
+
+def test_names_of_files_are_plain():
+    assert tables.file_name("segments", 'a/b "c"#.v2') == "segments-a-b-c-v2"
+    assert tables._latex(r"a_b^c\d~") == r"a\_b\^{}c\textbackslash{}d\~{}"
+
+
 def test_without_data_the_page_says_what_is_missing(runs, tmp_path):
     shutil.copytree(runs / "1-SSM" / "1", tmp_path / "r" / "1")
     for path in (tmp_path / "r" / "1").glob("*.csv"):
@@ -249,7 +312,7 @@ def test_without_data_the_page_says_what_is_missing(runs, tmp_path):
         (["empty"], "no finished run or search under empty"),
         (["empty", "--topk=0"], "must be a whole number from 1"),
         (["empty", "--bst"], "unknown argument '--bst'"),
-        (["."], "--output out holds something that is not a report"),
+        (["."], "holds index.html, which is no part of a report"),
     ],
 )
 def test_faults_are_one_line(arguments, message, tmp_path, monkeypatch, capsys):
@@ -271,7 +334,7 @@ def test_faults_are_one_line(arguments, message, tmp_path, monkeypatch, capsys):
 
 
 def test_k_that_no_run_has(runs, tmp_path):
-    with pytest.raises(PopDCLError, match="no run has recall@7 of a test set"):
+    with pytest.raises(PopDCLError, match="no run has recall@7 or ndcg@7 of a test set"):
         report([runs / "7-BPR"], tmp_path / "out", k=7)
     assert not (tmp_path / "out").exists()
 
