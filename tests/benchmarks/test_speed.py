@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import sys
 
 import pytest
@@ -11,6 +12,13 @@ import torch
 
 from benchmarks import growth, speed
 from benchmarks.side_by_side import Row, markdown, row
+
+
+@pytest.fixture(autouse=True)
+def log_as_before():
+    """The benchmark silences the log of its process."""
+    yield
+    logging.disable(logging.NOTSET)
 
 
 def test_ratios_are_medians_of_pairs_measured_in_turn():
