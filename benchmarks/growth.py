@@ -11,14 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.side_by_side import machine
+from benchmarks.side_by_side import machine, seconds
 from recbole_popdcl.encoder.lightgcn import LightGCNEncoder
 from recbole_popdcl.files import written_whole
 from recbole_popdcl.loss.popdcl import popdcl_loss
@@ -46,7 +45,7 @@ AXES = {
 
 
 def measure(size: Size, repeat: int) -> dict[str, float]:
-    """Return the median milliseconds of a training step, and of ranking RANKED_USERS users."""
+    """Return the median milliseconds of a training step, and of product and top-20 for RANKED_USERS users."""
     rng = np.random.default_rng(0)
     n_users = max(size.interactions // 57, RANKED_USERS) + 1
     users = rng.integers(1, n_users, size.interactions)
@@ -79,12 +78,7 @@ def measure(size: Size, repeat: int) -> dict[str, float]:
 
 def _median(function, repeat: int) -> float:
     function()
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(times)
+    return 1e3 * statistics.median(seconds(function) for _ in range(repeat))
 
 
 def exponent(sizes: list[int], costs: list[float]) -> float:

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import platform
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
+
+from benchmarks.side_by_side import in_new_process, peak_memory_of, seconds
 
 BYTES_PER_INTERACTION = 8  # two int32 codes
 CHUNK = 1 << 22
@@ -77,35 +77,15 @@ def pandas_copy(path: Path, file_format: str, folder: Path) -> None:
     read(path).to_csv(folder / "copy.csv", sep="\t", index=False)
 
 
-def measure(side: Callable, *arguments) -> tuple[float, int]:
-    """Return (seconds, bytes of peak memory beyond the imports) of a call in a new process."""
-    context = multiprocessing.get_context("spawn")
-    receive, send = context.Pipe(duplex=False)
-    process = context.Process(target=_measured, args=(send, side, *arguments))
-    process.start()
-    send.close()
-    try:
-        return receive.recv()
-    finally:
-        process.join()
-
-
-def _measured(send, side: Callable, *arguments) -> None:
+def measured(side: Callable, *arguments) -> tuple[float, int]:
+    """Return (seconds, bytes of peak memory beyond the imports) of a call."""
     import pandas  # noqa: F401
 
     import dataset_prep.prepare  # noqa: F401
 
-    Path("/proc/self/clear_refs").write_text("5")  # a new process starts with the peak of the one it came from
-    before = _peak()
-    start = time.perf_counter()
-    side(*arguments)
-    seconds = time.perf_counter() - start
-    send.send((seconds, _peak() - before))
-
-
-def _peak() -> int:
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    took = []
+    peak = peak_memory_of(lambda: took.append(seconds(lambda: side(*arguments))))
+    return took[0], peak
 
 
 def main() -> None:
@@ -141,12 +121,12 @@ def compare(folder: Path, file_format: str, arguments: argparse.Namespace) -> di
     figures = {name: [] for name in sides}
     for _ in range(arguments.repeat):
         for name, call in sides.items():
-            figures[name].append(measure(*call))
+            figures[name].append(in_new_process(measured, *call))
     row = {"format": file_format}
-    for name, measured in figures.items():
-        seconds, peak = zip(*measured)
-        row[f"{name}_s"] = round(statistics.median(seconds), 2)
-        row[f"{name}_spread_s"] = round(max(seconds) - min(seconds), 2)
+    for name, found in figures.items():
+        took, peak = zip(*found)
+        row[f"{name}_s"] = round(statistics.median(took), 2)
+        row[f"{name}_spread_s"] = round(max(took) - min(took), 2)
         row[f"{name}_peak_mb"] = round(statistics.median(peak) / 1e6)
     if "pandas" in figures:
         row["ratio"] = round(row["prepare_s"] / row["pandas_s"], 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import platform
 import statistics
@@ -49,6 +50,24 @@ def seconds(function: Callable[[], Any]) -> float:
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
+
+
+def in_new_process(function: Callable, *arguments: Any) -> Any:
+    """Return what a function of a module returns in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
+def peak_memory_of(function: Callable[[], Any]) -> int:
+    """Return by how many bytes a call raises the peak of this process's memory above what it is before."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = _peak()
+    function()
+    return _peak() - before
+
+
+def _peak() -> int:
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
 
 
 def row(

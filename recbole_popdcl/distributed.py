@@ -18,7 +18,6 @@ import torch.distributed as dist
 from torch import nn
 
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.model.table import MODELS
 
 _gathered = False  # whether the processes work on one loss
 
@@ -48,10 +47,10 @@ def processes(config) -> Iterator[None]:
     """While the block runs, the processes that torchrun started know each other; nothing is done for a single one.
 
     Args:
-        config: reads model, distributed_negatives, clip_grad_norm, enable_scaler and device.
+        config: reads distributed_negatives, clip_grad_norm, enable_scaler and device.
 
     Raises:
-        PopDCLError: a model or a property that does not go with several processes.
+        PopDCLError: a property that does not go with several processes.
     """
     global _gathered
     if not asked_for():
@@ -60,8 +59,6 @@ def processes(config) -> Iterator[None]:
     for name in ("clip_grad_norm", "enable_scaler"):
         if config[name]:
             raise PopDCLError(f"property '{name}' does not go with several processes; leave it at its default")
-    if config["model"] not in MODELS:
-        raise PopDCLError(f"model {config['model']} is RecBole's own, and trains in one process only")
     dist.init_process_group("nccl" if config["device"].type == "cuda" else "gloo")
     _gathered = config["distributed_negatives"] == "gather"
     try:
@@ -71,9 +68,10 @@ def processes(config) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def share(n: int) -> slice:
-    """Return the part of ``n`` rows that is this process's own, of equal parts up to one row."""
-    return slice(n * rank() // size(), n * (rank() + 1) // size())
+def share(n: int, of: int | None = None) -> slice:
+    """Return the part of ``n`` rows that belongs to a process, this one unless told, of equal parts up to one row."""
+    of = rank() if of is None else of
+    return slice(n * of // size(), n * (of + 1) // size())
 
 
 def rows_of_loss(n: int) -> slice:
@@ -122,13 +120,13 @@ class _Gathered(torch.autograd.Function):
     @staticmethod
     def forward(ctx, own: torch.Tensor, n: int) -> torch.Tensor:
         ctx.n = n
-        largest = -(-n // size())
-        padded = own.new_zeros(largest, own.shape[1])
+        shares = [share(n, place) for place in range(size())]
+        lengths = [part.stop - part.start for part in shares]
+        padded = own.new_zeros(max(lengths), own.shape[1])
         padded[: len(own)] = own
-        parts = [torch.empty_like(padded) for _ in range(size())]
+        parts = [torch.empty_like(padded) for _ in shares]
         dist.all_gather(parts, padded)
-        ends = [n * (place + 1) // size() - n * place // size() for place in range(size())]
-        return torch.cat([part[:end] for part, end in zip(parts, ends)])
+        return torch.cat([part[:length] for part, length in zip(parts, lengths)])
 
     @staticmethod
     def backward(ctx, grad: torch.Tensor):

@@ -64,13 +64,14 @@ class RunTrainer(Trainer):
 
     def __init__(self, config: Config, model, ranker: Ranker, run_dir: str | Path, fingerprint: str = "") -> None:
         self.run_dir = Path(run_dir)
+        self._writes = rank() == 0
         self.fingerprint = fingerprint
         self.ranker = ranker
         config["checkpoint_dir"] = str(self.run_dir)
         metrics = config["metrics"]
         config["metrics"] = recbole_metrics(metrics)  # RecBole's evaluator is made, though never asked
         try:
-            with tensorboard_in(self.run_dir / "tensorboard" if rank() == 0 else None):
+            with tensorboard_in(self.run_dir / "tensorboard" if self._writes else None):
                 super().__init__(config, model)
         except OSError as error:
             raise PopDCLError(
@@ -82,7 +83,6 @@ class RunTrainer(Trainer):
         self.best_epoch = -1
         self.objective = Objective.parse(config["valid_metric"], "property 'valid_metric'")
         self._bars = bool(config["show_progress"]) and sys.stderr.isatty()
-        self._writes = rank() == 0
         average_gradients(self.optimizer)
 
     def _build_optimizer(self, **kwargs):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from recbole_popdcl.cli import main
 from recbole_popdcl.data.atomic import write_interactions
 
 
@@ -20,6 +22,26 @@ def skewed_pairs(n_users: int, n_items: int, n: int, seed: int = 0) -> tuple[np.
     keys = np.unique(users * n_items + items)
     keys = rng.permutation(keys)[:n]
     return keys // n_items, keys % n_items
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def the_one_line(arguments: list[str], capsys, logged: bool = False) -> str:
+    """Run the command line on bad input; return the one line that it prints on standard error, log lines aside."""
+    try:
+        status = main(arguments)
+    except SystemExit as end:  # argparse's own way
+        status = end.code
+    assert status == 2
+    printed = capsys.readouterr().err.splitlines()
+    lines = [text for text in printed if not logged or " INFO " not in text]
+    assert len(lines) == 1, lines
+    return lines[0]
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,12 +17,7 @@ from recbole_popdcl.data.loader import load_data
 from recbole_popdcl.distributed import average_gradients, processes, rank
 from recbole_popdcl.experiment.run import build_model, run
 from recbole_popdcl.model.table import MODELS
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from tests.conftest import free_port
 
 
 def gradients(model: str, toy: dict, batch_size: int, **properties) -> dict[str, torch.Tensor]:

@@ -63,6 +63,8 @@ def run(
     config = Config(model, dataset, config_files, config_dict, arguments)
     if resume:
         check_unchanged(Config(config_files=config_files[:1]).resolved(), config, config_files[0])
+    if distributed.asked_for() and not issubclass(config.model_class, EncoderRecommender):
+        raise PopDCLError(f"model {config['model']} is RecBole's own, and trains in one process only")
     with distributed.processes(config):
         return _run(config, run_dir, resume, started)
 

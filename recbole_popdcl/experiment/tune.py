@@ -182,7 +182,11 @@ def _fit(folder: Path, config: Config, data: Data, space: Mapping[str, Any], sea
         )
     try:
         finished = tuner.fit()
-    except (ray_tune.TuneError, OSError, ValueError) as error:  # Ray could not keep its own state, or it is gone
+    except (ray_tune.TuneError, OSError, ValueError) as error:  # Ray could not keep its own state
+        if not (folder / SEARCH).exists():
+            raise PopDCLError(f"the search stopped: its folder {folder} is gone") from error
+        if isinstance(error, ValueError):
+            raise
         raise PopDCLError(
             f"the search stopped: {reason(error)}; go on with: recbole-popdcl tune --resume --run_dir={folder}"
         ) from error

@@ -20,7 +20,7 @@ from recbole_popdcl.files import read_json, write_json, written_whole
 from recbole_popdcl.logs import logged
 from recbole_popdcl.report import figures, tables
 from recbole_popdcl.report.figures import Drawing
-from recbole_popdcl.report.runs import Found, Group, best_settings, find, group, read_search, resolve
+from recbole_popdcl.report.runs import TESTS, Found, Group, best_settings, find, group, read_search, resolve
 from recbole_popdcl.report.tables import Table
 
 PAGE, CONTENTS = "index.html", "report.json"  # the second names what a report consists of
@@ -96,18 +96,19 @@ def report(
             reason = next(iter(found.skipped.values()), "")
             raise PopDCLError(f"no finished run or search under {', '.join(map(str, paths))}{reason and f'; {reason}'}")
         shown = best_settings(groups) if best else groups
-        keys = [f"{test}/{metric}@{k}" for test in tables.TESTS for metric in ("recall", "ndcg")]
+        keys = [f"{test}/{metric}@{k}" for test in TESTS for metric in ("recall", "ndcg")]
         if groups and not any(one.value(key) for one in shown for key in keys):
             raise PopDCLError(f"no run has recall@{k} or ndcg@{k} of a test set; choose another --topk")
         if reference:
             resolve(reference, shown)
+        reference = reference or "PopDCL"
         with _replaced(output) as folder:
-            sections = [_overview(shown, k, reference or "PopDCL")] if shown else []
+            sections = [_overview(shown, k, reference)] if shown else []
             if analysis and shown:
                 sections[0].remarks += _analyse(shown)
             for dataset in dict.fromkeys(one.dataset for one in shown):
                 of_set = [[one for one in several if one.dataset == dataset] for several in (shown, groups)]
-                sections.append(_data_set(dataset, *of_set, k, reference or "PopDCL"))
+                sections.append(_data_set(dataset, *of_set, k, reference))
             sections += [_searches(found)] if found.searches else []
             _write(folder, title, sections, found, groups)
         logging.getLogger().info("report on %d runs and %d searches: %s", len(found.runs), len(found.searches),
@@ -167,14 +168,14 @@ def _data_set(dataset: str, shown: Sequence[Group], groups: Sequence[Group], k: 
     )  # fmt: skip
     for model in dict.fromkeys(one.model for one in groups):
         section.add_figure(
-            f"temperature-{dataset}-{model.replace(' ', '-')}", f"{dataset}: {model} over the temperature",
+            f"temperature-{dataset}-{model}", f"{dataset}: {model} over the temperature",
             "Mean over seeds, whiskers: standard deviation.",
             figures.temperature([one for one in groups if one.model == model], k),
         )  # fmt: skip
     for one in best_settings(shown):
         frame = section.read(one.runs[0].folder, MARGINS)
         section.add_figure(
-            f"margins-{dataset}-{one.model.replace(' ', '-')}", f"{dataset}: margins of {resolve(one.model, shown)}",
+            f"margins-{dataset}-{one.model}", f"{dataset}: margins of {resolve(one.model, shown)}",
             f"{0 if frame is None else len(frame) // 2} random training pairs as one batch: M⁺ of each pair, M⁻ of its "
             "user with the item of another pair.", None if frame is None else figures.margins(frame),
         )  # fmt: skip
@@ -233,7 +234,7 @@ def _write(folder: Path, title: str, sections: Sequence[Section], found: Found, 
         f"{len({run.dataset for run in found.runs})} data sets, {len(seeds)} seeds; {len(found.searches)} searches."
     )
     page = _template().render(
-        title=title, summary=summary, sections=sections, skipped=[str(reason) for reason in found.skipped.values()],
+        title=title, summary=summary, sections=sections, skipped=list(found.skipped.values()),
         runs=[f"{one.dataset}, {one.label}: " + ", ".join(str(run.folder) for run in one.runs) for one in groups],
     )  # fmt: skip
     with written_whole(folder / PAGE) as temporary:

@@ -19,7 +19,7 @@ from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.experiment.compare import ABLATION
 from recbole_popdcl.files import written_whole
-from recbole_popdcl.report.runs import Group, Searched
+from recbole_popdcl.report.runs import TESTS, Group, Searched
 
 try:
     import matplotlib
@@ -32,7 +32,6 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 DASHES = ("-", "--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))
 HATCHES = ("", "//", "..", "xx")
-TESTS = ("balanced", "imbalanced")
 MARGIN_CUT = 100.0  # the paper's Figure 5 cuts axes and colours there
 STYLE = {
     "font.size": 9,
@@ -161,14 +160,8 @@ def temperature(groups: Sequence[Group], k: int) -> Figure | None:
         found = [(x, *value) for x, value in found if value]
         if found:
             x, mean, deviation = zip(*found)
-            axes.errorbar(
-                x,
-                mean,
-                [np.nan if value is None else value for value in deviation],
-                capsize=2,
-                label=f"{test} test",
-                **style,
-            )
+            whiskers = [np.nan if value is None else value for value in deviation]
+            axes.errorbar(x, mean, whiskers, capsize=2, label=f"{test} test", **style)
     axes.set(xlabel="temperature τ", ylabel=f"Recall@{k}")
     axes.set_ylim(bottom=0)
     axes.legend()
@@ -209,10 +202,10 @@ def training(groups: Sequence[Group]) -> Figure | None:
         style = {**look[one.label], "markersize": 3, "markevery": max(1, len(run.epochs) // 12)}
         first = run.epochs["train_loss"].iloc[0]
         losses.plot(run.epochs["epoch"] + 1, run.epochs["train_loss"] / (first or 1.0), label=one.label, **style)
-        key = run.result["valid_metric"]
-        if key in run.epochs:
-            valid = run.epochs[["epoch", key]].dropna()
-            scores.plot(valid["epoch"] + 1, valid[key], label=one.label, **{**style, "markevery": None})
+        objective = Objective.parse(run.result["valid_metric"], "valid_metric")
+        if {str(key) for key in objective.keys} <= set(run.epochs):
+            valid = objective.value(run.epochs).dropna()
+            scores.plot(run.epochs["epoch"][valid.index] + 1, valid, label=one.label, **{**style, "markevery": None})
     losses.set(xlabel="epoch", ylabel="training loss / that of the first epoch", xscale="log")
     keys = sorted({one.runs[0].result["valid_metric"] for one in groups})
     scores.set(xlabel="epoch", ylabel=" or ".join(keys), xscale="log")

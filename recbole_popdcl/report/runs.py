@@ -23,10 +23,9 @@ from recbole_popdcl.experiment.tune import SEARCH, TRIALS
 from recbole_popdcl.trainer import METRICS, WHERE
 
 ALL_OFF = ABLATION["PopDCL without P and N"]
-# Properties that do not tell settings of a model apart.
-_SHARED = WHERE | {"seed", "model", "dataset", *ALL_OFF}
-# Nor does what is measured of it.
-_SHARED |= {"metrics", "topk"}
+TESTS = ("balanced", "imbalanced")  # as result keys name the test sets
+# Properties that do not tell settings of a model apart; what is measured of it is among them.
+_SHARED = WHERE | {"seed", "model", "dataset", "metrics", "topk", *ALL_OFF}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,8 @@ from recbole_popdcl.evaluation.per_user import read_per_user
 from recbole_popdcl.experiment.run import PER_USER
 from recbole_popdcl.experiment.significance import paired_tests
 from recbole_popdcl.files import written_whole
-from recbole_popdcl.report.runs import Group, Searched
+from recbole_popdcl.report.runs import TESTS, Group, Searched
 
-TESTS = ("balanced", "imbalanced")
 PERMILLE = 0.001
 
 
@@ -40,7 +39,11 @@ class Table:
     numbers: pd.DataFrame
     best: pd.DataFrame | None = None
     second: pd.DataFrame | None = None
-    files: list[str] = field(default_factory=list)
+
+    @property
+    def files(self) -> list[str]:
+        """Its files."""
+        return [f"{self.name}.csv", f"{self.name}.tex"]
 
     def html(self) -> str:
         """Return the table as HTML, its text escaped."""
@@ -56,7 +59,6 @@ class Table:
 
     def write(self, folder: Path) -> None:
         """Write ``<name>.csv`` and ``<name>.tex`` into a folder."""
-        self.files = [f"{self.name}.csv", f"{self.name}.tex"]
         with written_whole(folder / self.files[0]) as temporary:
             self.numbers.to_csv(temporary)
         with written_whole(folder / self.files[1]) as temporary:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ import time
 import pytest
 
 from recbole_popdcl.experiment.tune import tune
+from tests.conftest import free_port
 from tests.experiment.conftest import scores_of, wait_until
 
 pytest.importorskip("ray")
@@ -59,12 +59,6 @@ class Node:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.log.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_a_search_on_two_nodes_survives_the_loss_of_one(faultless, tmp_path):

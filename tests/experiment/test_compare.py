@@ -5,12 +5,12 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from recbole_popdcl.cli import main
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment import compare as module
 from recbole_popdcl.experiment.compare import Entry, compare, improvement, read_entries, sweep
 from recbole_popdcl.experiment.finished import evaluate
 from recbole_popdcl.experiment.summary import read_result
+from tests.conftest import the_one_line
 
 pytest.importorskip("ray")
 
@@ -102,14 +102,7 @@ def test_improvement_is_over_the_best_of_the_others():
 )
 def test_faults_are_one_line(tmp_path, monkeypatch, capsys, options, message):
     monkeypatch.chdir(tmp_path)
-    try:
-        status = main(["compare", "--datasets=ml-100k", "--output=out", *options])
-    except SystemExit as end:
-        status = end.code
-    assert status == 2
-    printed = capsys.readouterr().err.splitlines()
-    assert len(printed) == 1
-    assert message in printed[0]
+    assert message in the_one_line(["compare", "--datasets=ml-100k", "--output=out", *options], capsys)
     assert not list(tmp_path.iterdir())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 
@@ -14,6 +15,7 @@ from recbole_popdcl.cli import main
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.run import run
 from recbole_popdcl.experiment.tune import Search, tune
+from tests.conftest import the_one_line
 from tests.experiment.conftest import scores_of, wait_until
 
 pytest.importorskip("ray")
@@ -126,6 +128,18 @@ def test_a_killed_worker_is_started_again(faultless, tmp_path):
     assert scores_of(tune(run_dir=tmp_path / "s", resume=True)) == pytest.approx(faultless.scores)
 
 
+def test_a_folder_that_is_deleted_is_one_line(faultless, tmp_path):
+    with open(tmp_path / "log", "w") as log:
+        driver = faultless.start(tmp_path / "s", log)
+        begun = wait_until(lambda: list((tmp_path / "s").glob("trial-*/run/last.pt")), driver)
+        shutil.rmtree(tmp_path / "s", ignore_errors=True)
+        status = driver.wait(timeout=240)
+    assert begun
+    printed = [line for line in (tmp_path / "log").read_text().splitlines() if line.startswith("recbole-popdcl:")]
+    assert status == 2, (tmp_path / "log").read_text()[-2000:]
+    assert len(printed) == 1
+
+
 def _ancestors(process) -> list[int]:
     return [parent.pid for parent in process.parents()]
 
@@ -169,14 +183,8 @@ def test_faults_are_one_line(toy, tmp_path, monkeypatch, capsys, options, messag
     monkeypatch.chdir(tmp_path)
     (tmp_path / "space.yaml").write_text("temperature: [0.1]\n")
     space = [] if any(option.startswith("--space") for option in options) else ["--space=space.yaml"]
-    try:
-        status = main(["tune", "--model=SSM", "--dataset=toy", *space, *arguments(toy, "--epochs=1", *options)])
-    except SystemExit as end:  # argparse's own way
-        status = end.code
-    assert status == 2
-    printed = [line for line in capsys.readouterr().err.splitlines() if " INFO " not in line]
-    assert len(printed) == 1
-    assert message in printed[0]
+    command = ["tune", "--model=SSM", "--dataset=toy", *space, *arguments(toy, "--epochs=1", *options)]
+    assert message in the_one_line(command, capsys, logged=True)
 
 
 def test_nothing_to_resume(tmp_path, monkeypatch, capsys):

@@ -20,6 +20,7 @@ from recbole_popdcl.experiment.summary import read_result
 from recbole_popdcl.report import figures, tables
 from recbole_popdcl.report.build import plot_search, report
 from recbole_popdcl.report.runs import best_settings, find, group, resolve
+from tests.conftest import the_one_line
 
 KEYS = ("balanced/recall@20", "balanced/ndcg@20", "imbalanced/recall@20", "imbalanced/ndcg@20")
 
@@ -167,6 +168,15 @@ def test_curves_show_the_values(runs):
     bars = figures.ablation(groups, 20).axes[1].containers
     heights = [bar.patches[1].get_height() for bar in bars if hasattr(bar, "patches")]
     assert heights == pytest.approx([one.value("imbalanced/ndcg@20")[0] for one in groups[-4:]])
+
+
+def test_training_shows_a_weighted_objective(runs):
+    one = next(one for one in group(find([runs]).runs) if one.label == "BPR")
+    one.runs[0].result["valid_metric"] = "0.5*valid/recall@20 + 2*valid/ndcg@20"
+    epochs = one.runs[0].epochs
+    (line,) = figures.training([one]).axes[1].lines
+    assert list(line.get_xdata()) == list(epochs["epoch"] + 1)
+    assert list(line.get_ydata()) == pytest.approx(list(0.5 * epochs["valid/recall@20"] + 2 * epochs["valid/ndcg@20"]))
 
 
 def test_labels_have_looks_of_their_own():
@@ -322,14 +332,7 @@ def test_faults_are_one_line(arguments, message, tmp_path, monkeypatch, capsys):
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "index.html").write_text("<html>mine</html>")
     before = sorted(tmp_path.rglob("*"))
-    try:
-        status = main(["report", *arguments, "--output", "out"])
-    except SystemExit as end:
-        status = end.code
-    assert status == 2
-    printed = capsys.readouterr().err.splitlines()
-    assert len(printed) == 1
-    assert message in printed[0]
+    assert message in the_one_line(["report", *arguments, "--output", "out"], capsys)
     assert sorted(tmp_path.rglob("*")) == before
 
 
