@@ -29,6 +29,7 @@ setup(
         "pyarrow>=18,<26",  # 18 has the streaming JSON reader; 26 needs numpy 2
         "scipy>=1.8,<1.17",  # RecBole's graph models use dok_matrix._update, gone in 1.17
         "pyyaml>=6",
+        "filelock>=3",
         "tqdm>=4.60",
         "tensorboard>=2.10",
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import tempfile
@@ -23,6 +22,7 @@ from recbole_popdcl.data.atomic import write_interactions
 from recbole_popdcl.data.split import SETS, balanced_split, first_occurrences, temporal_split
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.files import write_json
+from recbole_popdcl.lock import locked
 
 RATIO = (0.60, 0.10, 0.15, 0.15)
 SPLITS = {"paper": balanced_split, "temporal": temporal_split}
@@ -229,31 +229,41 @@ def _options(recipe: Recipe) -> dict[str, Any]:
 
 
 def _write(sets: Mapping[str, Interactions], name: str, output: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    there = output.exists()
     try:
         output.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".tmp", dir=output))
-    except OSError as error:
-        raise PopDCLError(f"cannot write into {output}: {error.strerror or error}") from error
-    try:
-        manifest["sets"] = {}
-        for part, rows in sets.items():
-            file = f"{name}.{part}.inter" if part else f"{name}.inter"
-            getLogger().info("writing %s: %d interactions", file, len(rows))
-            write_interactions(folder / file, *rows.raw())
-            manifest["sets"][part or "all"] = {"file": file, "statistics": statistics(rows), **_sum(folder / file)}
-        write_json(folder / MANIFEST, manifest)
-        files = [about["file"] for about in manifest["sets"].values()]
-        for file in [*files, MANIFEST]:
-            os.replace(folder / file, output / file)
-        for stale in {f"{name}.{part}.inter" for part in SETS}.difference(files):
-            (output / stale).unlink(missing_ok=True)
+        with locked(output):
+            folder = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".tmp", dir=output))
+            try:
+                manifest["sets"] = {}
+                for part, rows in sets.items():
+                    file = f"{name}.{part}.inter" if part else f"{name}.inter"
+                    getLogger().info("writing %s: %d interactions", file, len(rows))
+                    write_interactions(folder / file, *rows.raw())
+                    about = {"file": file, "statistics": statistics(rows), **_sum(folder / file)}
+                    manifest["sets"][part or "all"] = about
+                write_json(folder / MANIFEST, manifest)
+                _put_in_place(folder, output, name)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
         raise PopDCLError(f"cannot write into {output}: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            output.rmdir()  # a folder in which nothing could be written
+        if not there and not any(output.glob("[!.]*")):  # a folder in which nothing could be written
+            shutil.rmtree(output, ignore_errors=True)
     return manifest
+
+
+def _put_in_place(folder: Path, output: Path, name: str) -> None:
+    """Move the finished files to ``output``: without its training set a dataset is none, so that one goes first and
+    comes last, and a run never sees some sets of one preparation beside some of another."""
+    last = [f"{name}.train.inter", f"{name}.inter", MANIFEST]
+    new = {path.name for path in folder.iterdir()}
+    stale = {MANIFEST, *(f"{name}.{part}.inter" for part in SETS)} - new
+    for file in stale.union(new.intersection(last)):
+        (output / file).unlink(missing_ok=True)
+    for file in sorted(new, key=lambda file: last.index(file) if file in last else -1):
+        os.replace(folder / file, output / file)
 
 
 def _sum(path: Path) -> dict[str, Any]:

@@ -33,7 +33,9 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
         try:
             with open(temporary, "wb") as file:
                 torch.save({"format": FORMAT, "state": plain}, file)
-        except RuntimeError as error:  # what torch makes of a full disk
+        except RuntimeError as error:  # what torch makes of a full disk, and of Ctrl-C
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None
             raise PopDCLError(f"cannot write {path}: {reason(error)}") from error
 
 

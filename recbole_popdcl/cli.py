@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import recbole_popdcl
@@ -27,28 +30,62 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; ``sys.argv`` by default.
 
     Returns:
-        Exit status: 0, or 2 for bad input after one line on standard error.
+        Exit status: 0, or 2 for bad input after one line on standard error; 130 after Ctrl-C and 143 after SIGTERM.
     """
     arguments, properties = _parser().parse_known_args(argv)
     if arguments.command is None:
         _parser().print_help()
         return 2
+    with _sigterm_like_interrupt() as terminated:
+        try:
+            if arguments.command != "run" and os.environ.get("WORLD_SIZE", "1") != "1":
+                raise PopDCLError(f"'{arguments.command}' works in one process; torchrun is for 'run'")
+            return arguments.function(arguments, properties)
+        except PopDCLError as error:
+            if not _tells():
+                time.sleep(3)  # before torchrun, which ends all when one ends, takes its word from it
+            else:
+                print(f"recbole-popdcl: error: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt as interrupt:
+            told = str(interrupt)
+            if not told and getattr(arguments, "resume", False):
+                told = f"go on with: recbole-popdcl {arguments.command} --resume --run_dir={arguments.run_dir}"
+            if _tells():
+                print(f"recbole-popdcl: interrupted{told and '; '}{told}", file=sys.stderr)
+            return 143 if terminated else 130
+        except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+            sys.stdout = None
+            return 141
+
+
+def _tells() -> bool:
+    """Whether this process is the one that speaks: of several the first one."""
+    return not int(os.environ.get("RANK", "0"))
+
+
+@contextlib.contextmanager
+def _sigterm_like_interrupt() -> Iterator[list[int]]:
+    """While the block runs, SIGTERM does what Ctrl-C does; yield a list that receives the signal.
+
+    Of several processes all but the first keep the default: one that waits for the others would not hear of it.
+    """
+    received: list[int] = []
+
+    def interrupt(number: int, _) -> None:
+        received.append(number)
+        if not callable(signal.getsignal(signal.SIGINT)):  # ignored, as in jobs that a script puts in the background
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+
+    if threading.current_thread() is not threading.main_thread() or not _tells():
+        yield received
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        if arguments.command != "run" and os.environ.get("WORLD_SIZE", "1") != "1":
-            raise PopDCLError(f"'{arguments.command}' works in one process; torchrun is for 'run'")
-        return arguments.function(arguments, properties)
-    except PopDCLError as error:
-        if int(os.environ.get("RANK", "0")):  # of several processes the first one tells
-            time.sleep(3)  # before torchrun, which ends all when one ends, takes its word from it
-        else:
-            print(f"recbole-popdcl: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as interrupt:
-        print(f"recbole-popdcl: interrupted{'; ' if str(interrupt) else ''}{interrupt}", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
-        sys.stdout = None
-        return 141
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,6 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--space", help="yaml file, property: [values] or a distribution; properties/tune/ has defaults")
     tune.add_argument("--run_dir", help="folder of the search; runs/<dataset>/<model>/tune-<timestamp> by default")
     tune.add_argument("--resume", action="store_true", help="go on with the search in --run_dir")
+    tune.add_argument(
+        "--trusted", action="store_true", help="resume a search of somebody else, which could run any code"
+    )
     tune.add_argument("--search", choices=("grid", "random", "optuna"), help="grid if the space has lists alone")
     tune.add_argument("--trials", type=_positive, default=20, help="number of trials, but of a grid (default: 20)")
     tune.add_argument("--scheduler", choices=("asha", "none"), default="asha", help="stops bad trials (default: asha)")
@@ -176,7 +216,7 @@ def _run(arguments: argparse.Namespace, properties: list[str]) -> int:
     result = run(
         arguments.model, arguments.dataset, arguments=properties, run_dir=arguments.run_dir, resume=arguments.resume
     )
-    if int(os.environ.get("RANK", "0")):
+    if not _tells():
         return 0
     print(f"\n{result['model']} on {result['dataset']}, best epoch {result['best_epoch']}, {result['run_dir']}")
     print(result_table({**result["valid"], **result["test"]}))
@@ -191,7 +231,7 @@ def _tune(arguments: argparse.Namespace, properties: list[str]) -> int:
     found = tune(
         arguments.model, arguments.dataset, properties, arguments.space, arguments.run_dir,
         Search(search=arguments.search, **{name: getattr(arguments, name) for name in names}),
-        arguments.resume, arguments.ray_address,
+        arguments.resume, arguments.ray_address, arguments.trusted,
     )  # fmt: skip
     print(f"\n{trials_table(found['trials'])}\n\nbest: {found['run_dir']}/best.yaml")
     try:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import recbole.trainer.trainer as recbole_trainer
 from torch.utils.tensorboard import SummaryWriter
+
+from recbole_popdcl.errors import PopDCLError
 
 
 @contextlib.contextmanager
@@ -15,13 +18,61 @@ def tensorboard_in(folder: str | Path | None) -> Iterator[None]:
     """While the block runs, RecBole's Trainer puts its TensorBoard events into ``folder``; nowhere with None.
 
     Trainer.__init__ calls a module function that always writes below ``log_tensorboard/`` of the current folder.
+
+    Raises:
+        PopDCLError: the folder cannot be written to; also later, from the methods of the writer.
     """
     original = recbole_trainer.get_tensorboard
-    recbole_trainer.get_tensorboard = lambda logger: SummaryWriter(str(folder)) if folder else _Nowhere()
+    recbole_trainer.get_tensorboard = lambda logger: _Events(folder) if folder else _Nowhere()
     try:
         yield
     finally:
         recbole_trainer.get_tensorboard = original
+
+
+class _Events(SummaryWriter):
+    """A SummaryWriter that says in one line that it cannot write."""
+
+    def __init__(self, folder: str | Path) -> None:
+        threading.excepthook = _without_writers(threading.excepthook)
+        with _one_line(folder):
+            super().__init__(str(folder))
+
+    def add_scalar(self, *arguments, **options) -> None:
+        """Write a value."""
+        with _one_line(self.log_dir):
+            super().add_scalar(*arguments, **options)
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        with _one_line(self.log_dir):
+            super().flush()
+
+    def close(self) -> None:
+        """Write what is waiting and close the file."""
+        with _one_line(self.log_dir):
+            super().close()
+
+
+@contextlib.contextmanager
+def _one_line(folder: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PopDCLError(f"cannot write TensorBoard events into {folder}: {error.strerror or error}") from error
+
+
+def _without_writers(hook):
+    """Return a threading.excepthook that leaves out TensorBoard's writing threads, whose faults their owner raises."""
+    if getattr(hook, "leaves_out_writers", False):
+        return hook
+
+    def filtered(arguments) -> None:
+        if not type(arguments.thread).__module__.startswith("tensorboard."):
+            hook(arguments)
+
+    filtered.leaves_out_writers = True
+    return filtered
 
 
 class _Nowhere:

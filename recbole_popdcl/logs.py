@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from logging.handlers import MemoryHandler
@@ -40,7 +41,7 @@ class logged:  # noqa: N801 - reads as a statement
             PopDCLError: the file cannot be written.
         """
         try:
-            file = logging.FileHandler(path, encoding="utf-8")
+            file = _File(path, encoding="utf-8")
         except OSError as error:
             raise PopDCLError(f"cannot write {path}: {error.strerror}") from error
         file.setFormatter(self._form)
@@ -51,6 +52,15 @@ class logged:  # noqa: N801 - reads as a statement
     def __exit__(self, *_) -> None:
         root = logging.getLogger()
         for handler in root.handlers:
-            handler.close()
+            with contextlib.suppress(OSError):  # of a full disk, which the line that did not fit has told
+                handler.close()
         root.handlers[:] = self._before[1]
         root.setLevel(self._before[0])
+
+
+class _File(logging.FileHandler):
+    """A log file whose faults end the run in one line; logging itself prints a traceback and goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        error = sys.exc_info()[1]
+        raise PopDCLError(f"cannot write {self.baseFilename}: {getattr(error, 'strerror', None) or error}") from error

@@ -73,10 +73,6 @@ class RunTrainer(Trainer):
         try:
             with tensorboard_in(self.run_dir / "tensorboard" if self._writes else None):
                 super().__init__(config, model)
-        except OSError as error:
-            raise PopDCLError(
-                f"cannot write TensorBoard events into {self.run_dir}: {error.strerror or error}"
-            ) from error
         finally:
             config["metrics"] = metrics
         self.saved_model_file = str(self.run_dir / BEST)
@@ -167,7 +163,7 @@ class RunTrainer(Trainer):
     # -- hooks that RecBole's loops call ------------------------------------------------------------------------------
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
-        self._epoch = epoch_idx
+        self._epoch, self._batch = epoch_idx, -1
         for part in (self.model, train_data):
             if hasattr(part, "begin_epoch"):
                 part.begin_epoch(epoch_idx)
@@ -176,11 +172,19 @@ class RunTrainer(Trainer):
             return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress and self._bars)
 
     def _check_nan(self, loss):
-        if not torch.isfinite(loss):
-            raise PopDCLError(
-                f"the training loss became {loss.item()} in epoch {self._epoch}; look at learning_rate, temperature, "
-                "reg_weight and enable_amp. Checkpoints of earlier epochs are kept"
-            )
+        self._batch += 1
+        if torch.isfinite(loss):
+            return
+        suspects = ("learning_rate", "temperature", "reg_weight", "clip_grad_norm", "enable_amp")
+        values = ", ".join(f"{name} {self.config[name]}" for name in suspects if name in self.config)
+        raise PopDCLError(
+            f"the training loss became {loss.item()} in epoch {self._epoch}, batch {self._batch}; look at {values}. "
+            f"{self._kept()}"
+        )
+
+    def _kept(self) -> str:
+        there = [self.run_dir / name for name in (BEST, LAST) if (self.run_dir / name).exists()]
+        return f"The last good checkpoint is kept: {there[0]}" if there else "There is no checkpoint yet"
 
     def _valid_epoch(self, valid_data, show_progress=False):
         result = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 
 from recbole_popdcl.cli import main
 from recbole_popdcl.data.atomic import write_interactions
+
+os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="popdcl-tests-")  # the user's own key stays as it is
 
 
 def skewed_pairs(n_users: int, n_items: int, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 import warnings
 
 from recbole_popdcl.errors import PopDCLError
@@ -37,16 +39,20 @@ class Cluster:
         os.environ.setdefault(
             "RAY_worker_niceness", "0"
         )  # at Ray's 15 any other job on the machine starves the workers
+        os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # with it an interrupted search ends like a finished one
         os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # whose tables come whatever the verbosity
         options = {"address": self.address} if self.address else {
             "address": "local",  # not a cluster that somebody started on this machine, nor what is left of one
             "include_dashboard": False, "dashboard_host": "127.0.0.1", "_node_ip_address": "127.0.0.1",
         }  # fmt: skip
+        terminated = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=False, **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise PopDCLError(f"cannot use a Ray cluster at {self.address or 'this machine'}: {reason}") from error
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, terminated)  # Ray's own way prints a stack and aborts
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are told by us, in a line each
         resources = ray.cluster_resources()
         for kind, wanted in (("CPU", self.cpus), ("GPU", self.gpus)):

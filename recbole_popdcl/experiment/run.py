@@ -23,6 +23,7 @@ from recbole_popdcl.data.loader import Data, load_data
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.files import write_json, written_whole
+from recbole_popdcl.lock import locked
 from recbole_popdcl.logs import logged
 from recbole_popdcl.model.base import EncoderRecommender
 from recbole_popdcl.trainer import LAST, METRICS, RunTrainer, build_trainer, check_unchanged, check_valid_metric
@@ -72,31 +73,39 @@ def run(
 def _run(config: Config, run_dir: str | Path | None, resume: bool, started: float) -> dict[str, Any]:
     """Run a configuration; of several processes the first one writes, and all return the same."""
     first = distributed.rank() == 0
-    folder = distributed.from_first(_free_folder(config, run_dir, resume) if first else None)
-    with logged(first) as logs, _kept_if_begun(folder):
+    folder = distributed.from_first(_folder(config, run_dir, resume) if first else None)
+    with logged(first) as logs:
         init_seed(config["seed"], config["reproducibility"])
         data = load_data(config, own_batches=issubclass(config.model_class, EncoderRecommender))
         check_valid_metric(config, data.evaluation)
-        trainer = prepare_trainer(config, data, folder, logs if first else None)
-        seconds = {"load": time.perf_counter() - started}
-        train(trainer, config, data, resume)
-        seconds["train"] = time.perf_counter() - started - seconds["load"]
         result = None
-        if first:
-            per_user = trainer.ranker.per_user()
-            results = trainer.evaluate(show_progress=True, per_user=per_user)
-            per_user.write(folder / PER_USER, data.dataset.field2id_token[data.dataset.uid_field])
-            seconds["evaluate"] = time.perf_counter() - started - sum(seconds.values())
-            result = write_result(trainer, config, data, results, seconds, resume)
+        with run_folder(folder, resume) if first else contextlib.nullcontext():
+            trainer = prepare_trainer(config, data, folder, logs if first else None)
+            seconds = {"load": time.perf_counter() - started}
+            with _interruption_told(folder):
+                train(trainer, config, data, resume)
+                seconds["train"] = time.perf_counter() - started - seconds["load"]
+                if first:
+                    per_user = trainer.ranker.per_user()
+                    results = trainer.evaluate(show_progress=True, per_user=per_user)
+                    _still_there(folder)
+                    per_user.write(folder / PER_USER, data.dataset.field2id_token[data.dataset.uid_field])
+                    seconds["evaluate"] = time.perf_counter() - started - sum(seconds.values())
+                    result = write_result(trainer, config, data, results, seconds, resume)
     return {**distributed.from_first(result), "run_dir": str(folder)}
 
 
 def prepare_trainer(config: Config, data: Data, folder: Path, logs: logged | None = None) -> RunTrainer:
-    """Return the trainer of a configured model, and make the run's folder.
+    """Return the trainer of a configured model.
+
+    Args:
+        config: the run's configuration.
+        data: the run's data.
+        folder: the run's folder, which is there.
+        logs: receives the log's file in that folder.
 
     Raises:
-        PopDCLError: the folder cannot be made, a package is missing that the model needs, or the epochs do not reach
-            beyond the model's warm-up.
+        PopDCLError: a package is missing that the model needs, or the epochs do not reach beyond the model's warm-up.
     """
     with _packages_named(config):
         recommender, ranker = build_model(config, data), build_ranker(config, data)
@@ -107,8 +116,8 @@ def prepare_trainer(config: Config, data: Data, folder: Path, logs: logged | Non
                 f"warm_up_epochs = {warm_up}"
             )
         if logs:
-            logs.to_file(_made(folder) / LOG)  # from here on there is a run; bad input before leaves no folder
-        logging.getLogger().info("run folder %s", _made(folder))
+            logs.to_file(folder / LOG)
+        logging.getLogger().info("run folder %s", folder)
         return build_trainer(config, recommender, ranker, folder, data.fingerprint)
 
 
@@ -117,17 +126,13 @@ def train(trainer: RunTrainer, config: Config, data: Data, resume: bool, callbac
 
     Raises:
         PopDCLError: as RunTrainer.resume and RunTrainer.fit, or a package is missing that the model needs.
-        KeyboardInterrupt: with the command that goes on.
     """
-    try:
-        if resume:
-            trainer.resume(data.train)
-        if distributed.rank() == 0:
-            _write_config(trainer.run_dir / CONFIG, config)
-        with _packages_named(config):
-            trainer.fit(data.train, show_progress=True, callback_fn=callback)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"go on with: recbole-popdcl run --resume --run_dir={trainer.run_dir}") from None
+    if resume:
+        trainer.resume(data.train)
+    if distributed.rank() == 0:
+        _write_config(trainer.run_dir / CONFIG, config)
+    with _packages_named(config):
+        trainer.fit(data.train, show_progress=True, callback_fn=callback)
 
 
 def write_result(
@@ -197,25 +202,62 @@ def versions() -> dict[str, str]:
             "threads": str(torch.get_num_threads()), "processes": str(distributed.size())}  # fmt: skip
 
 
-def _free_folder(config: Config, run_dir: str | Path | None, resume: bool) -> Path:
+def _folder(config: Config, run_dir: str | Path | None, resume: bool) -> Path:
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
     folder = Path(run_dir) if run_dir else Path("runs") / config["dataset"] / config["model"] / stamp
-    taken = [name for name in (CONFIG, METRICS, RESULT, LAST) if (folder / name).exists()]
-    if taken and not resume:
-        raise PopDCLError(f"{folder} already holds a run ({taken[0]}); choose another --run_dir or add --resume")
+    _check_free(folder, resume)
     return folder
 
 
+def _check_free(folder: Path, resume: bool) -> None:
+    taken = [name for name in (CONFIG, METRICS, RESULT, LAST) if (folder / name).exists()]
+    if taken and not resume:
+        raise PopDCLError(f"{folder} already holds a run ({taken[0]}); choose another --run_dir or add --resume")
+
+
 @contextlib.contextmanager
-def _kept_if_begun(folder: Path) -> Iterator[None]:
-    """Take a run's folder away again if it fails before an epoch is done, so that it can be run again."""
+def run_folder(folder: Path, resume: bool) -> Iterator[None]:
+    """Make a run's folder and hold it while the block runs, so that no second process writes into it.
+
+    A folder that was not there before is taken away again if the block fails before an epoch is done, so that bad input
+    leaves nothing behind and the run can be started again.
+
+    Args:
+        folder: the run's folder.
+        resume: whether there may be a run in it already.
+
+    Raises:
+        PopDCLError: the folder cannot be made, another process is in it, or it holds a run.
+    """
     there = folder.exists()
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PopDCLError(f"cannot make the run folder {folder}: {error.strerror}") from error
+    with locked(folder):
+        _check_free(folder, resume)  # again, as another process may have been quicker
+        try:
+            yield
+        except (PopDCLError, KeyboardInterrupt):
+            if not there and not (folder / METRICS).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+
+@contextlib.contextmanager
+def _interruption_told(folder: Path) -> Iterator[None]:
+    """Give an interruption the command that goes on, if there is something to go on with."""
+    try:
         yield
-    except (PopDCLError, KeyboardInterrupt):
-        if distributed.rank() == 0 and not there and not (folder / METRICS).exists():
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
+    except KeyboardInterrupt:
+        begun = (folder / METRICS).exists()
+        told = f"go on with: recbole-popdcl run --resume --run_dir={folder}" if begun else "no epoch was done"
+        raise KeyboardInterrupt(told) from None
+
+
+def _still_there(folder: Path) -> None:
+    if not (folder / CONFIG).exists():
+        raise PopDCLError(f"the run folder {folder} is gone; its results cannot be written")
 
 
 @contextlib.contextmanager
@@ -226,14 +268,6 @@ def _packages_named(config: Config) -> Iterator[None]:
     except ImportError as error:
         what = f"needs the package '{error.name}': install it first" if error.name else str(error)
         raise PopDCLError(f"model {config['model']}: {what}") from error
-
-
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PopDCLError(f"cannot make the run folder {folder}: {error.strerror}") from error
-    return folder
 
 
 def _write_config(path: Path, config: Config) -> None:

@@ -22,8 +22,9 @@ from recbole_popdcl.evaluation.keys import ACCURACY_METRICS, SET_KEYS
 from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.experiment.cluster import Cluster
 from recbole_popdcl.experiment.finished import evaluate
-from recbole_popdcl.experiment.run import CONFIG, RESULT, prepare_trainer, train
+from recbole_popdcl.experiment.run import CONFIG, RESULT, prepare_trainer, run_folder, train
 from recbole_popdcl.experiment.space import read_space, size_of
+from recbole_popdcl.experiment.trust import check_own, mark
 from recbole_popdcl.files import write_json, written_whole
 from recbole_popdcl.logs import logged
 from recbole_popdcl.model.base import EncoderRecommender
@@ -65,6 +66,7 @@ def tune(
     search: Search | None = None,
     resume: bool = False,
     ray_address: str | None = None,
+    trusted: bool = False,
 ) -> dict[str, Any]:
     """Search the hyper-parameters of a model by its ``valid_metric``.
 
@@ -78,12 +80,13 @@ def tune(
         search: how to search.
         resume: go on with the search in ``run_dir``.
         ray_address: of a running cluster; a local one is started and stopped otherwise.
+        trusted: resume also a search that somebody else began, whose record could run any code.
 
     Returns:
         ``best`` (settings), ``score``, ``result`` of the best trial, ``trials`` (rows of the table) and ``run_dir``.
 
     Raises:
-        PopDCLError: bad input, Ray is missing, or every trial failed.
+        PopDCLError: bad input, Ray is missing, every trial failed, or the search to resume is somebody else's.
         KeyboardInterrupt: interrupted; with the command that goes on.
     """
     if resume:
@@ -92,6 +95,8 @@ def tune(
                 f"--resume goes on with what {SEARCH} holds; model, dataset, properties and space stay as they are"
             )
         folder, config, space_values, search = _stored(run_dir)
+        if not trusted:
+            check_own(folder)
     else:
         config = Config(model, dataset, arguments=arguments)
         space_values, source = read_space(config, space)
@@ -106,6 +111,7 @@ def tune(
             raise PopDCLError("property 'eval_step' is 0, but a search needs validations to compare trials by")
         if not resume:
             _store(folder, config, space_values, search)
+            mark(folder)
         log.info("search in %s: %s", folder, ", ".join(f"{name} {values}" for name, values in space_values.items()))
         with Cluster(ray_address, search.cpus_per_trial, search.gpus_per_trial):
             finished = _fit(folder, config, data, space_values, search, resume)
@@ -182,6 +188,8 @@ def _fit(folder: Path, config: Config, data: Data, space: Mapping[str, Any], sea
         )
     try:
         finished = tuner.fit()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"go on with: recbole-popdcl tune --resume --run_dir={folder}") from None
     except (ray_tune.TuneError, OSError, ValueError) as error:  # Ray could not keep its own state
         if not (folder / SEARCH).exists():
             raise PopDCLError(f"the search stopped: its folder {folder} is gone") from error
@@ -190,9 +198,6 @@ def _fit(folder: Path, config: Config, data: Data, space: Mapping[str, Any], sea
         raise PopDCLError(
             f"the search stopped: {reason(error)}; go on with: recbole-popdcl tune --resume --run_dir={folder}"
         ) from error
-    states = {trial.status for trial in finished._experiment_analysis.trials}
-    if states & {"RUNNING", "PENDING", "PAUSED"}:
-        raise KeyboardInterrupt(f"go on with: recbole-popdcl tune --resume --run_dir={folder}")
     return finished
 
 
@@ -207,7 +212,7 @@ def _trial(values: dict[str, Any], properties: dict[str, Any], data: Data, searc
     resume = (folder / CONFIG).is_file() and (folder / LAST).is_file()
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
-    with logged():
+    with logged(), run_folder(folder, resume):
         trainer = prepare_trainer(config, data, folder)
 
         def report(epoch: int, score: float) -> None:

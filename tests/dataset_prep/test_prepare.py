@@ -76,7 +76,7 @@ def test_sets_and_manifest(tmp_path, raw):
             "users": len(users), "items": len(items), "interactions": len(pairs),
             "sparsity": pytest.approx(len(pairs) / len(users) / len(items), abs=1e-8),
         }  # fmt: skip
-    assert not list(folder.glob(".*"))
+    assert [path.name for path in folder.glob(".*")] == [".lock"]
 
 
 def test_filters_one_by_one(tmp_path, raw):

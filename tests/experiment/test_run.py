@@ -51,6 +51,7 @@ def test_the_folder_holds_the_run(finished):
         "per_user.parquet",
         "run.log",
         "tensorboard",
+        ".lock",
     }
     stored = json.loads((folder / "result.json").read_text())
     assert {**stored, "run_dir": str(folder)} == result

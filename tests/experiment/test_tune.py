@@ -111,6 +111,19 @@ def test_a_killed_driver_goes_on(faultless, tmp_path):
     assert scores_of(tune(run_dir=tmp_path / "s", resume=True)) == pytest.approx(faultless.scores)
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_terminated_search_says_how_to_go_on(faultless, tmp_path, number, status):
+    with open(tmp_path / "log", "w") as log:
+        driver = faultless.start(tmp_path / "s", log)
+        begun = wait_until(lambda: list((tmp_path / "s").glob("trial-*/run/last.pt")), driver)
+        driver.send_signal(number)
+        assert driver.wait(timeout=60) == status, (tmp_path / "log").read_text()[-2000:]
+    assert begun
+    told = f"recbole-popdcl: interrupted; go on with: recbole-popdcl tune --resume --run_dir={tmp_path / 's'}"
+    assert (tmp_path / "log").read_text().splitlines()[-1] == told
+    assert scores_of(tune(run_dir=tmp_path / "s", resume=True)) == pytest.approx(faultless.scores)
+
+
 def test_a_killed_worker_is_started_again(faultless, tmp_path):
     psutil = pytest.importorskip("psutil")
     with open(tmp_path / "log", "w") as log:
