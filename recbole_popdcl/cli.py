@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import recbole_popdcl
 from dataset_prep import options as preparation
-from recbole_popdcl.errors import OneLineParser, PopDCLError
+from recbole_popdcl.errors import OneLineParser, PopDCLError, number_from_environment
 from recbole_popdcl.evaluation.keys import MAX_K
 
 RUN_HELP = """\
@@ -33,12 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command is None:
         _parser().print_help()
         return 2
+    rank = 0
     try:
-        if arguments.command != "run" and os.environ.get("WORLD_SIZE", "1") != "1":
+        rank = number_from_environment("RANK", 0)
+        if arguments.command != "run" and number_from_environment("WORLD_SIZE", 1) != 1:
             raise PopDCLError(f"'{arguments.command}' works in one process; torchrun is for 'run'")
         return arguments.function(arguments, properties)
     except PopDCLError as error:
-        if int(os.environ.get("RANK", "0")):  # of several processes the first one tells
+        if rank:  # of several processes the first one tells
             time.sleep(3)  # before torchrun, which ends all when one ends, takes its word from it
         else:
             print(f"recbole-popdcl: error: {error}", file=sys.stderr)
@@ -176,7 +177,7 @@ def _run(arguments: argparse.Namespace, properties: list[str]) -> int:
     result = run(
         arguments.model, arguments.dataset, arguments=properties, run_dir=arguments.run_dir, resume=arguments.resume
     )
-    if int(os.environ.get("RANK", "0")):
+    if number_from_environment("RANK", 0):
         return 0
     print(f"\n{result['model']} on {result['dataset']}, best epoch {result['best_epoch']}, {result['run_dir']}")
     print(result_table({**result["valid"], **result["test"]}))

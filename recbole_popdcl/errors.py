@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import re
 from collections.abc import Iterable
 from typing import Any, NoReturn
@@ -44,6 +45,18 @@ def shown(value: Any) -> str:
     except ValueError:  # an integer of more digits than Python writes
         return "a number of too many digits"
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+
+
+def number_from_environment(name: str, default: int) -> int:
+    """Return the whole number that torchrun put into an environment variable.
+
+    Raises:
+        PopDCLError: it is none.
+    """
+    text = os.environ.get(name, str(default))
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise PopDCLError(f"environment variable {name} must be a whole number, as torchrun sets it, not {shown(text)}")
+    return int(text)
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
