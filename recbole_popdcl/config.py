@@ -64,7 +64,7 @@ MAX_YAML_BYTES = 1 << 18
 MAX_LITERAL = 4096  # characters; Python's own parser may fall over longer and deeper ones
 MAX_DEPTH = 32  # lists in lists
 MAX_VALUES = 100_000  # of a yaml file, aliases written out
-MAX_DIGITS = 400
+MAX_DIGITS = 250  # even hexadecimal ones then stay below the largest float
 UNREADABLE = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError)
 # Names that papers and other programs use for properties here; offered when someone types them.
 SYNONYMS = {"tau": "temperature", "lambda": "reg_weight", "lr": "learning_rate", "batch_size": "train_batch_size"}
@@ -99,6 +99,7 @@ def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple
         raise yaml.constructor.ConstructorError(None, None, "a value that holds itself", node.start_mark)
     known[place] = None
     if isinstance(node, yaml.ScalarNode):
+        node.value.encode("utf-8")  # half a surrogate pair can be shown and written nowhere
         if len(node.value) > MAX_DIGITS and node.tag.endswith((":int", ":float")):
             raise yaml.constructor.ConstructorError(None, None, "a number of too many digits", node.start_mark)
         parts = []
