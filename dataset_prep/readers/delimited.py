@@ -14,6 +14,7 @@ from dataset_prep.sources import decoded, line_of_record, numbered_lines, opened
 from recbole_popdcl.errors import PopDCLError, nearest
 
 BLOCK_BYTES = 1 << 24
+MAX_COLUMNS = 10_000
 # Looked for, in this order and in any letter case, where the user names no column.
 USUAL_NAMES = {
     "user": ("user", "user_id", "userid", "uid", "reviewerid"),
@@ -29,6 +30,8 @@ def choose_columns(names: Sequence[str], columns: Columns, path: Path) -> dict[s
     Raises:
         PopDCLError: a column is not there, or there is more than one of its name.
     """
+    if len(names) > MAX_COLUMNS:
+        raise PopDCLError(f"{path}, line 1: {len(names)} columns, more than {MAX_COLUMNS}")
     wanted = ["user", "item", *(name for name in ("rating", "timestamp") if getattr(columns, f"needs_{name}"))]
     chosen = {}
     for role in wanted:

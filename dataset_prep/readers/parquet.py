@@ -33,6 +33,6 @@ def read_parquet(path: Path, columns: Columns) -> Iterator[Block]:
                     values = {role: batch.column(name) for role, name in names.items()}
                     yield Block(path, partial(int.__add__, start), **values)
                 start += batch.num_rows
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, MemoryError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise PopDCLError(f"cannot read {path}: {reason}") from error
