@@ -356,7 +356,7 @@ class Config(RecBoleConfig):
     def _check_negatives(self, model: str, value: Any, where: str, shared: bool) -> None:
         """A pairwise loss needs sampled negatives; one with in-batch negatives has no use for them."""
         needed = self.internal_config_dict["train_neg_sample_args"] is not None
-        given = value not in (None, "None") and value["distribution"] != "none"
+        given = value not in (None, "None") and value.get("distribution", "uniform") != "none"
         if needed == given:
             return
         if not shared:

@@ -82,7 +82,7 @@ def read_delimited(
         try:
             yield from as_blocks(path, pacsv.open_csv(stream, options, parse, convert), chosen, int(has_header))
         except pa.ArrowInvalid as error:
-            if "Empty CSV" in str(error):
+            if "Empty CSV" in str(error) or "Could not skip initial" in str(error):  # a header and nothing after it
                 return
             raise _located(error, path, parse, options) from error
 
@@ -118,8 +118,9 @@ def _located(error: pa.ArrowInvalid, path: Path, parse, options) -> PopDCLError:
     with opened(path) as stream:
         reader = pacsv.open_csv(stream, serial, parse, pacsv.ConvertOptions(include_columns=options.column_names[:1],
                                 column_types={options.column_names[0]: pa.string()}))  # fmt: skip
-        while not wrong and len(reader.read_next_batch()):
-            pass
+        for _ in reader:
+            if wrong:
+                break
     if not wrong:
         return PopDCLError(f"{path}: {' '.join(str(error).split())}")
     row = wrong[0]
