@@ -167,7 +167,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
     Raises:
         ValueError, TypeError, KeyError, AttributeError: they do not fit the parameters.
     """
-    names = next(names for kind, names in MOMENTS.items() if isinstance(optimizer, getattr(torch.optim, kind)))
+    names = MOMENTS[type(optimizer).__name__]
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for place, moments in state["state"].items():
         parameter = parameters[place] if place in range(len(parameters)) else None

@@ -511,3 +511,38 @@ def test_report_of_a_strange_result(work, capsys, change):
     assert line.startswith(f"{HERE}no finished run or search under run; ")
     assert warning.endswith(line.split("; ", 1)[1])
     assert not (work / "page").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["[" * 100_000, '{"epoch": 1e999, "train_loss": 1}', '{"epoch": 0, "train_loss": ' + "9" * 400 + "}", "[1]", '"x"',
+     '{"epoch": [], "train_loss": {}}', "\0", None],
+)  # fmt: skip
+def test_report_of_strange_epochs(work, capsys, line):
+    path = work / "run" / "metrics.jsonl"
+    if line is None:
+        path.unlink()
+        os.mkfifo(path)
+    else:
+        path.write_text(path.read_text() + line + "\n")
+    assert main(["report", "run", "--output=page", "--no_analysis"]) == 2
+    printed = capsys.readouterr().err.splitlines()[-1]
+    assert "run/metrics.jsonl, line 2: not the metrics of an epoch" in printed or "not a regular file" in printed
+
+
+def test_report_of_strange_names(work):
+    name = "<img src=x onerror=alert(1)>$\\frac{$ \x1b]0;x\x07"
+    (work / "second").mkdir()
+    for folder, seed in (("run", 2020), ("second", 2021)):
+        result = json.loads((work / "run" / "result.json").read_text())
+        (work / folder / "result.json").write_text(json.dumps({**result, "dataset": name, "model": name, "seed": seed}))
+        properties = yaml.safe_load((work / "run" / "config.yaml").read_text())
+        properties.update(dataset=name, model=name, seed=seed)
+        (work / folder / "config.yaml").write_text(yaml.safe_dump(properties))
+    lines = "".join(json.dumps({"epoch": epoch, "train_loss": 1.0, "<b>": "<b>"}) + "\n" for epoch in range(3))
+    (work / "run" / "metrics.jsonl").write_text(lines)
+    assert main(["report", "run", "second", "--output=page", "--no_analysis"]) == 0
+    page = (work / "page" / "index.html").read_text()
+    assert "<img src=x" not in page
+    assert "&lt;img src=x" in page
+    assert all(path.parent == work / "page" for path in (work / "page").rglob("*"))
