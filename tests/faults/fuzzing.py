@@ -190,4 +190,8 @@ def seeds(target: str) -> list[bytes]:
         "parquet": file.getvalue(), "inter": b"user_id:token\titem_id:token\n1\t2\n",
     }  # fmt: skip
     contents = [bytes([place]) + contents[name] for place, name in enumerate(FORMATS)]
-    return [*contents, b"\3a,b,5.0,1\nc,d,1.0,2\n"]
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("x.csv", "user,item\na,1\n")
+    packed = [pack(b"user,item\na,1\n") for pack in PACKINGS[2:]] + [archive.getvalue()]
+    return [*contents, b"\3a,b,5.0,1\nc,d,1.0,2\n", *(b"\5" + data for data in packed)]
