@@ -12,7 +12,7 @@ from dataset_prep.interactions import Columns, collect
 from dataset_prep.manifest import read_manifest, verify
 from dataset_prep.readers import READERS
 from recbole_popdcl.data.split import counts
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, one_line
 from recbole_popdcl.files import written_whole
 
 
@@ -28,7 +28,7 @@ def describe(folder: Path, plot: Path | None = None) -> str:
     """
     manifest = read_manifest(folder)
     verify(folder, manifest)
-    text = f"{manifest['name']}: every file is as it was prepared\n{statistics_table(manifest)}"
+    text = f"{one_line(manifest['name'])}: every file is as it was prepared\n{statistics_table(manifest)}"
     if plot is not None:
         popularity_plot(folder, manifest, plot)
         text += f"\npopularity plot: {plot}"

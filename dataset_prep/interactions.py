@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recbole_popdcl.data.atomic import UNWRITABLE
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, reason
 
 # pop(i) and codes stay below 2**31: RecBole itself counts users and items in 32 bits on some paths.
 IDS = pa.dictionary(pa.int32(), pa.large_string())
@@ -108,6 +108,13 @@ def _ids(block: Block, name: str) -> pa.DictionaryArray:
     values = getattr(block, name)
     if values.null_count:
         raise block.fault(pc.index(pc.is_null(values), True).as_py(), f"the {name} id is missing")
+    try:
+        return _checked_ids(block, values, name)
+    except (pa.ArrowException, UnicodeDecodeError) as error:  # lists, or bytes that are no text, from Parquet
+        raise PopDCLError(f"{block.path}: the {name} ids are no texts or whole numbers: {reason(error)}") from error
+
+
+def _checked_ids(block: Block, values: pa.Array, name: str) -> pa.DictionaryArray:
     encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
     ids = encoded.dictionary.cast(pa.large_string())
     for pattern, what in (
@@ -129,6 +136,8 @@ def _numbers(block: Block, name: str) -> np.ndarray:
     except pa.ArrowInvalid:
         number = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
         wrong = pc.invert(pc.match_substring_regex(values.cast(pa.string()), number))
+    except pa.ArrowException as error:
+        raise PopDCLError(f"{block.path}: the {name}s are no numbers but {values.type}") from error
     row = pc.index(wrong, True).as_py()
     if row >= 0:
         raise block.fault(row, f"the {name} {values[row].as_py()!r} is not a number")

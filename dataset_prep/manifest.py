@@ -13,7 +13,7 @@ import numpy as np
 import recbole_popdcl
 from dataset_prep.interactions import Interactions
 from dataset_prep.sources import sha256
-from recbole_popdcl.data.split import counts
+from recbole_popdcl.data.split import SETS, counts
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.files import read_json
 
@@ -53,10 +53,15 @@ def read_manifest(folder: Path) -> Mapping[str, Any]:
         raise PopDCLError(f"no {MANIFEST} in {folder}: it holds no dataset that recbole-popdcl prepare has written")
     manifest = read_json(folder / MANIFEST)
     try:
-        for name, about in manifest["sets"].items():
-            _ = {**about["statistics"]}, about["file"] + about["sha256"], f"{name}"
+        plain = isinstance(manifest["name"], str) and {*manifest["sets"]} <= {"all", *SETS}
+        for about in manifest["sets"].values():
+            numbers = [about["statistics"][name] for name in ("users", "items", "interactions", "sparsity")]
+            plain &= all(isinstance(number, (int, float)) for number in numbers) and isinstance(about["sha256"], str)
+            plain &= Path(about["file"]).name == about["file"]  # beside the manifest, nowhere else
     except (KeyError, TypeError, AttributeError) as error:
         raise PopDCLError(f"{folder / MANIFEST} is not a manifest of recbole-popdcl: {error!r}") from error
+    if not plain:
+        raise PopDCLError(f"{folder / MANIFEST} is not a manifest of recbole-popdcl: a name or a number in it is none")
     return manifest
 
 

@@ -8,16 +8,21 @@ import gzip
 import hashlib
 import io
 import lzma
+import math
+import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, reason
 
 BOM = b"\xef\xbb\xbf"
 CHUNK = 1 << 24  # bytes read at a time
+MAX_LINE = 1 << 24  # bytes; what is longer is no line of an interaction, and would have to be held in memory
+MAX_RATIO, FLOOR = 250, 1 << 26  # of unpacked to packed bytes, where more than FLOOR come out; text has 3 to 30
 DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, gzip.BadGzipFile)
 
 
@@ -28,14 +33,15 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     The compression is recognised from the first bytes, whatever the file is called.
 
     Raises:
-        PopDCLError: the file cannot be read, or its compressed data are damaged or cut short, also when that shows
-            later, while the block reads.
+        PopDCLError: the file cannot be read, its compressed data are damaged or cut short or unfold without end, or a
+            line is longer than MAX_LINE, also when that shows later, while the block reads.
     """
     with contextlib.ExitStack() as stack:
         try:
             raw = stack.enter_context(open(path, "rb"))
             stream = stack.enter_context(_decompressed(raw, path))
-            stream = io.BufferedReader(stream, CHUNK)
+            packed = None if stream is raw else os.fstat(raw.fileno()).st_size
+            stream = io.BufferedReader(_Guarded(stream, path, packed), CHUNK)
             if stream.peek(len(BOM))[: len(BOM)] == BOM:
                 stream.read(len(BOM))
             yield stream
@@ -55,12 +61,43 @@ def _decompressed(raw: BinaryIO, path: Path):
     if magic == b"\xfd7zXZ\x00":
         return lzma.LZMAFile(raw)
     if magic.startswith(b"PK\x03\x04"):
-        archive = zipfile.ZipFile(raw)
+        archive = zipfile.ZipFile(raw)  # read where it lies: the names in it lead nowhere
         files = [entry for entry in archive.infolist() if not entry.is_dir()]
         if len(files) != 1:
             raise PopDCLError(f"cannot read {path}: the archive holds {len(files)} files, not one; unpack it first")
-        return archive.open(files[0])
+        try:
+            return archive.open(files[0])
+        except (RuntimeError, ValueError, struct.error) as error:  # with a password, or packed in an unknown way
+            raise PopDCLError(f"cannot read {path}: {reason(error)}; unpack it first") from error
     return raw
+
+
+class _Guarded(io.RawIOBase):
+    """Hands on the bytes of a stream until a line, or what a small file unfolds to, takes no end."""
+
+    def __init__(self, stream: BinaryIO, path: Path, packed: int | None) -> None:
+        self._stream, self._path = stream, path
+        self._most = math.inf if packed is None else max(FLOOR, MAX_RATIO * packed)
+        self._total = self._since_line = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        self._total += len(data)
+        if self._total > self._most:
+            raise PopDCLError(
+                f"cannot read {self._path}: it unfolds to more than {MAX_RATIO} times its size; if that is meant, "
+                "unpack it first"
+            )
+        start = data.find(b"\n")
+        longest = self._since_line + (len(data) if start < 0 else start)
+        self._since_line = longest if start < 0 else len(data) - 1 - data.rfind(b"\n")
+        if longest > MAX_LINE:
+            raise PopDCLError(f"cannot read {self._path}: a line is longer than {MAX_LINE >> 20} MiB")
+        return len(data)
 
 
 def first_line(path: Path) -> str:

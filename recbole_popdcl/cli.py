@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-import os
 import signal
 import sys
 import threading
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import recbole_popdcl
 from dataset_prep import options as preparation
-from recbole_popdcl.errors import OneLineParser, PopDCLError
+from recbole_popdcl.errors import OneLineParser, PopDCLError, number_from_environment
 from recbole_popdcl.evaluation.keys import MAX_K
 
 RUN_HELP = """\
@@ -38,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     with _sigterm_like_interrupt() as terminated:
         try:
-            if arguments.command != "run" and os.environ.get("WORLD_SIZE", "1") != "1":
+            number_from_environment("RANK", 0)
+            if arguments.command != "run" and number_from_environment("WORLD_SIZE", 1) != 1:
                 raise PopDCLError(f"'{arguments.command}' works in one process; torchrun is for 'run'")
             return arguments.function(arguments, properties)
         except PopDCLError as error:
@@ -60,8 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _tells() -> bool:
-    """Whether this process is the one that speaks: of several the first one."""
-    return not int(os.environ.get("RANK", "0"))
+    """Whether this process is the one that speaks: of several the first one, and any whose number is none."""
+    try:
+        return number_from_environment("RANK", 0) == 0
+    except PopDCLError:  # the command itself says so
+        return True
 
 
 @contextlib.contextmanager

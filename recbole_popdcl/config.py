@@ -16,7 +16,7 @@ from recbole.config import Config as RecBoleConfig
 from recbole.utils import argument_list
 
 from recbole_popdcl import distributed
-from recbole_popdcl.errors import PopDCLError, nearest
+from recbole_popdcl.errors import PopDCLError, nearest, reason, shown
 from recbole_popdcl.evaluation.keys import ACCURACY_METRICS, normalise_metrics
 from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.model.table import MODELS, find_model, model_names
@@ -48,6 +48,24 @@ REPLACED = {
     "repeatable": "eval_mask",
     "checkpoint_dir": "run_dir",
 }
+# RecBole would unpickle the files that these lead to, and a pickle can run code; {property: values without a file}.
+PICKLED = {
+    "dataset_save_path": (None, ""),
+    "dataloaders_save_path": (None, ""),
+    "pre_model_path": (None, ""),  # ConvNCF
+    "train_method": ("no_pretrain",),
+    "pretrain_path": (None, ""),  # NAIS
+    "use_pretrain": (False, None),  # NeuMF
+    "mf_pretrain_path": (None, ""),
+    "mlp_pretrain_path": (None, ""),
+    "n_cate": (1,),  # LDiffRec: item_emb.npy in the dataset's folder
+}
+MAX_YAML_BYTES = 1 << 18
+MAX_LITERAL = 4096  # characters; Python's own parser may fall over longer and deeper ones
+MAX_DEPTH = 32  # lists in lists
+MAX_VALUES = 100_000  # of a yaml file, aliases written out
+MAX_DIGITS = 250  # even hexadecimal ones then stay below the largest float
+UNREADABLE = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError)
 # Names that papers and other programs use for properties here; offered when someone types them.
 SYNONYMS = {"tau": "temperature", "lambda": "reg_weight", "lr": "learning_rate", "batch_size": "train_batch_size"}
 
@@ -59,7 +77,48 @@ def properties_folder() -> Path:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe yaml that reads 1e-4 as a number, as RecBole's loader does, and refuses object tags."""
+    """Safe yaml that reads 1e-4 as a number, as RecBole's loader does, and refuses object tags.
+
+    A property given twice, and what would unfold in memory (aliases of aliases, deep nesting, endless numbers), is
+    refused before anything is built.
+    """
+
+    def get_single_node(self):
+        node = super().get_single_node()
+        if node is not None:
+            _measure(node, {})
+        return node
+
+
+def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
+    """Return the number of values in a node, aliases written out, and how deep they are nested."""
+    place = id(node)
+    if known.get(place):
+        return known[place]
+    if place in known:
+        raise yaml.constructor.ConstructorError(None, None, "a value that holds itself", node.start_mark)
+    known[place] = None
+    if isinstance(node, yaml.ScalarNode):
+        node.value.encode("utf-8")  # half a surrogate pair can be shown and written nowhere
+        if len(node.value) > MAX_DIGITS and node.tag.endswith((":int", ":float")):
+            raise yaml.constructor.ConstructorError(None, None, "a number of too many digits", node.start_mark)
+        parts = []
+    elif isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                problem = f"'{key.value}' is there twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        parts = [_measure(part, known) for pair in node.value for part in pair]
+    else:
+        parts = [_measure(part, known) for part in node.value]
+    size, depth = 1 + sum(part[0] for part in parts), 1 + max((part[1] for part in parts), default=0)
+    if size > MAX_VALUES or depth > MAX_DEPTH:
+        what = f"more than {MAX_VALUES} values" if size > MAX_VALUES else f"nested deeper than {MAX_DEPTH}"
+        raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
+    known[place] = size, depth
+    return size, depth
 
 
 _Loader.add_implicit_resolver(
@@ -87,16 +146,34 @@ def parse_literal(text: Any) -> Any:
     Nothing is evaluated: ``"__import__('os')"`` stays a text. ``true`` and ``false`` are read in any case, and lists
     and mappings without quotes, as a shell leaves them, as yaml: ``[Recall,NDCG]``.
     """
-    if not isinstance(text, str):
+    if not isinstance(text, str) or len(text) > MAX_LITERAL or _bracket_depth(text) > MAX_DEPTH:
         return text
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return ast.literal_eval(text)
+        value = ast.literal_eval(text)
+        return value if _is_plain(value) else text
     if text[:1] + text[-1:] in ("[]", "{}"):  # quotes that a shell took away: [Recall,NDCG] or {sample_num:5}
-        with contextlib.suppress(yaml.YAMLError, ValueError, RecursionError):
+        with contextlib.suppress(*UNREADABLE):
             return yaml.load(re.sub(r":(?=\S)", ": ", text) if text[0] == "{" else text, Loader=_Loader)
     return text
+
+
+def _bracket_depth(text: str) -> int:
+    depth = deepest = 0
+    for sign in re.findall(r"[\[({\])}]", text):
+        depth += 1 if sign in "[({" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a literal is what yaml and JSON know: no bytes, sets or complex numbers, and no endless integers."""
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, (str, int, float)) and _is_plain(part) for key, part in value.items())
+    return isinstance(value, (str, float, type(None))) or (isinstance(value, int) and value.bit_length() < 1024)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -106,7 +183,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         PopDCLError: the file is missing, is not yaml, or is not a mapping of properties; names file and line.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        with open(path, "rb") as file:
+            text = file.read(MAX_YAML_BYTES + 1)
+        if len(text) > MAX_YAML_BYTES:
+            raise PopDCLError(f"config file {path} is longer than {MAX_YAML_BYTES} bytes; is it one?")
+        content = yaml.load(text.decode("utf-8"), Loader=_Loader)
     except OSError as error:
         raise PopDCLError(f"cannot read config file {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -116,8 +197,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         line = f", line {mark.line + 1}" if mark else ""
         problem = " ".join(str(getattr(error, "problem", None) or error).split())
         raise PopDCLError(f"config file {path}{line}: {problem}") from error
-    except (ValueError, RecursionError) as error:
-        raise PopDCLError(f"config file {path}: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise PopDCLError(f"config file {path}: nested deeper than {MAX_DEPTH}") from error
+    except UNREADABLE as error:
+        raise PopDCLError(f"config file {path}: {reason(error)}") from error
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
@@ -144,7 +227,7 @@ def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
                 raise PopDCLError(f"command line: --{name} has no value; write --{name}=value")
             value = arguments[position]
         if values.setdefault(name, value) != value:
-            raise PopDCLError(f"command line: --{name} is given twice, as {values[name]!r} and as {value!r}")
+            raise PopDCLError(f"command line: --{name} is given twice, as {shown(values[name])} and as {shown(value)}")
         position += 1
     return values
 
@@ -262,6 +345,8 @@ class Config(RecBoleConfig):
                     self._check_negatives(model_class.__name__, value, where, shared)
                 elif name in TYPES and name not in used and not own_class:
                     self.external_config_dict.pop(name, None)  # for other models that the file serves
+                if name in DERIVED or name in REPLACED:
+                    self.external_config_dict.pop(name, None)
                 if name in REPLACED:
                     message = f"{where}: property '{name}' has no effect here; use {REPLACED[name]}"
                     if not shared:
@@ -271,7 +356,7 @@ class Config(RecBoleConfig):
     def _check_negatives(self, model: str, value: Any, where: str, shared: bool) -> None:
         """A pairwise loss needs sampled negatives; one with in-batch negatives has no use for them."""
         needed = self.internal_config_dict["train_neg_sample_args"] is not None
-        given = value not in (None, "None") and value["distribution"] != "none"
+        given = value not in (None, "None") and value.get("distribution", "uniform") != "none"
         if needed == given:
             return
         if not shared:
@@ -280,7 +365,7 @@ class Config(RecBoleConfig):
                 if needed
                 else "has no use for sampled negatives, its loss takes in-batch ones"
             )
-            raise PopDCLError(f"{where}: property 'train_neg_sample_args' cannot be {value!r}: {model} {what}")
+            raise PopDCLError(f"{where}: property 'train_neg_sample_args' cannot be {shown(value)}: {model} {what}")
         self.external_config_dict.pop("train_neg_sample_args", None)
 
     def _set_default_parameters(self):
@@ -300,6 +385,12 @@ class Config(RecBoleConfig):
         for name in TYPES:
             if name in values:
                 check_type(name, values[name], where)
+        for name, harmless in PICKLED.items():
+            if name in values and values[name] not in harmless:
+                raise PopDCLError(
+                    f"property '{name}' cannot be {shown(values[name])}: RecBole would unpickle a file, which can run "
+                    f"code; leave it at {harmless[0]!r}"
+                )
         values["metrics"] = normalise_metrics(values["metrics"])
         values["topk"] = [values["topk"]] if isinstance(values["topk"], int) else list(values["topk"])
         if abs(sum(values["split_ratio"]) - 1) > 1e-6:

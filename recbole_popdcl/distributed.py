@@ -9,7 +9,6 @@ loss of its own share of the batch instead, as RecBole's and PyTorch's data para
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, number_from_environment, reason
 
 _gathered = False  # whether the processes work on one loss
 
@@ -34,12 +33,12 @@ def size() -> int:
 
 def asked_for() -> bool:
     """Whether torchrun started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return number_from_environment("WORLD_SIZE", 1) > 1
 
 
 def local_rank() -> int:
     """Number of this process on its machine."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    return number_from_environment("LOCAL_RANK", 0)
 
 
 @contextlib.contextmanager
@@ -50,7 +49,7 @@ def processes(config) -> Iterator[None]:
         config: reads distributed_negatives, clip_grad_norm, enable_scaler and device.
 
     Raises:
-        PopDCLError: a property that does not go with several processes.
+        PopDCLError: a property that does not go with several processes, or the others cannot be reached.
     """
     global _gathered
     if not asked_for():
@@ -59,7 +58,10 @@ def processes(config) -> Iterator[None]:
     for name in ("clip_grad_norm", "enable_scaler"):
         if config[name]:
             raise PopDCLError(f"property '{name}' does not go with several processes; leave it at its default")
-    dist.init_process_group("nccl" if config["device"].type == "cuda" else "gloo")
+    try:
+        dist.init_process_group("nccl" if config["device"].type == "cuda" else "gloo")
+    except (ValueError, RuntimeError) as error:
+        raise PopDCLError(f"the processes of WORLD_SIZE do not find each other: {reason(error)}") from error
     _gathered = config["distributed_negatives"] == "gather"
     try:
         yield

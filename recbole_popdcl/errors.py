@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
+import re
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import Any, NoReturn
+
+LONGEST = 1000  # characters of a message: it may hold values from a file that somebody else wrote
+LONGEST_VALUE = 200
 
 
 class PopDCLError(Exception):
@@ -14,13 +19,44 @@ class PopDCLError(Exception):
     The command line prints the message and exits with status 2; every other exception is a defect of this package.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
 
 class OneLineParser(argparse.ArgumentParser):
     """Says what is wrong with the arguments in one line, as a PopDCLError does, instead of the usage before it."""
 
     def error(self, message: str) -> NoReturn:
         """Print the line and exit with status 2."""
-        self.exit(2, f"{self.prog.replace('python -m ', '').split()[0]}: error: {message}\n")
+        self.exit(2, f"{self.prog.replace('python -m ', '').split()[0]}: error: {one_line(message)}\n")
+
+
+def one_line(message: str) -> str:
+    """Return a text without line ends and control characters, which are written as escapes, and not too long."""
+    # a stranger's file may hold escape sequences of a terminal; 2028 and 2029 end lines too
+    text = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda sign: repr(sign[0])[1:-1], str(message))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 300]} … {text[-290:]}"
+
+
+def shown(value: Any) -> str:
+    """Return the ``repr`` of a value for a message, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return "a number of too many digits"
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+
+
+def number_from_environment(name: str, default: int) -> int:
+    """Return the whole number that torchrun put into an environment variable.
+
+    Raises:
+        PopDCLError: it is none.
+    """
+    text = os.environ.get(name, str(default))
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise PopDCLError(f"environment variable {name} must be a whole number, as torchrun sets it, not {shown(text)}")
+    return int(text)
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,8 +52,21 @@ def read_json(path: str | Path) -> Any:
         PopDCLError: the file is missing or is not JSON; the message names the file and the line.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(regular(path).read_text(encoding="utf-8"))
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")  # no NaN and no half surrogate pairs
+        return value
     except OSError as error:
         raise PopDCLError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PopDCLError(f"{path} is not valid JSON: {error}") from error
+
+
+def regular(path: str | Path) -> Path:
+    """Return the path of a file in somebody's folder, which must not be a pipe: that would be waited for.
+
+    Raises:
+        OSError: it is none, or does not exist.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    return Path(path)

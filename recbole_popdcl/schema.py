@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from recbole_popdcl.errors import PopDCLError, nearest
+from recbole_popdcl.errors import PopDCLError, nearest, shown
 from recbole_popdcl.evaluation.keys import MAX_K
 
 
@@ -32,7 +32,7 @@ class Real:
     open_: bool = False
 
     def check(self, value: Any) -> str | None:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
         if number and (self.low < value < self.high if self.open_ else self.low <= value <= self.high):
             return None
         if math.isinf(self.low) and math.isinf(self.high):
@@ -68,6 +68,15 @@ class Text:
 
     def check(self, value: Any) -> str | None:
         return None if isinstance(value, str) and value else "a non-empty text"
+
+
+@dataclass(frozen=True)
+class Name:
+    """A part of a file's name, which leads into no other folder."""
+
+    def check(self, value: Any) -> str | None:
+        plain = isinstance(value, str) and value and not any(sign in value for sign in "/\\\0")
+        return None if plain else "a name without a path"
 
 
 @dataclass(frozen=True)
@@ -206,7 +215,8 @@ TYPES: dict[str, Any] = {
     "use_gpu": Flag(),
     "enable_amp": Flag(),
     "data_path": Text(),
-    "benchmark_filename": Optional(ListOf(Text())),
+    "benchmark_filename": Optional(ListOf(Name())),
+    "additional_feat_suffix": Optional(ListOf(Name(), single=True)),
     "field_separator": Text(),
     "encoding": Text(),
     "shuffle": Flag(),
@@ -232,4 +242,4 @@ def check_type(name: str, value: Any, where: str) -> None:
     kind = TYPES.get(name)
     wanted = kind.check(value) if kind else None
     if wanted:
-        raise PopDCLError(f"{where}: property '{name}' must be {wanted}, not {value!r}")
+        raise PopDCLError(f"{where}: property '{name}' must be {wanted}, not {shown(value)}")

@@ -15,7 +15,7 @@ import torch
 from recbole.trainer import Trainer
 from recbole.utils import early_stopping, get_trainer
 
-from recbole_popdcl.checkpoint import load_checkpoint, save_checkpoint
+from recbole_popdcl.checkpoint import check_resumable, load_checkpoint, load_model, load_optimizer, save_checkpoint
 from recbole_popdcl.compat import tensorboard_in
 from recbole_popdcl.config import Config, recbole_metrics
 from recbole_popdcl.data.loader import batches_state, set_batches_state
@@ -277,15 +277,16 @@ class RunTrainer(Trainer):
             check_unchanged(state["config"], self.config, self.run_dir / LAST)
             if state["fingerprint"] != self.fingerprint:
                 raise PopDCLError(f"the data of {self.config['dataset']} are not those that {self.run_dir} saw")
-            self.model.load_state_dict(state["weights"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            check_resumable(state)
+            load_model(self.model, state)
+            load_optimizer(self.optimizer, state["optimizer"])
             self.start_epoch = self.epochs if state["stopped"] else state["epoch"] + 1
             self.cur_step, self.best_epoch = state["cur_step"], state["best_epoch"]
             self.best_valid_score, self.best_valid_result = state["best_valid_score"], state["best_valid_result"]
             self.train_loss_dict = dict(state["train_loss"])
             _set_random_state(state["random"])
             set_batches_state(train_data, state["batches"])
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise PopDCLError(f"{self.run_dir / LAST} does not fit this model and data: {reason}") from error
         self._cut_metrics(state["epoch"])
@@ -352,9 +353,8 @@ def load_weights(model, path: str | Path) -> dict[str, Any]:
     """
     state = load_checkpoint(path)
     try:
-        model.load_state_dict(state["weights"])
-        model.load_other_parameter(state["other_parameter"])
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        load_model(model, state)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
         raise PopDCLError(f"checkpoint {path} does not fit this model and data: {reason}") from error
     return state

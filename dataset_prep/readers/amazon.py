@@ -46,7 +46,7 @@ def read_amazon(path: Path, columns: Columns) -> Iterator[Block]:
 def _read_reviews(path: Path, columns: Columns, line: str) -> Iterator[Block]:
     try:
         names = list(json.loads(line))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PopDCLError(f"{path}, line 1: not a JSON object: {error}") from error
     chosen = choose_columns(names, columns, path)
     schema = pa.schema([(name, pa.float64() if name in NUMERIC else pa.string()) for name in chosen.values()])
@@ -64,7 +64,7 @@ def _located(error: pa.ArrowInvalid, path: Path, chosen: dict[str, str]) -> PopD
     for number, line in numbered_lines(path):
         try:
             record = json.loads(decoded(line, path, number))
-        except ValueError as fault:
+        except (ValueError, RecursionError) as fault:
             return PopDCLError(f"{path}, line {number}: not a JSON object: {fault}")
         for name in chosen.values():
             wanted = (int, float) if name in NUMERIC else str

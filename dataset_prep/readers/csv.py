@@ -9,6 +9,7 @@ from pathlib import Path
 from dataset_prep.interactions import Block, Columns
 from dataset_prep.readers.delimited import read_delimited
 from dataset_prep.sources import first_line
+from recbole_popdcl.errors import PopDCLError
 
 
 def read_csv(path: Path, columns: Columns) -> Iterator[Block]:
@@ -32,5 +33,8 @@ def read_tsv(path: Path, columns: Columns) -> Iterator[Block]:
 def _read(path: Path, columns: Columns, delimiter: str) -> Iterator[Block]:
     header = first_line(path)
     if header:
-        names = next(csv.reader([header], delimiter=delimiter))
+        try:
+            names = next(csv.reader([header], delimiter=delimiter))
+        except csv.Error as error:
+            raise PopDCLError(f"{path}, line 1: {error}") from error
         yield from read_delimited(path, columns, delimiter, '"', names, has_header=True)

@@ -14,6 +14,7 @@ from dataset_prep.sources import decoded, line_of_record, numbered_lines, opened
 from recbole_popdcl.errors import PopDCLError, nearest
 
 BLOCK_BYTES = 1 << 24
+MAX_COLUMNS = 10_000
 # Looked for, in this order and in any letter case, where the user names no column.
 USUAL_NAMES = {
     "user": ("user", "user_id", "userid", "uid", "reviewerid"),
@@ -29,6 +30,8 @@ def choose_columns(names: Sequence[str], columns: Columns, path: Path) -> dict[s
     Raises:
         PopDCLError: a column is not there, or there is more than one of its name.
     """
+    if len(names) > MAX_COLUMNS:
+        raise PopDCLError(f"{path}, line 1: {len(names)} columns, more than {MAX_COLUMNS}")
     wanted = ["user", "item", *(name for name in ("rating", "timestamp") if getattr(columns, f"needs_{name}"))]
     chosen = {}
     for role in wanted:
@@ -79,7 +82,7 @@ def read_delimited(
         try:
             yield from as_blocks(path, pacsv.open_csv(stream, options, parse, convert), chosen, int(has_header))
         except pa.ArrowInvalid as error:
-            if "Empty CSV" in str(error):
+            if "Empty CSV" in str(error) or "Could not skip initial" in str(error):  # a header and nothing after it
                 return
             raise _located(error, path, parse, options) from error
 
@@ -115,8 +118,9 @@ def _located(error: pa.ArrowInvalid, path: Path, parse, options) -> PopDCLError:
     with opened(path) as stream:
         reader = pacsv.open_csv(stream, serial, parse, pacsv.ConvertOptions(include_columns=options.column_names[:1],
                                 column_types={options.column_names[0]: pa.string()}))  # fmt: skip
-        while not wrong and len(reader.read_next_batch()):
-            pass
+        for _ in reader:
+            if wrong:
+                break
     if not wrong:
         return PopDCLError(f"{path}: {' '.join(str(error).split())}")
     row = wrong[0]

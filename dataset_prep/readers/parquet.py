@@ -20,11 +20,15 @@ def read_parquet(path: Path, columns: Columns) -> Iterator[Block]:
     """Yield the interactions of a Parquet file; "line" in messages counts its rows from 1.
 
     Raises:
-        PopDCLError: the file is no Parquet file, or a column is missing.
+        PopDCLError: the file is no Parquet file, or a column is missing or holds lists.
     """
     try:
         with pq.ParquetFile(path) as file:
             names = choose_columns(file.schema_arrow.names, columns, path)
+            for role, name in names.items():
+                kind = file.schema_arrow.field(name).type
+                if pa.types.is_nested(kind):
+                    raise PopDCLError(f"{path}: the column '{name}' for the {role} holds {kind}, not single values")
         texts = [names[role] for role in ("user", "item")]
         with pq.ParquetFile(path, read_dictionary=texts) as file:
             start = 1
@@ -33,6 +37,6 @@ def read_parquet(path: Path, columns: Columns) -> Iterator[Block]:
                     values = {role: batch.column(name) for role, name in names.items()}
                     yield Block(path, partial(int.__add__, start), **values)
                 start += batch.num_rows
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, MemoryError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise PopDCLError(f"cannot read {path}: {reason}") from error

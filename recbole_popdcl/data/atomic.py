@@ -15,6 +15,7 @@ from recbole_popdcl.files import written_whole
 
 UNWRITABLE = r"[\t\r\n\x00]"  # a text with one of these cannot stand in an atomic file
 ROWS_PER_WRITE = 1 << 20
+MAX_HEADER = 1 << 20  # characters
 NOTHING = pa.scalar("", pa.large_string())
 FIELD_TYPES = ("token", "token_seq", "float", "float_seq")
 
@@ -27,8 +28,8 @@ def read_header(path: Path, separator: str, encoding: str = "utf-8") -> dict[str
     """
     try:
         with open(path, encoding=f"{encoding}-sig" if encoding.lower() in ("utf-8", "utf8") else encoding) as file:
-            line = file.readline().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
+            line = file.readline(MAX_HEADER).rstrip("\r\n")
+    except (OSError, UnicodeError, LookupError) as error:  # a lookup fails for an encoding that does not exist
         raise PopDCLError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     return parse_header(line, separator, path)
 
@@ -88,7 +89,7 @@ def read_interactions(path: Path, columns: list[str], separator: str, encoding: 
             index_col=False,
             na_filter=False,
         )
-    except (pd.errors.ParserError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, LookupError, OSError) as error:  # pandas' own errors and those of the encoding among them
         raise PopDCLError(f"{path}: {' '.join(str(error).split())}") from error
     excess = np.flatnonzero(~frame[beyond].isna().to_numpy() & (frame[beyond] != "").to_numpy())
     if len(excess):

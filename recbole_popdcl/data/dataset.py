@@ -87,7 +87,12 @@ class SplitDataset(Dataset):
             if fields.get(name, "token") != "token":
                 raise PopDCLError(f"{filepath}, line 1: '{name}' must be of type token, not {fields[name]}")
         if any(fields.get(name, "token").endswith("_seq") for name in columns):
-            return super()._load_feat(filepath, source)
+            frame = super()._load_feat(filepath, source)
+            for name in sorted(needed):
+                empty = np.flatnonzero(frame[name].isna().to_numpy())
+                if len(empty):
+                    raise PopDCLError(f"{filepath}: '{name}' of row {empty[0] + 1} is empty")
+            return frame
         for name in columns:
             kind = FeatureType(fields.get(name, "token"))
             self.set_field_property(name, kind, source, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ def read_entries(models: Sequence[str], configs: str | Path | None, ablation: bo
     labels = list(dict.fromkeys([*models, *stored, *(ABLATION if ablation else [])]))
     entries = []
     for label in labels:
-        if "/" in label or label in (".", ".."):
+        if re.search(r"[/\\\x00-\x1f\x7f]", label) or label in ("", ".", ".."):
             raise PopDCLError(f"label {label!r} of a comparison may not hold a path; it names the folder of its runs")
         properties = {**(ABLATION.get(label, {}) if ablation else {}), **stored.get(label, {})}
         default = "PopDCL" if ablation and label in ABLATION else label

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, shown
 from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.experiment.run import RESULT
 from recbole_popdcl.files import read_json
@@ -17,11 +17,14 @@ def read_result(run_dir: str | Path) -> dict[str, Any]:
     """Return a run's result.json.
 
     Raises:
-        PopDCLError: the file is missing or not the result of a run.
+        PopDCLError: the file is missing or not the result of a run, or a result is no number.
     """
     result = read_json(Path(run_dir) / RESULT)
     if not isinstance(result, dict) or not all(isinstance(result.get(part), dict) for part in ("valid", "test")):
         raise PopDCLError(f"{Path(run_dir) / RESULT} is not the result of a run")
+    for name, value in {**result["valid"], **result["test"]}.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 2**63:
+            raise PopDCLError(f"{Path(run_dir) / RESULT}: '{name}' is {shown(value)}, not a number")
     return result
 
 

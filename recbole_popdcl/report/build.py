@@ -257,7 +257,8 @@ def _check_free(output: Path) -> None:
     if not output.is_dir():
         raise PopDCLError(f"--output {output} is a file; choose a folder")
     contents = read_json(output / CONTENTS) if (output / CONTENTS).is_file() else {}
-    known = contents.get("files", []) if isinstance(contents, dict) else []
+    known = contents.get("files") if isinstance(contents, dict) else None
+    known = known if isinstance(known, list) else []
     foreign = sorted(path.name for path in output.iterdir() if path.name not in known)
     if foreign:
         raise PopDCLError(f"--output {output} holds {foreign[0]}, which is no part of a report; choose another folder")

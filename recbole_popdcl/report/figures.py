@@ -41,6 +41,7 @@ STYLE = {
     "legend.fontsize": 8,
     "svg.fonttype": "none",
     "font.family": "sans-serif",
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
 }
 
 
@@ -69,6 +70,8 @@ class Drawing:
     def write(self, folder: Path) -> None:
         """Write ``<name>.svg`` and ``<name>.png`` into a folder; the same drawing gives the same bytes."""
         text = io.StringIO()
+        for label in self.figure.findobj(matplotlib.text.Text):
+            label.set_parse_math(False)
         with matplotlib.rc_context({"svg.hashsalt": self.name, **STYLE}):
             self.figure.savefig(text, format="svg", metadata={"Date": None})
             self.svg = text.getvalue()

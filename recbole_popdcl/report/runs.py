@@ -11,15 +11,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from recbole_popdcl.config import read_yaml
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, shown
 from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.experiment.compare import ABLATION
 from recbole_popdcl.experiment.run import CONFIG, RESULT
 from recbole_popdcl.experiment.summary import mean_and_deviation, read_result, valid_score
 from recbole_popdcl.experiment.tune import SEARCH, TRIALS
+from recbole_popdcl.files import regular
 from recbole_popdcl.trainer import METRICS, WHERE
 
 ALL_OFF = ABLATION["PopDCL without P and N"]
@@ -187,24 +189,30 @@ def _read_run(folder: Path) -> Run:
     if not (folder / RESULT).exists():
         raise PopDCLError(f"the run in {folder} is not finished")
     result, properties = read_result(folder), read_yaml(folder / CONFIG)
-    for name in ("model", "dataset", "seed"):
-        if properties.get(name) is None or properties[name] != result.get(name):
+    for name, kind in (("model", str), ("dataset", str), ("seed", int)):
+        if not isinstance(properties.get(name), kind) or properties[name] != result.get(name):
             raise PopDCLError(f"{folder}: {CONFIG} and {RESULT} do not agree on the {name}")
     valid_score(result)
     try:
         data = result["data"]
-        sum([data["users"], data["items"], *data["interactions"].values()])
+        sizes = [data["users"], data["items"], *data["interactions"].values()]
+        if not all(isinstance(size, int) and 0 <= size < 2**53 for size in sizes):
+            raise TypeError(f"its sizes are {shown(sizes)}")
+        if not isinstance(data.get("fingerprint", ""), str):
+            raise TypeError("its fingerprint is no text")
     except (KeyError, TypeError, AttributeError) as error:
         raise PopDCLError(f"{folder / RESULT} does not say what data the run had: {error}") from error
-    for name, value in {**result["valid"], **result["test"]}.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise PopDCLError(f"{folder / RESULT}: '{name}' is {value!r}, not a number")
-    return Run(folder, properties, result, _read_epochs(folder / METRICS))
+    run = Run(folder, properties, result, _read_epochs(folder / METRICS))
+    try:
+        run.settings()
+    except (TypeError, ValueError) as error:  # names of several types in a mapping
+        raise PopDCLError(f"{folder / CONFIG} holds properties that cannot be compared: {error}") from error
+    return run
 
 
 def _read_epochs(path: Path) -> pd.DataFrame:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = regular(path).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:  # a run of no epochs
         return pd.DataFrame(columns=["epoch", "train_loss"])
     except (OSError, UnicodeDecodeError) as error:
@@ -213,8 +221,9 @@ def _read_epochs(path: Path) -> pd.DataFrame:
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-            rows.append({**row, "epoch": int(row["epoch"]), "train_loss": float(row["train_loss"])})
-        except (ValueError, KeyError, TypeError) as error:
+            numbers = {name: float(value) for name, value in row.items() if isinstance(value, (int, float))}
+            rows.append({**numbers, "epoch": int(row["epoch"]), "train_loss": float(row["train_loss"])})
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise PopDCLError(f"{path}, line {number}: not the metrics of an epoch") from error
     return pd.DataFrame(rows, columns=None if rows else ["epoch", "train_loss"])
 
@@ -229,12 +238,15 @@ def read_search(folder: Path) -> Searched:
         raise PopDCLError(f"the search in {folder} is not finished")
     record = read_yaml(folder / SEARCH)
     try:
-        trials = pd.read_csv(folder / TRIALS)
+        trials = pd.read_csv(regular(folder / TRIALS)).replace([np.inf, -np.inf], np.nan)
     except (OSError, ValueError) as error:
         raise PopDCLError(f"cannot read {folder / TRIALS}: {' '.join(str(error).split())[:200]}") from error
     space, properties = record.get("space"), record.get("properties")
     if not isinstance(space, dict) or not isinstance(properties, dict) or not {*space, "score"} <= set(trials.columns):
         raise PopDCLError(f"{folder} is not the record of a search: {SEARCH} and {TRIALS} do not fit")
+    for name in trials:
+        if name.startswith(("valid", "score")) and not pd.api.types.is_numeric_dtype(trials[name]):
+            raise PopDCLError(f"{folder / TRIALS}: the column '{name}' holds other things than numbers")
     Objective.parse(str(properties.get("valid_metric")), f"{folder / SEARCH}: property 'valid_metric'")
     return Searched(folder, record, trials)
 
