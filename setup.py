@@ -40,6 +40,7 @@ setup(
         "dev": [
             "pytest>=7",
             "hypothesis>=6",
+            "ir-measures>=0.3.3",  # trec_eval, to compare the metrics with
             "ruff>=0.6",
             "build",
             "setuptools<81",

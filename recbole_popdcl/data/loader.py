@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from logging import getLogger
 
 import numpy as np
@@ -188,4 +189,13 @@ def _stock_loader(config: Config, train_set: SplitDataset):
     samples = config["train_neg_sample_args"]["distribution"] != "none" and loader.__name__ == "TrainDataLoader"
     if config["MODEL_INPUT_TYPE"] == InputType.LISTWISE:
         samples = False
-    return loader(config, train_set, build_sampler(config, train_set) if samples else None, shuffle=config["shuffle"])
+    sampler = build_sampler(config, train_set) if samples else None
+    batches = loader(config, train_set, sampler, shuffle=config["shuffle"])
+    if sampler and config["worker"]:
+        batches.worker_init_fn = partial(_seed_in_worker, sampler)
+    return batches
+
+
+def _seed_in_worker(sampler: NegativeSampler, _: int) -> None:
+    """Every epoch starts worker processes with copies of the sampler, which would all draw the same every time."""
+    sampler.generator.manual_seed(torch.initial_seed())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from logging import getLogger
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from recbole.data.interaction import Interaction
 from tqdm import tqdm
 
 from recbole_popdcl.data.pairs import PairIndex
+from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation import exposure
 from recbole_popdcl.evaluation.keys import (
     ACCURACY_METRICS,
@@ -30,10 +33,17 @@ MEMORY_MB = {"cpu": 32, "cuda": 1024}  # half of it is scores, which then stay i
 PAIRS_PER_CALL = 8192
 # Pairs whose score is compared with all others of their user's at a time, for PRU and PRI.
 PAIRS_PER_COMPARISON = 256
+# What torch's allocators say of a RuntimeError that is no class of its own.
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
+
+Done = TypeVar("Done")
 
 
 class Ranker:
     """Ranks all items for each user and measures every evaluation set on the same scores.
+
+    Of items with equal scores the one with the smaller internal id comes first; a score of -inf hides an item. Where
+    memory runs out the batch of users is halved, for good, and the ranking goes on.
 
     Args:
         sets: training set, evaluation sets and segments.
@@ -92,22 +102,35 @@ class Ranker:
         Returns:
             {result key: mean over the users with at least one item to find in that set and segment}; 0.0 where there
             is no such user.
+
+        Raises:
+            PopDCLError: a score is not a number, or memory does not hold the scores of a single user.
         """
         names = [name for name in (names or self._sets) if name in self._sets]
         found = sum(self._counts[name][0] for name in names) if names else torch.zeros(self.sets.n_users)
         users = torch.nonzero(found > 0).squeeze(1)
         totals = dict.fromkeys(names, 0)
         exposures = {name: _Counter(self, name) for name in names} if self._exposure or self._correlations else {}
-        for batch in self._batches(users, show_progress):
-            for name, top, scores in self._top_items(model, batch, names):
+
+        def measure(batch: torch.Tensor) -> list[tuple]:
+            return [
+                (
+                    name,
+                    self._measure(name, batch, top) if self._accuracy else None,
+                    exposures[name].measure(batch, top, scores) if exposures else (),
+                )
+                for name, top, scores in self._top_items(model, batch, names)
+            ]
+
+        for batch, measured in self._in_batches(measure, users, show_progress):
+            for name, values, counted in measured:
                 if self._accuracy:
-                    values = self._measure(name, batch, top)
                     totals[name] = totals[name] + values.sum(dim=2)
                     if per_user is not None:
                         some = self._counts[name][0, batch] > 0
                         per_user.add(name, batch[some], values[:, 0, some].transpose(1, 2).flatten(0, 1))
                 if exposures:
-                    exposures[name].add(batch, top, scores)
+                    exposures[name].add(*counted)
         results = {}
         for name in names:
             results.update(self._means(name, totals[name]) if self._accuracy else ())
@@ -118,22 +141,61 @@ class Ranker:
         """Yield (users [b], items [b, k], scores [b, k]) of the best k items that are not hidden.
 
         Hidden are training items, and with ``eval_mask: others`` those of every set. Item 0 fills the places of users
-        with fewer than k items left.
+        with fewer than k items left. Raises as ``rank``.
         """
         hidden = list(self._sets) if self.eval_mask == "others" else []
-        with torch.no_grad():
-            for batch in self._batches(users.to(self.device), show_progress):
-                scores = self._scores(model, batch)
-                for name in hidden:
-                    rows, items = self._sets[name].of_users(batch)
-                    scores[rows, items] = -torch.inf
-                yield batch, *_top(scores, k)
 
-    def _batches(self, users: torch.Tensor, show_progress: bool) -> Iterator[torch.Tensor]:
+        def best(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            scores = self._scores(model, batch)
+            for name in hidden:
+                rows, items = self._sets[name].of_users(batch)
+                scores[rows, items] = -torch.inf
+            return _top(scores, k, batch)
+
+        with torch.no_grad():
+            for batch, (items, scores) in self._in_batches(best, users.to(self.device), show_progress):
+                yield batch, items, scores
+
+    def _in_batches(
+        self, work: Callable[[torch.Tensor], Done], users: torch.Tensor, show_progress: bool
+    ) -> Iterator[tuple[torch.Tensor, Done]]:
+        """Yield (users [b], work(users)) for batches of the users; a batch that memory does not hold is halved.
+
+        What ``work`` returns is all that stays of a batch, so nothing is counted twice. The smaller batch size stays.
+
+        Raises:
+            PopDCLError: memory does not hold a single user.
+        """
+        start = 0
         with tqdm(total=len(users), desc="ranking", unit="user", leave=False, disable=not show_progress) as bar:
-            for batch in users.split(self.batch_size):
-                yield batch
+            while start < len(users):
+                batch = users[start : start + self.batch_size]
+                try:
+                    done = work(batch)
+                except (MemoryError, RuntimeError) as error:
+                    if not _out_of_memory(error):
+                        raise
+                    done = None
+                if done is None:  # here the error, and with it the tensors of the work, is gone
+                    self._halve(len(batch))
+                    continue
+                yield batch, done
+                start += len(batch)
                 bar.update(len(batch))
+
+    def _halve(self, size: int) -> None:
+        if size == 1:
+            raise PopDCLError(
+                f"out of memory while ranking a single user, who needs a few times {self.sets.n_items} scores beside "
+                "the model; a smaller eval_memory_mb cannot help: free memory or use another device"
+            )
+        self.batch_size = size // 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        getLogger().warning(
+            "out of memory while ranking %d users at a time: going on with %d; a smaller eval_memory_mb avoids this",
+            size, self.batch_size,
+        )  # fmt: skip
 
     def _scores(self, model, users: torch.Tensor) -> torch.Tensor:
         """Scores [b, n_items] with padding and training items at -inf."""
@@ -153,14 +215,14 @@ class Ranker:
         for name in names:
             others = [other for other in self._sets if other != name]
             if self.eval_mask == "train" or name.startswith("valid") or not others:
-                shared = _top(scores, k)[0] if shared is None else shared
+                shared = _top(scores, k, users)[0] if shared is None else shared
                 yield name, shared, scores
                 continue
             hidden = [self._sets[other].of_users(users) for other in others]
             rows, items = (torch.cat(part) for part in zip(*hidden))
             kept = scores[rows, items]
             scores[rows, items] = -torch.inf
-            yield name, _top(scores, k)[0], scores
+            yield name, _top(scores, k, users)[0], scores
             scores[rows, items] = kept
 
     def _measure(self, name: str, users: torch.Tensor, top: torch.Tensor) -> torch.Tensor:
@@ -192,16 +254,20 @@ class _Counter:
         self.shown, self.found = (torch.zeros(size, dtype=torch.int64, device=ranker.device) for _ in range(2))
         self.ranks: list[tuple[torch.Tensor, ...]] = []
 
-    def add(self, users: torch.Tensor, top: torch.Tensor, scores: torch.Tensor) -> None:
-        """Count the lists [b, k] of a batch of users [b], of whom only those with something to find matter."""
+    def measure(
+        self, users: torch.Tensor, top: torch.Tensor, scores: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, list[tuple[torch.Tensor, ...]]]:
+        """Return what ``add`` takes of the lists [b, k] of a batch of users [b], of whom only those with something to
+        find matter: how often every item was shown and found, [len(topk), n_items] each, and ranks of pairs."""
         some = self.ranker._counts[self.name][0, users] > 0
+        shown, found, ranked = torch.zeros_like(self.shown), torch.zeros_like(self.found), []
         if self.ranker._exposure:
             hits = self.pairs.contains(users.unsqueeze(1), top)[some]
             top = top[some]
             n_items = self.ranker.sets.n_items
             for row, k in enumerate(self.ranker.topk):
-                self.shown[row] += torch.bincount(top[:, :k].flatten(), minlength=n_items)
-                self.found[row] += torch.bincount(top[:, :k][hits[:, :k]], minlength=n_items)
+                shown[row] = torch.bincount(top[:, :k].flatten(), minlength=n_items)
+                found[row] = torch.bincount(top[:, :k][hits[:, :k]], minlength=n_items)
         if self.ranker._correlations:
             rows, items = self.pairs.of_users(users)
             ranks = [
@@ -209,7 +275,14 @@ class _Counter:
                 for r, i in zip(rows.split(PAIRS_PER_COMPARISON), items.split(PAIRS_PER_COMPARISON))
             ]
             if ranks:
-                self.ranks.append((users[rows], items, torch.cat(ranks)))
+                ranked.append((users[rows], items, torch.cat(ranks)))
+        return shown, found, ranked
+
+    def add(self, shown: torch.Tensor, found: torch.Tensor, ranked: list[tuple[torch.Tensor, ...]]) -> None:
+        """Count a batch that is done."""
+        self.shown += shown
+        self.found += found
+        self.ranks += ranked
 
     def results(self) -> Iterator[tuple[str, float]]:
         """Yield result keys and values."""
@@ -240,15 +313,53 @@ def _index(pairs: InteractionSet) -> PairIndex:
     return PairIndex(pairs.users, pairs.items, pairs.n_users, pairs.n_items)
 
 
-def _top(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Best k items and their scores [b, k]; item 0 and -inf where fewer are left."""
-    values, items = torch.topk(scores, min(k, scores.shape[1]), dim=1)
-    items = torch.where(torch.isneginf(values), torch.zeros_like(items), items)
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
+
+
+def _top(scores: torch.Tensor, k: int, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Best k items and their scores [b, k], of equal scores the smaller item first; item 0 and -inf where fewer are
+    left. ``users`` [b] are named where a score is not a number."""
+    # one more than k shows ties that cross the border; nan counts as the largest
+    values, items = torch.topk(scores, min(k + 1, scores.shape[1]), dim=1)
+    broken = values[:, 0].isnan()
+    if broken.any():
+        raise PopDCLError(
+            f"the model's scores are not numbers (nan) for user {int(users[broken][0])} (internal id) and "
+            f"{int(broken.sum()) - 1} more of {len(users)}; look at learning_rate, temperature and score_norm_exponent"
+        )
+    tied = (values[:, 1:] == values[:, :-1]) & ~values[:, 1:].isneginf()
+    values, items = values[:, :k], items[:, :k]
+    rows = tied.any(dim=1).nonzero().squeeze(1)
+    if len(rows):
+        values[rows], items[rows] = _smaller_items_first(scores[rows], values[rows], items[rows])
+    items = torch.where(values.isneginf(), torch.zeros_like(items), items)
     missing = k - items.shape[1]
     if missing:
         items = torch.nn.functional.pad(items, (0, missing))
         values = torch.nn.functional.pad(values, (0, missing), value=-torch.inf)
     return items, values
+
+
+def _smaller_items_first(
+    scores: torch.Tensor, values: torch.Tensor, items: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Values and items [r, k] of the k best of ``scores`` [r, n_items], with equal ones by item.
+
+    Args:
+        scores: the rows.
+        values: their k largest scores in descending order.
+        items: items with these scores; which of those equal to the last is not defined.
+    """
+    border = values[:, -1:]
+    all_items = torch.arange(scores.shape[1], dtype=torch.int32, device=scores.device)
+    on_border = torch.where(scores == border, all_items, scores.shape[1])
+    on_border = on_border.topk(values.shape[1], dim=1, largest=False).values.long()
+    place = torch.arange(values.shape[1], device=scores.device) - (values > border).sum(dim=1, keepdim=True)
+    items = torch.where(place < 0, items, on_border.gather(1, place.clamp(min=0)))
+    items, by_item = items.sort(dim=1)
+    values, by_value = values.gather(1, by_item).sort(dim=1, descending=True, stable=True)
+    return values, items.gather(1, by_value)
 
 
 def score_all_items(model, users: torch.Tensor, n_items: int) -> torch.Tensor:

@@ -20,6 +20,7 @@ import recbole_popdcl
 from recbole_popdcl import distributed
 from recbole_popdcl.config import Config, dump_yaml
 from recbole_popdcl.data.loader import Data, load_data
+from recbole_popdcl.determinism import deterministic, not_deterministic
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.files import write_json, written_whole
@@ -131,7 +132,7 @@ def train(trainer: RunTrainer, config: Config, data: Data, resume: bool, callbac
         trainer.resume(data.train)
     if distributed.rank() == 0:
         _write_config(trainer.run_dir / CONFIG, config)
-    with _packages_named(config):
+    with _packages_named(config), deterministic(config):
         trainer.fit(data.train, show_progress=True, callback_fn=callback)
 
 
@@ -163,6 +164,7 @@ def write_result(
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "resumed": resumed,
         "data": {"fingerprint": data.fingerprint, **data_sizes(data)},
+        "not_deterministic": not_deterministic(config),
         "versions": versions(),
     }
     write_json(trainer.run_dir / RESULT, result)

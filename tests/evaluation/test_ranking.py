@@ -12,46 +12,8 @@ from scipy import stats
 
 from recbole_popdcl.evaluation.keys import ACCURACY_METRICS, CORRELATION_METRICS, EXPOSURE_METRICS, METRICS, SET_KEYS
 from recbole_popdcl.evaluation.ranking import Ranker
-from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
-from tests.conftest import skewed_pairs
+from tests.evaluation.conftest import N_ITEMS, N_USERS, SETS, FixedScores, build_sets
 from tests.evaluation.test_metrics import by_definition
-
-N_USERS, N_ITEMS = 40, 30
-SETS = ("valid", "test_imbalanced", "test_balanced")
-
-
-class FixedScores:
-    """A model with given scores, [n_users, n_items]."""
-
-    USER_ID, ITEM_ID = "user_id", "item_id"
-
-    def __init__(self, scores, full_sort=True):
-        self.scores, self.full_sort = scores, full_sort
-
-    def full_sort_predict(self, interaction):
-        if not self.full_sort:
-            raise NotImplementedError
-        return self.scores[interaction["user_id"]].clone().view(-1)
-
-    def predict(self, interaction):
-        return self.scores[interaction["user_id"], interaction["item_id"]]
-
-
-@pytest.fixture
-def parts():
-    users, items = skewed_pairs(N_USERS - 3, N_ITEMS - 1, 500)
-    codes = np.random.default_rng(1).choice(4, len(users), p=[0.5, 0.15, 0.2, 0.15])
-    return {name: (users[codes == k] + 1, items[codes == k] + 1) for k, name in enumerate(("train", *SETS))}
-
-
-@pytest.fixture
-def scores():
-    return torch.randn(N_USERS, N_ITEMS, generator=torch.Generator().manual_seed(3))
-
-
-def build_sets(parts, segment_by="interactions"):
-    sets = {name: InteractionSet(*pairs, N_USERS, N_ITEMS) for name, pairs in parts.items()}
-    return EvaluationSets(sets.pop("train"), sets, segment_by)
 
 
 def brute_force(parts, scores, metric, k, name, segment, eval_mask, segments):
