@@ -231,7 +231,7 @@ def run_folder(folder: Path, resume: bool) -> Iterator[None]:
     Raises:
         PopDCLError: the folder cannot be made, another process is in it, or it holds a run.
     """
-    there = folder.exists()
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -241,8 +241,11 @@ def run_folder(folder: Path, resume: bool) -> Iterator[None]:
         try:
             yield
         except (PopDCLError, KeyboardInterrupt):
-            if not there and not (folder / METRICS).exists():
+            if new and not (folder / METRICS).exists():
                 shutil.rmtree(folder, ignore_errors=True)
+                with contextlib.suppress(OSError):  # another run is beside it
+                    for path in new[1:]:
+                        path.rmdir()
             raise
 
 
