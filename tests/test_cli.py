@@ -96,7 +96,7 @@ def test_dataset_prep(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([*command, "raw.csv"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "dataset" / "x").iterdir())) == 5
+    assert len(list((tmp_path / "dataset" / "x").glob("[!.]*"))) == 5
     same = call("prepare", "--name=y", "--k_core=2", "--input=raw.csv", cwd=tmp_path)
     assert same.returncode == 0, same.stderr
     assert same.stdout == done.stdout
