@@ -27,6 +27,7 @@ class Cluster:
         self.address, self.cpus, self.gpus = address, cpus, gpus
 
     def __enter__(self):
+        terminated = signal.getsignal(signal.SIGTERM)
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
@@ -45,14 +46,13 @@ class Cluster:
             "address": "local",  # not a cluster that somebody started on this machine, nor what is left of one
             "include_dashboard": False, "dashboard_host": "127.0.0.1", "_node_ip_address": "127.0.0.1",
         }  # fmt: skip
-        terminated = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=False, **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise PopDCLError(f"cannot use a Ray cluster at {self.address or 'this machine'}: {reason}") from error
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, terminated)  # Ray's own way prints a stack and aborts
+            signal.signal(signal.SIGTERM, terminated)  # Ray's import and start put others there
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are told by us, in a line each
         resources = ray.cluster_resources()
         for kind, wanted in (("CPU", self.cpus), ("GPU", self.gpus)):
