@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -45,14 +46,10 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
         TypeError: a value of another type, which would need pickle.
     """
     plain = _encode(state, "checkpoint")
+    content = io.BytesIO()  # torch would abort if Ctrl-C came while it writes into a file of Python's
+    torch.save({"format": FORMAT, "state": plain}, content)
     with written_whole(path) as temporary:
-        try:
-            with open(temporary, "wb") as file:
-                torch.save({"format": FORMAT, "state": plain}, file)
-        except RuntimeError as error:  # what torch makes of a full disk, and of Ctrl-C
-            if isinstance(error.__context__, KeyboardInterrupt):
-                raise KeyboardInterrupt from None
-            raise PopDCLError(f"cannot write {path}: {reason(error)}") from error
+        temporary.write_bytes(content.getbuffer())
 
 
 def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:

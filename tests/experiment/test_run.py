@@ -383,15 +383,6 @@ def test_a_failed_start_leaves_no_folder(toy, tmp_path, monkeypatch):
     assert not (tmp_path / "r").exists()
 
 
-def test_a_full_disk_is_one_line(toy, tmp_path, monkeypatch):
-    def full(*_, **__):
-        raise RuntimeError("[enforce fail at inline_container.cc] . unexpected pos 64 vs 0")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(PopDCLError, match=r"cannot write .*checkpoint\.pt"):
-        run("SSM", config_dict=toy, run_dir=tmp_path / "r")
-
-
 def test_a_model_of_the_users_has_the_properties_of_its_base(toy, tmp_path):
     from recbole_popdcl.model.popdcl import PopDCL
 

@@ -65,14 +65,14 @@ def test_the_pickles_of_a_stranger_are_not_read(home, toy, tmp_path, capsys):
     _store(folder, Config("SSM", config_dict=toy), {"temperature": [0.1, 0.2]}, Search("grid"))
     assert (folder / SEARCH).exists()
     for name in ("tuner.pkl", "trainable.pkl"):
-        (folder / name).write_bytes(pickle.dumps(Payload(tmp_path / "ran")))
+        (folder / name).write_bytes(pickle.dumps(Payload(tmp_path / "executed")))
     line = the_one_line(["tune", "--resume", f"--run_dir={folder}"], capsys)
     assert line.startswith(f"recbole-popdcl: error: the search in {folder} was not begun there by you")
-    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "executed").exists()
     # the attack is a real one; what Ray makes of the rest of the folder does not matter
     with contextlib.suppress(AttributeError):
         main(["tune", "--resume", f"--run_dir={folder}", "--trusted"])
-    assert (tmp_path / "ran").exists()
+    assert (tmp_path / "executed").exists()
 
 
 def test_a_home_that_cannot_be_written_to(tmp_path, monkeypatch, caplog):
