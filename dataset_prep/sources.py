@@ -61,13 +61,14 @@ def _decompressed(raw: BinaryIO, path: Path):
     if magic == b"\xfd7zXZ\x00":
         return lzma.LZMAFile(raw)
     if magic.startswith(b"PK\x03\x04"):
-        archive = zipfile.ZipFile(raw)  # read where it lies: the names in it lead nowhere
-        files = [entry for entry in archive.infolist() if not entry.is_dir()]
-        if len(files) != 1:
-            raise PopDCLError(f"cannot read {path}: the archive holds {len(files)} files, not one; unpack it first")
         try:
+            archive = zipfile.ZipFile(raw)  # read where it lies: the names in it lead nowhere
+            files = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
+            if len(files) != 1:
+                raise PopDCLError(f"cannot read {path}: the archive holds {len(files)} files, not one; unpack it first")
             return archive.open(files[0])
-        except (RuntimeError, ValueError, struct.error) as error:  # with a password, or packed in an unknown way
+        except (RuntimeError, ValueError, LookupError, ArithmeticError, struct.error) as error:
+            # with a password, packed in an unknown way, or damaged where zipfile does not look
             raise PopDCLError(f"cannot read {path}: {reason(error)}; unpack it first") from error
     return raw
 

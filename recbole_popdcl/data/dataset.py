@@ -13,7 +13,7 @@ from recbole.utils import FeatureSource, FeatureType
 
 from recbole_popdcl.data.atomic import read_header, read_interactions
 from recbole_popdcl.data.split import SETS, balanced_split, first_occurrences, k_core
-from recbole_popdcl.errors import PopDCLError, nearest
+from recbole_popdcl.errors import PopDCLError, nearest, reason
 
 
 class SplitDataset(Dataset):
@@ -73,7 +73,7 @@ class SplitDataset(Dataset):
 
     def _load_feat(self, filepath, source):
         if source != FeatureSource.INTERACTION:
-            return super()._load_feat(filepath, source)
+            return self._read_by_recbole(filepath, source)
         separator = self.config["field_separator"]
         encoding = self.config["encoding"] or "utf-8"
         fields = read_header(Path(filepath), separator, encoding)
@@ -87,8 +87,8 @@ class SplitDataset(Dataset):
             if fields.get(name, "token") != "token":
                 raise PopDCLError(f"{filepath}, line 1: '{name}' must be of type token, not {fields[name]}")
         if any(fields.get(name, "token").endswith("_seq") for name in columns):
-            frame = super()._load_feat(filepath, source)
-            for name in sorted(needed):
+            frame = self._read_by_recbole(filepath, source)
+            for name in sorted(needed.intersection(frame)):
                 empty = np.flatnonzero(frame[name].isna().to_numpy())
                 if len(empty):
                     raise PopDCLError(f"{filepath}: '{name}' of row {empty[0] + 1} is empty")
@@ -102,6 +102,12 @@ class SplitDataset(Dataset):
         if frame.empty and filepath.endswith(f"{self.dataset_name}.inter"):
             raise PopDCLError(f"{filepath} holds no interactions")
         return frame
+
+    def _read_by_recbole(self, filepath: str, source) -> pd.DataFrame | None:
+        try:
+            return super()._load_feat(filepath, source)
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError) as error:
+            raise PopDCLError(f"{filepath} cannot be read: {reason(error)}") from error
 
     def _data_filtering(self):
         super()._data_filtering()
