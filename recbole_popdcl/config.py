@@ -83,7 +83,7 @@ class _Loader(yaml.SafeLoader):
     refused before anything is built.
     """
 
-    def get_single_node(self):
+    def get_single_node(self) -> yaml.Node | None:
         node = super().get_single_node()
         if node is not None:
             _measure(node, {})
@@ -93,8 +93,8 @@ class _Loader(yaml.SafeLoader):
 def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
     """Return the number of values in a node, aliases written out, and how deep they are nested."""
     place = id(node)
-    if known.get(place):
-        return known[place]
+    if measured := known.get(place):
+        return measured
     if place in known:
         raise yaml.constructor.ConstructorError(None, None, "a value that holds itself", node.start_mark)
     known[place] = None
@@ -265,10 +265,10 @@ class Config(RecBoleConfig):
 
     # -- reading the layers; RecBole's constructor calls these in order ----------------------------------------------
 
-    def _build_yaml_loader(self):
+    def _build_yaml_loader(self) -> type[_Loader]:
         return _Loader  # RecBole's own property files are read with it too
 
-    def _load_config_files(self, file_list):
+    def _load_config_files(self, file_list: Sequence[str | Path] | None) -> dict[str, Any]:
         merged: dict[str, Any] = {}
         for file in file_list or []:
             content = read_yaml(Path(file))
@@ -276,10 +276,10 @@ class Config(RecBoleConfig):
             merged.update(content)
         return merged
 
-    def _load_variable_config_dict(self, config_dict):
+    def _load_variable_config_dict(self, config_dict: Mapping[str, Any]) -> dict[str, Any]:
         return self._literals("dict", config_dict)
 
-    def _load_cmd_line(self):
+    def _load_cmd_line(self) -> dict[str, Any]:
         return self._literals("command line", self._arguments)
 
     def _literals(self, where: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -293,7 +293,7 @@ class Config(RecBoleConfig):
         self._layers.append((where, parsed))
         return parsed
 
-    def _get_model_and_dataset(self, model, dataset):
+    def _get_model_and_dataset(self, model: str | type | None, dataset: str | None) -> tuple[str, type, str]:
         external = self.external_config_dict
         model = external.get("model") if model is None else model
         dataset = external.get("dataset") if dataset is None else dataset
@@ -304,10 +304,10 @@ class Config(RecBoleConfig):
         dataset = str(dataset)
         if re.search(r"[/\\\0]", dataset) or dataset in ("", ".", ".."):
             raise PopDCLError(f"dataset name {dataset!r} may not hold a path; the folder goes into data_path")
-        model_class = model if isinstance(model, type) else find_model(str(model))
+        model_class: Any = model if isinstance(model, type) else find_model(str(model))
         return model_class.__name__, model_class, dataset
 
-    def _load_internal_config_dict(self, model, model_class, dataset):
+    def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
         lists = {name: list(getattr(argument_list, name)) for name in RECBOLE_LISTS}
         super()._load_internal_config_dict(model, model_class, dataset)
         for name, original in lists.items():  # RecBole adds the dataset's keys to its module's own lists
@@ -368,7 +368,7 @@ class Config(RecBoleConfig):
             raise PopDCLError(f"{where}: property 'train_neg_sample_args' cannot be {shown(value)}: {model} {what}")
         self.external_config_dict.pop("train_neg_sample_args", None)
 
-    def _set_default_parameters(self):
+    def _set_default_parameters(self) -> None:
         values = self.final_config_dict
         self._data_root = str(values["data_path"])
         self._check_values(values)
@@ -402,7 +402,7 @@ class Config(RecBoleConfig):
                 values["metrics"] = values["metrics"] + normalise_metrics([key.metric])
             values["topk"] = sorted({*values["topk"], key.k})
 
-    def _init_device(self):
+    def _init_device(self) -> None:
         if not self.final_config_dict["use_gpu"]:
             self.final_config_dict["gpu_id"] = ""
         elif distributed.asked_for():  # a GPU a process
@@ -411,7 +411,7 @@ class Config(RecBoleConfig):
 
     def resolved(self) -> dict[str, Any]:
         """Return the plain values that give this configuration again when read as a config file."""
-        plain = {
+        plain: dict[str, Any] = {
             name: value
             for name, value in self.final_config_dict.items()
             if name not in DERIVED

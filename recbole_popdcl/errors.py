@@ -68,7 +68,7 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
 def reason(error: BaseException) -> str:
     """Say in one line why something failed: what the operating system said, if it is behind the error."""
-    chain = [error]
+    chain: list[Any] = [error]
     while chain[-1].__cause__ or chain[-1].__context__:
         chain.append(chain[-1].__cause__ or chain[-1].__context__)
     system = [one.strerror for one in chain if isinstance(one, OSError) and one.strerror]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -160,7 +161,7 @@ def balanced_draw(items: np.ndarray, size: int, rng: np.random.Generator) -> np.
         left = np.flatnonzero(taken < popularity)
         drawn = np.bincount(rng.integers(len(left), size=missing), minlength=len(left))
         taken[left] = np.minimum(taken[left] + drawn, popularity[left])
-    place = np.arange(len(items), dtype=np.int32 if len(items) < 2**31 else np.int64)
+    place: np.ndarray = np.arange(len(items), dtype=np.int32 if len(items) < 2**31 else np.int64)
     rng.shuffle(place)  # of each row in a random order
     # (item, place) in one number, sorted: the first ones of an item are a random choice of its rows
     keys = items.astype(np.int64)
@@ -194,9 +195,11 @@ def _sizes(n: int, ratio: Sequence[float]) -> np.ndarray:
     return sizes
 
 
-def _deal(codes: np.ndarray, mask: np.ndarray, sets: Sequence[int], sizes: np.ndarray, rng) -> None:
+def _deal(
+    codes: np.ndarray, mask: np.ndarray, sets: Sequence[int], sizes: np.ndarray, rng: np.random.Generator
+) -> None:
     """Give the rows of the mask to the sets at random, to each as many as ``sizes`` says."""
-    kind = np.int32 if len(codes) < 2**31 else np.int64
+    kind: Any = np.int32 if len(codes) < 2**31 else np.int64
     parts = [np.flatnonzero(mask[rows]).astype(kind) + kind(rows.start) for rows in _blocks(len(mask))]
     rows = np.concatenate(parts) if parts else np.empty(0, dtype=kind)
     del parts

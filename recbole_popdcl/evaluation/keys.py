@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from recbole_popdcl.errors import PopDCLError, nearest
@@ -84,7 +84,7 @@ def normalise_metrics(metrics: str | Sequence[str]) -> list[str]:
     return list(dict.fromkeys(by_lower[name.lower()] for name in names))
 
 
-def _require(value, valid, what: str, where: str) -> None:
+def _require(value: str, valid: Iterable[str], what: str, where: str) -> None:
     valid = list(valid)
     if value not in valid:
         options = ", ".join(option for option in valid if option)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.keys import ACCURACY_METRICS, ResultKey
@@ -29,7 +30,7 @@ class Objective:
         """
         terms = []
         for part in text.split("+"):
-            match = re.fullmatch(r"\s*(?:([\d.]+)\s*\*)?\s*(\S+)\s*", part)
+            match: Any = re.fullmatch(r"\s*(?:([\d.]+)\s*\*)?\s*(\S+)\s*", part)
             try:
                 weight = float(match[1] or 1)
             except (TypeError, ValueError):

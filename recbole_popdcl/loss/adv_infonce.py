@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
@@ -35,6 +36,7 @@ def adv_infonce_loss(
     """
 
     def row_losses(rows: Rows) -> torch.Tensor:
+        assert rows.second is not None  # given below
         total = torch.logsumexp(rows.negatives(rows.second, -torch.inf), dim=1, keepdim=True)
         total = torch.where(torch.isinf(total), torch.zeros_like(total), total)  # a pair without negatives
         hardness = rows.second - total + rows.n_negatives.clamp(min=1).log()
@@ -48,9 +50,9 @@ class GradientReversal(torch.autograd.Function):
     """The identity, whose gradient is taken with the other sign: what minimises the loss then maximises it."""
 
     @staticmethod
-    def forward(ctx, tensor):
+    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
         return tensor.view_as(tensor)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
         return -grad

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 
@@ -16,5 +18,5 @@ def l2_term(embeddings: tuple[torch.Tensor, ...], n_pairs: int, form: str) -> to
         n_pairs: number of training pairs in the batch.
         form: ``sum``: the bracket itself (paper); ``half``: half of it (released code, from TensorFlow's l2_loss).
     """
-    total = sum(table.square().sum() for table in embeddings) / n_pairs
+    total: Any = sum(table.square().sum() for table in embeddings) / n_pairs
     return total / 2 if form == "half" else total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from recbole_popdcl.loss.in_batch import in_batch_loss
+from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
 
 
 def ssm_loss(
@@ -21,7 +21,7 @@ def ssm_loss(
         ignored: bool [b, b], items that are no negatives of a pair; None keeps all, as the paper does.
     """
 
-    def row_losses(rows):
+    def row_losses(rows: Rows) -> torch.Tensor:
         return rows.softmax_loss(rows.positives / temperature, rows.scores / temperature)
 
     return in_batch_loss(users, items, row_losses, ignored)
