@@ -136,7 +136,14 @@ _Dumper.yaml_implicit_resolvers = {key: list(value) for key, value in _Loader.ya
 
 
 def dump_yaml(values: Mapping[str, Any]) -> str:
-    """Return properties as yaml that ``read_yaml`` reads back unchanged."""
+    """Return properties as yaml that ``read_yaml`` reads back unchanged.
+
+    Examples:
+        >>> print(dump_yaml({"temperature": 0.2, "metrics": ["Recall"]}), end="")
+        metrics:
+        - Recall
+        temperature: 0.2
+    """
     return yaml.dump(dict(values), Dumper=_Dumper, sort_keys=True, allow_unicode=True)
 
 
@@ -145,6 +152,12 @@ def parse_literal(text: Any) -> Any:
 
     Nothing is evaluated: ``"__import__('os')"`` stays a text. ``true`` and ``false`` are read in any case, and lists
     and mappings without quotes, as a shell leaves them, as yaml: ``[Recall,NDCG]``.
+
+    Examples:
+        >>> parse_literal("0.2"), parse_literal("true"), parse_literal("[Recall,NDCG]")
+        (0.2, True, ['Recall', 'NDCG'])
+        >>> parse_literal("__import__('os')")
+        "__import__('os')"
     """
     if not isinstance(text, str) or len(text) > MAX_LITERAL or _bracket_depth(text) > MAX_DEPTH:
         return text
@@ -213,6 +226,10 @@ def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
 
     Raises:
         PopDCLError: an argument has another form, or a property is given twice with different values.
+
+    Examples:
+        >>> parse_arguments(["--temperature=0.2", "--encoder", "mf"])
+        {'temperature': '0.2', 'encoder': 'mf'}
     """
     values: dict[str, str] = {}
     position = 0

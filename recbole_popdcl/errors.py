@@ -60,7 +60,12 @@ def number_from_environment(name: str, default: int) -> int:
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the valid name closest to ``name``, else an empty string."""
+    """Return ``" (did you mean 'x'?)"`` for the valid name closest to ``name``, else an empty string.
+
+    Examples:
+        >>> nearest("temprature", ["temperature", "encoder"])
+        " (did you mean 'temperature'?)"
+    """
     by_lower = {str(candidate).lower(): str(candidate) for candidate in valid}
     close = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
     return f" (did you mean '{by_lower[close[0]]}'?)" if close else ""

@@ -27,6 +27,13 @@ class Objective:
 
         Raises:
             PopDCLError: a term is of another form, or its metric says nothing of quality; begins with ``where``.
+
+        Examples:
+            >>> objective = Objective.parse("0.5*valid/recall@20 + 0.5*valid_balanced/recall@20", "valid_metric")
+            >>> objective.set_names
+            ['valid', 'valid_balanced']
+            >>> objective.value({"valid/recall@20": 0.2, "valid_balanced/recall@20": 0.1}) == 0.5 * 0.2 + 0.5 * 0.1
+            True
         """
         terms = []
         for part in text.split("+"):

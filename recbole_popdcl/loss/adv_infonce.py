@@ -33,6 +33,12 @@ def adv_infonce_loss(
         temperature: tau, above 0.
         negative_weight: K, above 0.
         ignored: bool [b, b], items that are no negatives of a pair; None keeps all.
+
+    Examples:
+        >>> import torch
+        >>> pairs, hardness = torch.eye(2), torch.zeros(2, 3)
+        >>> round(adv_infonce_loss(pairs, pairs, hardness, hardness, 1.0, negative_weight=1.0).item(), 4)  # SSM
+        0.3133
     """
 
     def row_losses(rows: Rows) -> torch.Tensor:

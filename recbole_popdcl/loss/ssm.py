@@ -19,6 +19,12 @@ def ssm_loss(
         items: embeddings [b, d]; row k is the item of pair k, and a negative for the other pairs.
         temperature: tau, above 0.
         ignored: bool [b, b], items that are no negatives of a pair; None keeps all, as the paper does.
+
+    Examples:
+        >>> import torch
+        >>> pairs = torch.eye(2)  # f(u,i) = 1 and f(u,j) = 0
+        >>> round(ssm_loss(pairs, pairs, temperature=1.0).item(), 4)  # log(1 + e^-1)
+        0.3133
     """
 
     def row_losses(rows: Rows) -> torch.Tensor:
