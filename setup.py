@@ -20,7 +20,12 @@ setup(
     python_requires=">=3.9,<3.12",
     packages=[*find_packages(include=["recbole_popdcl*", "dataset_prep*"]), PROPERTIES],
     package_dir={PROPERTIES: "properties"},
-    package_data={PROPERTIES: ["*.yaml", "*/*.yaml"], "recbole_popdcl.report": ["page.html"]},
+    package_data={
+        PROPERTIES: ["*.yaml", "*/*.yaml"],
+        "recbole_popdcl": ["py.typed"],
+        "recbole_popdcl.report": ["page.html"],
+        "dataset_prep": ["py.typed"],
+    },
     install_requires=[
         "recbole>=1.2.1,<1.3",
         "torch>=2.0",
@@ -42,6 +47,7 @@ setup(
             "hypothesis>=6",
             "ir-measures>=0.3.3",  # trec_eval, to compare the metrics with
             "ruff>=0.6",
+            "mypy>=1.11",
             "build",
             "setuptools<81",
             "optuna>=3",
@@ -55,6 +61,7 @@ setup(
         "Programming Language :: Python :: 3.9",
         "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
+        "Typing :: Typed",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def _masks(filters: Filters, seed: int) -> Iterator:
 
 
 def _in_window(timestamp: np.ndarray, start: float | None, end: float | None) -> np.ndarray:
-    late_enough = True if start is None else timestamp >= start
+    late_enough: Any = True if start is None else timestamp >= start
     return late_enough & (True if end is None else timestamp < end)
 
 

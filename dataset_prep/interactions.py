@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,7 +144,7 @@ def _numbers(block: Block, name: str) -> np.ndarray:
     return numbers.to_numpy(zero_copy_only=False)
 
 
-def _codes(chunks: Sequence[pa.DictionaryArray]) -> tuple[np.ndarray, pa.Array]:
+def _codes(chunks: list[pa.DictionaryArray]) -> tuple[np.ndarray, pa.Array]:
     """Codes of all chunks in one numbering, int32 [n], and the ids; takes the chunks away as it goes."""
     if not chunks:
         return np.empty(0, dtype=np.int32), pa.array([], pa.large_string())

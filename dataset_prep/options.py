@@ -53,9 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
     from recbole_popdcl.logs import logged
 
     timed = arguments.split == "temporal" or (arguments.start, arguments.end) != (None, None)
-    names = ("user", "item", "rating", "timestamp")
     columns = Columns(
-        *(getattr(arguments, f"{name}_column") for name in names),
+        arguments.user_column,
+        arguments.item_column,
+        arguments.rating_column,
+        arguments.timestamp_column,
         needs_rating=arguments.min_rating is not None,
         needs_timestamp=timed and not arguments.keep_splits,
     )

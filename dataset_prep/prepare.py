@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from logging import getLogger
 from pathlib import Path
@@ -25,7 +25,7 @@ from recbole_popdcl.files import write_json
 from recbole_popdcl.lock import locked
 
 RATIO = (0.60, 0.10, 0.15, 0.15)
-SPLITS = {"paper": balanced_split, "temporal": temporal_split}
+SPLITS: dict[str, Callable[..., np.ndarray]] = {"paper": balanced_split, "temporal": temporal_split}
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ def prepare(inputs: Sequence[Path], name: str, output: Path, recipe: Recipe) -> 
     _check_output(output, name, recipe.overwrite)
     paths = list(_files(inputs))
     file_format = recipe.format or _recognised(paths)
+    removed: dict[str, int]
     if recipe.split == "keep" or file_format in SPLIT_FORMATS:
         files = files_by_set(paths)
         sets, removed = _kept_sets(files, file_format, recipe), {}
@@ -179,7 +180,7 @@ def _split_log(paths: Sequence[Path], file_format: str, recipe: Recipe) -> tuple
     outside = [recipe.test_balanced] if recipe.test_balanced else []
     log, sizes = _read([*paths, *outside], file_format, recipe.columns)
     n_log = sum(sizes[: len(paths)])
-    balanced = None
+    balanced: Any = None
     if outside:
         balanced, log = log.select(slice(n_log, None)), log.select(slice(0, n_log))
     unfiltered = [log]
@@ -206,7 +207,7 @@ def _split_log(paths: Sequence[Path], file_format: str, recipe: Recipe) -> tuple
 
 
 def _blame(removed: Mapping[str, int]) -> str:
-    worst = max(removed, key=removed.get)
+    worst = max(removed, key=lambda what: removed[what])
     return f"{worst} removed {removed[worst]}"
 
 

@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from recbole_popdcl.errors import PopDCLError, reason
 
@@ -51,7 +51,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             raise PopDCLError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _decompressed(raw: BinaryIO, path: Path):
+def _decompressed(raw: BinaryIO, path: Path) -> Any:
     magic = raw.read(6)
     raw.seek(0)
     if magic.startswith(b"\x1f\x8b"):
@@ -84,7 +84,7 @@ class _Guarded(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         data = self._stream.read(len(buffer))
         buffer[: len(data)] = data
         self._total += len(data)

@@ -14,6 +14,7 @@ import stat
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 RECORD = re.compile(
     r"[^/]+/(data\.pkl|version|byteorder|data/\d+|\.format_version|\.storage_alignment|\.data/serialization_id)"
@@ -77,6 +78,7 @@ def _check_pickle(content: bytes, sizes: dict[str, int], prefix: str) -> None:
     """Let only the opcodes, the names and the storages pass that tensors and plain values need."""
     memo: dict[int, object] = {}
     last: list[object] = []  # what the last opcodes have put on the stack, None for what does not matter here
+    argument: Any
     for opcode, argument, _ in pickletools.genops(content):
         name = opcode.name
         if name in ("BINPUT", "LONG_BINPUT"):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
+from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_popdcl.archive import check_archive
 from recbole_popdcl.errors import PopDCLError, reason, shown
@@ -27,7 +28,7 @@ MOMENTS = {
     "RMSprop": {"step", "square_avg"},
     "SGD": set(),
 }
-RESUMED = {
+RESUMED: dict[str, Any] = {
     "config": dict, "fingerprint": str, "epoch": int, "stopped": bool, "weights": dict, "optimizer": dict,
     "cur_step": int, "best_epoch": int, "best_valid_score": float, "best_valid_result": (dict, type(None)),
     "train_loss": list, "random": dict, "batches": dict,
@@ -128,7 +129,7 @@ def _sparse(value: dict[str, Any]) -> sp.spmatrix:
 # -- going on from a checkpoint: what torch, numpy and RecBole take from it without looking -------------------
 
 
-def load_model(model: torch.nn.Module, state: dict[str, Any]) -> None:
+def load_model(model: AbstractRecommender, state: dict[str, Any]) -> None:
     """Load the weights and, where the checkpoint has them, the other parameters of a model.
 
     RecBole sets attributes by the names in the file; here only those that the model itself keeps are set.

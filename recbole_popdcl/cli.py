@@ -75,7 +75,7 @@ def _sigterm_like_interrupt() -> Iterator[list[int]]:
     """
     received: list[int] = []
 
-    def interrupt(number: int, _) -> None:
+    def interrupt(number: int, _: object) -> None:
         received.append(number)
         if not callable(signal.getsignal(signal.SIGINT)):  # ignored, as in jobs that a script puts in the background
             raise KeyboardInterrupt

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import recbole.trainer.trainer as recbole_trainer
 from torch.utils.tensorboard import SummaryWriter
@@ -38,7 +39,7 @@ class _Events(SummaryWriter):
         with _one_line(folder):
             super().__init__(str(folder))
 
-    def add_scalar(self, *arguments, **options) -> None:
+    def add_scalar(self, *arguments: Any, **options: Any) -> None:
         """Write a value."""
         with _one_line(self.log_dir):
             super().add_scalar(*arguments, **options)
@@ -62,26 +63,27 @@ def _one_line(folder: str | Path) -> Iterator[None]:
         raise PopDCLError(f"cannot write TensorBoard events into {folder}: {error.strerror or error}") from error
 
 
-def _without_writers(hook):
+def _without_writers(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return a threading.excepthook that leaves out TensorBoard's writing threads, whose faults their owner raises."""
     if getattr(hook, "leaves_out_writers", False):
         return hook
 
-    def filtered(arguments) -> None:
+    def filtered(arguments: Any) -> None:
         if not type(arguments.thread).__module__.startswith("tensorboard."):
             hook(arguments)
 
-    filtered.leaves_out_writers = True
-    return filtered
+    marked: Any = filtered
+    marked.leaves_out_writers = True
+    return marked
 
 
 class _Nowhere:
     """A SummaryWriter that writes nothing."""
 
-    def add_scalar(self, *_) -> None:
+    def add_scalar(self, *_: Any) -> None:
         """Forget the value."""
 
-    def add_hparams(self, *_) -> None:
+    def add_hparams(self, *_: Any) -> None:
         """Forget the properties."""
 
     def flush(self) -> None:

@@ -83,7 +83,7 @@ class _Loader(yaml.SafeLoader):
     refused before anything is built.
     """
 
-    def get_single_node(self):
+    def get_single_node(self) -> yaml.Node | None:
         node = super().get_single_node()
         if node is not None:
             _measure(node, {})
@@ -93,8 +93,8 @@ class _Loader(yaml.SafeLoader):
 def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
     """Return the number of values in a node, aliases written out, and how deep they are nested."""
     place = id(node)
-    if known.get(place):
-        return known[place]
+    if measured := known.get(place):
+        return measured
     if place in known:
         raise yaml.constructor.ConstructorError(None, None, "a value that holds itself", node.start_mark)
     known[place] = None
@@ -136,7 +136,14 @@ _Dumper.yaml_implicit_resolvers = {key: list(value) for key, value in _Loader.ya
 
 
 def dump_yaml(values: Mapping[str, Any]) -> str:
-    """Return properties as yaml that ``read_yaml`` reads back unchanged."""
+    """Return properties as yaml that ``read_yaml`` reads back unchanged.
+
+    Examples:
+        >>> print(dump_yaml({"temperature": 0.2, "metrics": ["Recall"]}), end="")
+        metrics:
+        - Recall
+        temperature: 0.2
+    """
     return yaml.dump(dict(values), Dumper=_Dumper, sort_keys=True, allow_unicode=True)
 
 
@@ -145,6 +152,12 @@ def parse_literal(text: Any) -> Any:
 
     Nothing is evaluated: ``"__import__('os')"`` stays a text. ``true`` and ``false`` are read in any case, and lists
     and mappings without quotes, as a shell leaves them, as yaml: ``[Recall,NDCG]``.
+
+    Examples:
+        >>> parse_literal("0.2"), parse_literal("true"), parse_literal("[Recall,NDCG]")
+        (0.2, True, ['Recall', 'NDCG'])
+        >>> parse_literal("__import__('os')")
+        "__import__('os')"
     """
     if not isinstance(text, str) or len(text) > MAX_LITERAL or _bracket_depth(text) > MAX_DEPTH:
         return text
@@ -213,6 +226,10 @@ def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
 
     Raises:
         PopDCLError: an argument has another form, or a property is given twice with different values.
+
+    Examples:
+        >>> parse_arguments(["--temperature=0.2", "--encoder", "mf"])
+        {'temperature': '0.2', 'encoder': 'mf'}
     """
     values: dict[str, str] = {}
     position = 0
@@ -265,10 +282,10 @@ class Config(RecBoleConfig):
 
     # -- reading the layers; RecBole's constructor calls these in order ----------------------------------------------
 
-    def _build_yaml_loader(self):
+    def _build_yaml_loader(self) -> type[_Loader]:
         return _Loader  # RecBole's own property files are read with it too
 
-    def _load_config_files(self, file_list):
+    def _load_config_files(self, file_list: Sequence[str | Path] | None) -> dict[str, Any]:
         merged: dict[str, Any] = {}
         for file in file_list or []:
             content = read_yaml(Path(file))
@@ -276,10 +293,10 @@ class Config(RecBoleConfig):
             merged.update(content)
         return merged
 
-    def _load_variable_config_dict(self, config_dict):
+    def _load_variable_config_dict(self, config_dict: Mapping[str, Any]) -> dict[str, Any]:
         return self._literals("dict", config_dict)
 
-    def _load_cmd_line(self):
+    def _load_cmd_line(self) -> dict[str, Any]:
         return self._literals("command line", self._arguments)
 
     def _literals(self, where: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -293,7 +310,7 @@ class Config(RecBoleConfig):
         self._layers.append((where, parsed))
         return parsed
 
-    def _get_model_and_dataset(self, model, dataset):
+    def _get_model_and_dataset(self, model: str | type | None, dataset: str | None) -> tuple[str, type, str]:
         external = self.external_config_dict
         model = external.get("model") if model is None else model
         dataset = external.get("dataset") if dataset is None else dataset
@@ -304,10 +321,10 @@ class Config(RecBoleConfig):
         dataset = str(dataset)
         if re.search(r"[/\\\0]", dataset) or dataset in ("", ".", ".."):
             raise PopDCLError(f"dataset name {dataset!r} may not hold a path; the folder goes into data_path")
-        model_class = model if isinstance(model, type) else find_model(str(model))
+        model_class: Any = model if isinstance(model, type) else find_model(str(model))
         return model_class.__name__, model_class, dataset
 
-    def _load_internal_config_dict(self, model, model_class, dataset):
+    def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
         lists = {name: list(getattr(argument_list, name)) for name in RECBOLE_LISTS}
         super()._load_internal_config_dict(model, model_class, dataset)
         for name, original in lists.items():  # RecBole adds the dataset's keys to its module's own lists
@@ -368,7 +385,7 @@ class Config(RecBoleConfig):
             raise PopDCLError(f"{where}: property 'train_neg_sample_args' cannot be {shown(value)}: {model} {what}")
         self.external_config_dict.pop("train_neg_sample_args", None)
 
-    def _set_default_parameters(self):
+    def _set_default_parameters(self) -> None:
         values = self.final_config_dict
         self._data_root = str(values["data_path"])
         self._check_values(values)
@@ -402,7 +419,7 @@ class Config(RecBoleConfig):
                 values["metrics"] = values["metrics"] + normalise_metrics([key.metric])
             values["topk"] = sorted({*values["topk"], key.k})
 
-    def _init_device(self):
+    def _init_device(self) -> None:
         if not self.final_config_dict["use_gpu"]:
             self.final_config_dict["gpu_id"] = ""
         elif distributed.asked_for():  # a GPU a process
@@ -411,7 +428,7 @@ class Config(RecBoleConfig):
 
     def resolved(self) -> dict[str, Any]:
         """Return the plain values that give this configuration again when read as a config file."""
-        plain = {
+        plain: dict[str, Any] = {
             name: value
             for name, value in self.final_config_dict.items()
             if name not in DERIVED

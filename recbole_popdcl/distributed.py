@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from recbole.config import Config
 from torch import nn
 
 from recbole_popdcl.errors import PopDCLError, number_from_environment, reason
@@ -42,7 +43,7 @@ def local_rank() -> int:
 
 
 @contextlib.contextmanager
-def processes(config) -> Iterator[None]:
+def processes(config: Config) -> Iterator[None]:
     """While the block runs, the processes that torchrun started know each other; nothing is done for a single one.
 
     Args:
@@ -101,11 +102,11 @@ def share_encoding(encoder: nn.Module) -> None:
         return
     lengths: list[tuple[int, ...]] = []
 
-    def before(_, ids: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    def before(_: nn.Module, ids: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         lengths.append(tuple(map(len, ids)))
         return tuple(part[share(len(part))] for part in ids)
 
-    def after(_, __, tables: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    def after(_: nn.Module, __: Any, tables: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         return tuple(_Gathered.apply(table, n) for table, n in zip(tables, lengths.pop()))
 
     encoder.register_forward_pre_hook(before)
@@ -120,7 +121,7 @@ class _Gathered(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, own: torch.Tensor, n: int) -> torch.Tensor:
+    def forward(ctx: Any, own: torch.Tensor, n: int) -> torch.Tensor:
         ctx.n = n
         shares = [share(n, place) for place in range(size())]
         lengths = [part.stop - part.start for part in shares]
@@ -131,7 +132,7 @@ class _Gathered(torch.autograd.Function):
         return torch.cat([part[:length] for part, length in zip(parts, lengths)])
 
     @staticmethod
-    def backward(ctx, grad: torch.Tensor):
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
         return grad[share(ctx.n)] * size(), None
 
 
@@ -140,7 +141,7 @@ def average_gradients(optimizer: torch.optim.Optimizer) -> None:
     if size() == 1:
         return
 
-    def before(*_) -> None:
+    def before(*_: Any) -> None:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         wanted = torch.tensor([parameter.grad is not None for parameter in parameters], dtype=torch.int32,
                               device=parameters[0].device)  # fmt: skip

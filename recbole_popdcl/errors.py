@@ -60,7 +60,12 @@ def number_from_environment(name: str, default: int) -> int:
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the valid name closest to ``name``, else an empty string."""
+    """Return ``" (did you mean 'x'?)"`` for the valid name closest to ``name``, else an empty string.
+
+    Examples:
+        >>> nearest("temprature", ["temperature", "encoder"])
+        " (did you mean 'temperature'?)"
+    """
     by_lower = {str(candidate).lower(): str(candidate) for candidate in valid}
     close = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
     return f" (did you mean '{by_lower[close[0]]}'?)" if close else ""
@@ -68,7 +73,7 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
 def reason(error: BaseException) -> str:
     """Say in one line why something failed: what the operating system said, if it is behind the error."""
-    chain = [error]
+    chain: list[Any] = [error]
     while chain[-1].__cause__ or chain[-1].__context__:
         chain.append(chain[-1].__cause__ or chain[-1].__context__)
     system = [one.strerror for one in chain if isinstance(one, OSError) and one.strerror]

@@ -49,7 +49,7 @@ class logged:  # noqa: N801 - reads as a statement
         self._kept.flush()
         logging.getLogger().handlers[1:] = [file]
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         root = logging.getLogger()
         for handler in root.handlers:
             with contextlib.suppress(OSError):  # of a full disk, which the line that did not fit has told

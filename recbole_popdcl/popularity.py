@@ -28,6 +28,15 @@ class PopularityStatistics:
         user_mass: sum of pop(i) over the user's training items, int64 [n_users].
         omega_plus: Eq. 8 held in [0, omega_max], float64 [n_users].
         n_held: number of users whose omega+ was above omega_max.
+
+    Examples:
+        >>> import numpy as np
+        >>> users, items = np.array([1, 1, 2]), np.array([1, 2, 1])
+        >>> statistics = PopularityStatistics.from_pairs(users, items, n_users=3, n_items=3)
+        >>> statistics.item_popularity.tolist()
+        [0, 2, 1]
+        >>> statistics.not_chosen_probability(np.array([1]), np.array([1])).round(3).tolist()  # 2 / (2 + 1)
+        [0.667]
     """
 
     user_popularity: np.ndarray
@@ -88,6 +97,11 @@ def clipped_inverse_propensity(popularity: np.ndarray) -> np.ndarray:
 
     Args:
         popularity: training degree [n_items]; index 0 is padding.
+
+    Examples:
+        >>> import numpy as np
+        >>> clipped_inverse_propensity(np.array([0, 1, 3, 7])).tolist()[1:]
+        [1.0, 1.0, 0.5]
     """
     inverse = 1.0 / (popularity + 1.0)
     clipped = np.minimum(inverse, np.median(inverse[1:]))
@@ -103,13 +117,25 @@ def control_probability(popularity: np.ndarray, ratio: float) -> np.ndarray:
     Args:
         popularity: training degree [n_items]; index 0 is padding.
         ratio: share of control pairs, in (0, 1).
+
+    Examples:
+        >>> import numpy as np
+        >>> control_probability(np.array([0, 1, 9]), ratio=0.2).round(3).tolist()[1:]
+        [1.0, 0.111]
     """
     share = ratio * popularity.sum() / (len(popularity) - 1)
     return np.minimum(share / np.maximum(popularity, 1), 1.0)
 
 
 def degree_groups(popularity: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return the group of equal popularity of each user or item, int64 [n], and the number of groups (BC loss)."""
+    """Return the group of equal popularity of each user or item, int64 [n], and the number of groups (BC loss).
+
+    Examples:
+        >>> import numpy as np
+        >>> groups, n = degree_groups(np.array([5, 1, 5]))
+        >>> groups.tolist(), n
+        ([1, 0, 1], 2)
+    """
     degrees, groups = np.unique(popularity, return_inverse=True)
     return groups.astype(np.int64), len(degrees)
 
@@ -126,6 +152,11 @@ def item_segments(popularity: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
     Returns:
         int8 [n_items]: 0 head, 1 mid, 2 tail, and -1 for the padding item.
+
+    Examples:
+        >>> import numpy as np
+        >>> item_segments(np.array([0, 9, 5, 1]), np.ones(4)).tolist()
+        [-1, 0, 1, 2]
     """
     order = 1 + np.argsort(-popularity[1:], kind="stable")
     ordered = weights[order].astype(np.float64)

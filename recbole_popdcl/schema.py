@@ -238,6 +238,13 @@ def check_type(name: str, value: Any, where: str) -> None:
 
     Raises:
         PopDCLError: the value is of the wrong type or out of range.
+
+    Examples:
+        >>> check_type("temperature", 0.2, "dict")
+        >>> check_type("temperature", -1, "dict")
+        Traceback (most recent call last):
+            ...
+        recbole_popdcl.errors.PopDCLError: dict: property 'temperature' must be a number above 0, not -1
     """
     kind = TYPES.get(name)
     wanted = kind.check(value) if kind else None

@@ -7,11 +7,13 @@ import random
 import sys
 import time
 import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.trainer import Trainer
 from recbole.utils import early_stopping, get_trainer
 
@@ -22,6 +24,7 @@ from recbole_popdcl.data.loader import batches_state, set_batches_state
 from recbole_popdcl.distributed import average_gradients, from_first, rank
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.objective import Objective
+from recbole_popdcl.evaluation.per_user import PerUser
 from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.evaluation.sets import EvaluationSets
 from recbole_popdcl.files import written_whole
@@ -35,7 +38,9 @@ WHERE = {"data_path", "eval_memory_mb", "show_progress", "use_gpu", "gpu_id"}
 RESUMABLE = {"epochs", "stopping_step"} | WHERE
 
 
-def build_trainer(config: Config, model, ranker: Ranker, run_dir: str | Path, fingerprint: str) -> RunTrainer:
+def build_trainer(
+    config: Config, model: AbstractRecommender, ranker: Ranker, run_dir: str | Path, fingerprint: str
+) -> RunTrainer:
     """Return the trainer of a model: RecBole's special one where it has one (NCL, RecVAE, …), with our evaluation.
 
     Args:
@@ -62,7 +67,14 @@ class RunTrainer(Trainer):
         last_valid_result: flat results of the last validation.
     """
 
-    def __init__(self, config: Config, model, ranker: Ranker, run_dir: str | Path, fingerprint: str = "") -> None:
+    best_valid_score: float
+    best_valid_result: dict[str, float]
+    cur_step: int
+    train_loss_dict: dict[int, float]
+
+    def __init__(
+        self, config: Config, model: AbstractRecommender, ranker: Ranker, run_dir: str | Path, fingerprint: str = ""
+    ) -> None:
         self.run_dir = Path(run_dir)
         self._writes = rank() == 0
         self.fingerprint = fingerprint
@@ -81,7 +93,7 @@ class RunTrainer(Trainer):
         self._bars = bool(config["show_progress"]) and sys.stderr.isatty()
         average_gradients(self.optimizer)
 
-    def _build_optimizer(self, **kwargs):
+    def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
         if hasattr(self.model, "parameter_groups"):
             kwargs.setdefault("params", self.model.parameter_groups())
         optimizer = super()._build_optimizer(**kwargs)
@@ -93,7 +105,15 @@ class RunTrainer(Trainer):
         except (RuntimeError, TypeError):  # no fused kernel in this build or for this device
             return optimizer
 
-    def fit(self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None):
+    def fit(
+        self,
+        train_data: Any,
+        valid_data: Any = None,
+        verbose: bool = True,
+        saved: bool = True,
+        show_progress: bool = False,
+        callback_fn: Callable[[int, float], Any] | None = None,
+    ) -> tuple[float, dict[str, float]]:
         """Train until early stopping or ``epochs``.
 
         Args:
@@ -162,7 +182,9 @@ class RunTrainer(Trainer):
 
     # -- hooks that RecBole's loops call ------------------------------------------------------------------------------
 
-    def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
+    def _train_epoch(
+        self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
+    ) -> float | tuple[float, ...]:
         self._epoch, self._batch = epoch_idx, -1
         for part in (self.model, train_data):
             if hasattr(part, "begin_epoch"):
@@ -171,7 +193,7 @@ class RunTrainer(Trainer):
             warnings.filterwarnings("ignore", message=".*torch.cuda.amp", category=FutureWarning)
             return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress and self._bars)
 
-    def _check_nan(self, loss):
+    def _check_nan(self, loss: torch.Tensor) -> None:
         self._batch += 1
         if torch.isfinite(loss):
             return
@@ -186,7 +208,7 @@ class RunTrainer(Trainer):
         there = [self.run_dir / name for name in (BEST, LAST) if (self.run_dir / name).exists()]
         return f"The last good checkpoint is kept: {there[0]}" if there else "There is no checkpoint yet"
 
-    def _valid_epoch(self, valid_data, show_progress=False):
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
         result = None
         if self._writes:
             result = self.evaluate(names=self.objective.set_names, load_best_model=False, show_progress=show_progress)
@@ -197,8 +219,15 @@ class RunTrainer(Trainer):
             self._append({"epoch": self._epoch, "train_loss": self.train_loss_dict[self._epoch], **result})
         return self.objective.value(result), result
 
-    def evaluate(self, eval_data=None, load_best_model=True, model_file=None, show_progress=False, names=None,
-                 per_user=None):  # fmt: skip
+    def evaluate(
+        self,
+        eval_data: Any = None,
+        load_best_model: bool = True,
+        model_file: str | Path | None = None,
+        show_progress: bool = False,
+        names: Iterable[str] | None = None,
+        per_user: PerUser | None = None,
+    ) -> dict[str, float]:
         """Rank evaluation sets in one pass.
 
         Args:
@@ -217,7 +246,7 @@ class RunTrainer(Trainer):
         self.model.eval()
         return self.ranker.rank(self.model, names, show_progress and self._bars, per_user)
 
-    def _save_checkpoint(self, epoch, verbose=True, **kwargs):
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         self.best_epoch = epoch
         if not self._writes:
             return
@@ -240,7 +269,7 @@ class RunTrainer(Trainer):
 
     # -- resume -------------------------------------------------------------------------------------------------------
 
-    def _save_last(self, epoch: int, stopped: bool, train_data) -> None:
+    def _save_last(self, epoch: int, stopped: bool, train_data: Any) -> None:
         if not self._writes:
             return
         state = {
@@ -260,7 +289,7 @@ class RunTrainer(Trainer):
         }
         save_checkpoint(self.run_dir / LAST, state)
 
-    def resume(self, train_data) -> None:
+    def resume(self, train_data: Any) -> None:
         """Go on after the last validation of the run folder: weights, optimiser, random states and early stopping.
 
         Raises:
@@ -345,7 +374,7 @@ def check_valid_metric(config: Config, sets: EvaluationSets) -> None:
         )
 
 
-def load_weights(model, path: str | Path) -> dict[str, Any]:
+def load_weights(model: AbstractRecommender, path: str | Path) -> dict[str, Any]:
     """Load a checkpoint's weights into ``model`` and return the checkpoint.
 
     Raises:
@@ -362,7 +391,7 @@ def load_weights(model, path: str | Path) -> dict[str, Any]:
 
 def _random_state() -> dict[str, Any]:
     version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
+    name, keys, position, has_gauss, cached = cast(tuple, np.random.get_state())
     state = {
         "python": [version, list(words), gauss],
         "numpy": [name, keys.astype(np.int64), position, has_gauss, cached],

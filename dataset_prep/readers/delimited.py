@@ -103,13 +103,13 @@ def as_blocks(path: Path, batches: Iterable[pa.RecordBatch], chosen: dict[str, s
         first += batch.num_rows
 
 
-def _located(error: pa.ArrowInvalid, path: Path, parse, options) -> PopDCLError:
+def _located(error: pa.ArrowInvalid, path: Path, parse: pacsv.ParseOptions, options: pacsv.ReadOptions) -> PopDCLError:
     """Find the line of a fault that Arrow met while several threads were reading."""
     for number, line in numbered_lines(path):
         decoded(line, path, number)
     wrong = []
 
-    def note(row):
+    def note(row: pacsv.InvalidRow) -> str:
         wrong.append(row)
         return "skip"
 
@@ -124,7 +124,7 @@ def _located(error: pa.ArrowInvalid, path: Path, parse, options) -> PopDCLError:
     if not wrong:
         return PopDCLError(f"{path}: {' '.join(str(error).split())}")
     row = wrong[0]
-    line = line_of_record(path, row.number - 1)
+    place = line_of_record(path, row.number - 1)
     return PopDCLError(
-        f"{path}, line {line}: {row.actual_columns} values, not {row.expected_columns}: {row.text[:80]!r}"
+        f"{path}, line {place}: {row.actual_columns} values, not {row.expected_columns}: {row.text[:80]!r}"
     )

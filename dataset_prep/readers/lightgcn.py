@@ -36,7 +36,7 @@ def read_lightgcn(path: Path, columns: Columns) -> Iterator[Block]:
         numbers = n_lines + 1 + filled[row]
         if len(row):
             users = values.take(pa.array(offsets[:-1][row]))
-            yield Block(path, lambda at, numbers=numbers: int(numbers[at]), users, values.filter(pa.array(item)))
+            yield Block(path, numbers.item, users, values.filter(pa.array(item)))
         n_lines += text.count(b"\n")
 
 

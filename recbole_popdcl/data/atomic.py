@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -112,7 +114,11 @@ def _numbers(values: pd.Series, path: Path) -> pd.Series:
     return numbers
 
 
-def write_interactions(path: str | Path, users, items) -> None:
+def write_interactions(
+    path: str | Path,
+    users: Sequence[str] | np.ndarray | pa.DictionaryArray,
+    items: Sequence[str] | np.ndarray | pa.DictionaryArray,
+) -> None:
     """Write raw ids as an atomic file with the columns ``user_id:token`` and ``item_id:token``, whole or not at all.
 
     Args:
@@ -134,7 +140,7 @@ def write_interactions(path: str | Path, users, items) -> None:
             file.write(memoryview(values)[: np.frombuffer(offsets, dtype=np.int64)[len(text)]])
 
 
-def _lines(ids, end: str, path: str | Path) -> pa.DictionaryArray:
+def _lines(ids: Any, end: str, path: str | Path) -> pa.DictionaryArray:
     """The ids as a dictionary array whose texts end with ``end``."""
     encoded = ids if isinstance(ids, pa.DictionaryArray) else pa.array(ids).dictionary_encode()
     texts = encoded.dictionary.cast(pa.large_string())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from logging import getLogger
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,9 @@ class SplitDataset(Dataset):
         PopDCLError: no such dataset, a damaged file, or nothing left after the filters.
     """
 
-    def _get_preset(self):
+    inter_feat: Any  # a frame while it is loaded, then RecBole's Interaction
+
+    def _get_preset(self) -> None:
         super()._get_preset()
         self.set_names = list(SETS)
         if self.benchmark_filename_list is None:
@@ -58,7 +61,7 @@ class SplitDataset(Dataset):
             self.set_names = list(found)
             self.benchmark_filename_list = list(found.values())
 
-    def _load_data(self, token, dataset_path):
+    def _load_data(self, token: str, dataset_path: str) -> None:
         wanted = [self._file(file) for file in self.benchmark_filename_list or [""]]
         missing = [path for path in wanted if not path.is_file()]
         if missing:
@@ -71,7 +74,7 @@ class SplitDataset(Dataset):
             )
         super()._load_data(token, dataset_path)
 
-    def _load_feat(self, filepath, source):
+    def _load_feat(self, filepath: str, source: FeatureSource) -> pd.DataFrame:
         if source != FeatureSource.INTERACTION:
             return self._read_by_recbole(filepath, source)
         separator = self.config["field_separator"]
@@ -103,13 +106,13 @@ class SplitDataset(Dataset):
             raise PopDCLError(f"{filepath} holds no interactions")
         return frame
 
-    def _read_by_recbole(self, filepath: str, source) -> pd.DataFrame | None:
+    def _read_by_recbole(self, filepath: str, source: FeatureSource) -> pd.DataFrame | None:
         try:
             return super()._load_feat(filepath, source)
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError) as error:
             raise PopDCLError(f"{filepath} cannot be read: {reason(error)}") from error
 
-    def _data_filtering(self):
+    def _data_filtering(self) -> None:
         super()._data_filtering()
         users, items = (pd.factorize(self.inter_feat[field])[0] for field in (self.uid_field, self.iid_field))
         distinct = np.flatnonzero(first_occurrences(users, items))
@@ -128,7 +131,7 @@ class SplitDataset(Dataset):
             )
         self.inter_feat = self.inter_feat.iloc[kept].reset_index(drop=True)
 
-    def build(self):
+    def build(self) -> list[SplitDataset]:
         """Return one Dataset a set, in the order of ``set_names``."""
         if self.benchmark_filename_list is not None:
             parts = super().build()
@@ -141,7 +144,7 @@ class SplitDataset(Dataset):
         self._check_parts(parts)
         return parts
 
-    def _check_parts(self, parts: list[Dataset]) -> None:
+    def _check_parts(self, parts: list[SplitDataset]) -> None:
         pairs = {name: part.pairs() for name, part in zip(self.set_names, parts)}
         if not len(pairs["train"]):
             raise PopDCLError(f"dataset '{self.dataset_name}': the training set is empty")

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from logging import getLogger
+from typing import Any
 
 import numpy as np
 import torch
+from recbole.data.dataloader import AbstractDataLoader
 from recbole.data.interaction import Interaction
 from recbole.data.utils import get_dataloader
 from recbole.utils import InputType
@@ -83,14 +85,14 @@ class PairLoader:
     def _batch(self, users: torch.Tensor, items: torch.Tensor) -> Interaction:
         user_field, item_field = self._dataset.uid_field, self._dataset.iid_field
         columns = [users, items]
-        if self._n_negatives:
+        if self._sampler:
             negatives = self._sampler.sample_by_user_ids(users, items, self._n_negatives)
             columns = [users.repeat(self._n_negatives), items.repeat(self._n_negatives), negatives]
         fields = (user_field, item_field, self.config["NEG_PREFIX"] + item_field)
         return Interaction(dict(zip(fields, own_pairs(*columns))))
 
 
-def batches_state(loader) -> dict[str, torch.Tensor]:
+def batches_state(loader: Any) -> dict[str, torch.Tensor]:
     """Return the states of a loader's random generators (PairLoader's or RecBole's), for a checkpoint."""
     state = {"order": loader.generator.get_state()}
     if isinstance(loader._sampler, NegativeSampler):
@@ -98,7 +100,7 @@ def batches_state(loader) -> dict[str, torch.Tensor]:
     return state
 
 
-def set_batches_state(loader, state: dict[str, torch.Tensor]) -> None:
+def set_batches_state(loader: Any, state: dict[str, torch.Tensor]) -> None:
     """Let ``loader`` go on where ``batches_state`` was taken."""
     loader.generator.set_state(state["order"].cpu())
     if isinstance(loader._sampler, NegativeSampler):
@@ -113,7 +115,7 @@ class Data:
     train_set: SplitDataset
     evaluation: EvaluationSets
     fingerprint: str
-    train: object = None
+    train: Any = None
 
 
 def build_sampler(config: Config, dataset: SplitDataset) -> NegativeSampler:
@@ -171,7 +173,7 @@ def load_sets(config: Config) -> Data:
             raise PopDCLError(f"dataset '{config['dataset']}' cannot be loaded as configured: {reason}") from error
     train_set = parts[0]
     sets = {
-        name: InteractionSet(*part.ids(), dataset.user_num, dataset.item_num)
+        name: InteractionSet(*part.ids(), n_users=dataset.user_num, n_items=dataset.item_num)
         for name, part in zip(dataset.set_names, parts)
     }
     evaluation = EvaluationSets(sets.pop("train"), sets, config["segment_by"])
@@ -183,7 +185,7 @@ def load_sets(config: Config) -> Data:
     return Data(dataset, train_set, evaluation, fingerprint(dataset, parts))
 
 
-def _stock_loader(config: Config, train_set: SplitDataset):
+def _stock_loader(config: Config, train_set: SplitDataset) -> AbstractDataLoader:
     """RecBole's own training data loader, with our sampler in the place of its one."""
     loader = get_dataloader(config, "train")
     samples = config["train_neg_sample_args"]["distribution"] != "none" and loader.__name__ == "TrainDataLoader"

@@ -17,6 +17,10 @@ class PairIndex(nn.Module):
         n_items: number of items, padding included.
     """
 
+    keys: torch.Tensor
+    items: torch.Tensor
+    indptr: torch.Tensor
+
     def __init__(self, users: np.ndarray, items: np.ndarray, n_users: int, n_items: int) -> None:
         super().__init__()
         self.n_items = n_items

@@ -59,7 +59,9 @@ class NegativeSampler:
                 "them; drop them, or train a model with in-batch negatives such as PopDCL"
             )
 
-    def sample_by_user_ids(self, user_ids, item_ids, num: int) -> torch.Tensor:
+    def sample_by_user_ids(
+        self, user_ids: torch.Tensor | np.ndarray, item_ids: torch.Tensor | np.ndarray, num: int
+    ) -> torch.Tensor:
         """Draw ``num`` negative items for each user.
 
         Args:
@@ -149,7 +151,9 @@ class BalancedPairSampler(NegativeSampler):
         above = np.searchsorted(ordered, self._popularity + margin, side="right")
         self._below, self._above = torch.from_numpy(below), torch.from_numpy(above)
 
-    def sample_by_user_ids(self, user_ids, item_ids, num: int) -> torch.Tensor:
+    def sample_by_user_ids(
+        self, user_ids: torch.Tensor | np.ndarray, item_ids: torch.Tensor | np.ndarray, num: int
+    ) -> torch.Tensor:
         """Draw ``num`` negative items for each pair.
 
         Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,11 @@ def first_occurrences(users: np.ndarray, items: np.ndarray) -> np.ndarray:
     Args:
         users: integer ids [n], not negative.
         items: integer ids [n], not negative.
+
+    Examples:
+        >>> import numpy as np
+        >>> first_occurrences(np.array([0, 1, 0]), np.array([7, 7, 7])).tolist()
+        [True, True, False]
     """
     keep = np.ones(len(users), dtype=bool)
     if not len(users):
@@ -51,6 +57,12 @@ def k_core(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
         users: integer ids [n], not negative.
         items: integer ids [n], not negative.
         k: least number of interactions a user and an item; 0 or 1 keeps all.
+
+    Examples:
+        >>> import numpy as np
+        >>> users, items = np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0, 1, 1])
+        >>> k_core(users, items, k=2).tolist()  # user 2 has one interaction only
+        [True, True, True, True, False]
     """
     kept = np.ones(len(users), dtype=bool)
     while k > 1 and kept.any():
@@ -68,6 +80,11 @@ def counts(ids: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
     Args:
         ids: integer ids [n], not negative.
         mask: bool [n], the rows to count; all by default.
+
+    Examples:
+        >>> import numpy as np
+        >>> counts(np.array([2, 0, 2])).tolist()
+        [1, 0, 2]
     """
     total = np.zeros(int(ids.max()) + 1 if len(ids) else 0, dtype=np.int64)
     for rows in _blocks(len(ids)):
@@ -80,7 +97,12 @@ def _blocks(n: int) -> Iterator[slice]:
 
 
 def split_sizes(n: int, ratio: Sequence[float]) -> np.ndarray:
-    """Return whole numbers in the proportions of ``ratio`` that add up to ``n``; the first set takes the rest."""
+    """Return whole numbers in the proportions of ``ratio`` that add up to ``n``; the first set takes the rest.
+
+    Examples:
+        >>> split_sizes(101, [0.6, 0.1, 0.15, 0.15]).tolist()
+        [61, 10, 15, 15]
+    """
     sizes = np.floor(np.asarray(ratio) * n + 1e-9).astype(np.int64)
     sizes[0] = n - sizes[1:].sum()
     return sizes
@@ -99,6 +121,12 @@ def balanced_split(items: np.ndarray, ratio: Sequence[float], seed: int) -> np.n
 
     Raises:
         PopDCLError: the training set would be empty.
+
+    Examples:
+        >>> import numpy as np
+        >>> codes = balanced_split(np.repeat([0, 1], [90, 10]), [0.6, 0.1, 0.15, 0.15], seed=2020)
+        >>> np.bincount(codes).tolist()  # of SETS, in their order
+        [60, 10, 15, 15]
     """
     sizes = _sizes(len(items), ratio)
     rng = np.random.default_rng(seed)
@@ -128,6 +156,12 @@ def temporal_split(items: np.ndarray, timestamp: np.ndarray, ratio: Sequence[flo
 
     Raises:
         PopDCLError: the training set would be empty.
+
+    Examples:
+        >>> import numpy as np
+        >>> items, time = np.zeros(10, dtype=int), np.arange(10)
+        >>> temporal_split(items, time, [0.6, 0.2, 0.2, 0.0], seed=2020).tolist()
+        [0, 0, 0, 0, 0, 0, 1, 1, 2, 2]
     """
     sizes = _sizes(len(items), ratio)
     rng = np.random.default_rng(seed)
@@ -160,7 +194,7 @@ def balanced_draw(items: np.ndarray, size: int, rng: np.random.Generator) -> np.
         left = np.flatnonzero(taken < popularity)
         drawn = np.bincount(rng.integers(len(left), size=missing), minlength=len(left))
         taken[left] = np.minimum(taken[left] + drawn, popularity[left])
-    place = np.arange(len(items), dtype=np.int32 if len(items) < 2**31 else np.int64)
+    place: np.ndarray = np.arange(len(items), dtype=np.int32 if len(items) < 2**31 else np.int64)
     rng.shuffle(place)  # of each row in a random order
     # (item, place) in one number, sorted: the first ones of an item are a random choice of its rows
     keys = items.astype(np.int64)
@@ -194,9 +228,11 @@ def _sizes(n: int, ratio: Sequence[float]) -> np.ndarray:
     return sizes
 
 
-def _deal(codes: np.ndarray, mask: np.ndarray, sets: Sequence[int], sizes: np.ndarray, rng) -> None:
+def _deal(
+    codes: np.ndarray, mask: np.ndarray, sets: Sequence[int], sizes: np.ndarray, rng: np.random.Generator
+) -> None:
     """Give the rows of the mask to the sets at random, to each as many as ``sizes`` says."""
-    kind = np.int32 if len(codes) < 2**31 else np.int64
+    kind: Any = np.int32 if len(codes) < 2**31 else np.int64
     parts = [np.flatnonzero(mask[rows]).astype(kind) + kind(rows.start) for rows in _blocks(len(mask))]
     rows = np.concatenate(parts) if parts else np.empty(0, dtype=kind)
     del parts

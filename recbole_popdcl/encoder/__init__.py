@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from recbole.config import Config
 
 from recbole_popdcl.encoder.lightgcn import LightGCNEncoder
 from recbole_popdcl.encoder.mf import MFEncoder
 
 
-def build_encoder(config, users: np.ndarray, items: np.ndarray, n_users: int, n_items: int) -> MFEncoder:
+def build_encoder(config: Config, users: np.ndarray, items: np.ndarray, n_users: int, n_items: int) -> MFEncoder:
     """Return the encoder that the property ``encoder`` names.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,6 +21,10 @@ class CsrMatrix(nn.Module):
         n_columns: number of columns.
     """
 
+    crow: torch.Tensor
+    col: torch.Tensor
+    values: torch.Tensor
+
     def __init__(self, crow: torch.Tensor, col: torch.Tensor, values: torch.Tensor, n_columns: int) -> None:
         super().__init__()
         self.n_columns = n_columns
@@ -31,8 +36,8 @@ class CsrMatrix(nn.Module):
         """Take over a scipy matrix, values in float32."""
         csr = matrix.tocsr()
         csr.sort_indices()
-        parts = (torch.from_numpy(part) for part in (csr.indptr, csr.indices, csr.data.astype(np.float32)))
-        return cls(*parts, csr.shape[1])
+        crow, col, values = map(torch.from_numpy, (csr.indptr, csr.indices, csr.data.astype(np.float32)))
+        return cls(crow, col, values, csr.shape[1])
 
     def matmul(self, dense: torch.Tensor) -> torch.Tensor:
         """Return self @ dense, [rows, d] for ``dense`` [columns, d]."""
@@ -96,7 +101,16 @@ class PropagatedRows(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, users, items, user_rows, item_rows, adjacency, n_layers, combination):
+    def forward(
+        ctx: Any,
+        users: torch.Tensor,
+        items: torch.Tensor,
+        user_rows: torch.Tensor,
+        item_rows: torch.Tensor,
+        adjacency: NormalizedAdjacency,
+        n_layers: int,
+        combination: str,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         of_users, of_items = adjacency.of_users.select(user_rows), adjacency.of_items.select(item_rows)
         ctx.save_for_backward(user_rows, item_rows)
         ctx.of_users, ctx.of_items = of_users, of_items
@@ -112,7 +126,7 @@ class PropagatedRows(torch.autograd.Function):
         return (user_total + user_last) / (n_layers + 1), (item_total + item_last) / (n_layers + 1)
 
     @staticmethod
-    def backward(ctx, user_grad, item_grad):
+    def backward(ctx: Any, user_grad: torch.Tensor, item_grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         user_rows, item_rows = ctx.saved_tensors
         if ctx.mean:
             user_grad, item_grad = user_grad / (ctx.n_layers + 1), item_grad / (ctx.n_layers + 1)

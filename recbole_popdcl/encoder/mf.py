@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -15,6 +17,8 @@ class MFEncoder(nn.Module):
         embedding_size: dimension d.
         embedding_init: ``xavier`` (uniform, Glorot and Bengio 2010) or ``normal`` (standard deviation 0.1).
     """
+
+    __call__: Callable[..., tuple[torch.Tensor, torch.Tensor]]  # forward, with hooks
 
     def __init__(self, n_users: int, n_items: int, embedding_size: int, embedding_init: str = "xavier") -> None:
         super().__init__()

@@ -47,6 +47,11 @@ def long_tail(popularity: np.ndarray) -> np.ndarray:
 
     Args:
         popularity: training degree [n_items]; index 0 is padding.
+
+    Examples:
+        >>> import numpy as np
+        >>> long_tail(np.array([0, 80, 15, 5])).tolist()  # the first item has 80 % alone
+        [False, False, True, True]
     """
     order = 1 + np.argsort(-popularity[1:], kind="stable")
     before = np.cumsum(popularity[order]) - popularity[order]
@@ -126,6 +131,12 @@ def pru(users: np.ndarray, items: np.ndarray, ranks: np.ndarray, popularity: np.
         items: of the pairs to find [n].
         ranks: rank of the item in its user's list, from 1 [n].
         popularity: training degree [n_items].
+
+    Examples:
+        >>> import numpy as np
+        >>> users, items, ranks = np.array([1, 1]), np.array([1, 2]), np.array([1, 2])
+        >>> pru(users, items, ranks, popularity=np.array([0, 9, 3]))  # the more popular item stands first
+        1.0
     """
     correlations = _spearman(users, popularity[items], ranks)
     return -float(np.mean(correlations)) if len(correlations) else 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from recbole_popdcl.errors import PopDCLError, nearest
@@ -52,6 +52,13 @@ class ResultKey:
 
         Raises:
             PopDCLError: not of the form ``[set/][segment/]metric@K``; the message begins with ``where``.
+
+        Examples:
+            >>> key = ResultKey.parse("balanced/tail/NDCG@20", "--metric")
+            >>> key
+            ResultKey(set='balanced', segment='tail', metric='ndcg', k=20)
+            >>> str(key), key.column, key.set_name
+            ('balanced/tail/ndcg@20', 'ndcg@20', 'test_balanced')
         """
         *parts, metric_at_k = text.lower().split("/")
         match = re.fullmatch(r"([a-z]+)(?:@([1-9]\d*))?", metric_at_k)
@@ -76,6 +83,10 @@ def normalise_metrics(metrics: str | Sequence[str]) -> list[str]:
 
     Raises:
         PopDCLError: a name is no ranking metric of METRICS.
+
+    Examples:
+        >>> normalise_metrics(["ndcg", "recall", "NDCG"])
+        ['NDCG', 'Recall']
     """
     by_lower = {metric.lower(): metric for metric in METRICS}
     names = [metrics] if isinstance(metrics, str) else list(metrics)
@@ -84,7 +95,7 @@ def normalise_metrics(metrics: str | Sequence[str]) -> list[str]:
     return list(dict.fromkeys(by_lower[name.lower()] for name in names))
 
 
-def _require(value, valid, what: str, where: str) -> None:
+def _require(value: str, valid: Iterable[str], what: str, where: str) -> None:
     valid = list(valid)
     if value not in valid:
         options = ", ".join(option for option in valid if option)

@@ -22,35 +22,72 @@ def _ranks(hits: torch.Tensor) -> torch.Tensor:
 
 
 def recall(hits: torch.Tensor, n_truth: torch.Tensor, topk: list[int]) -> torch.Tensor:
-    """Share of the items to find that stand in the first k."""
+    """Share of the items to find that stand in the first k.
+
+    Examples:
+        >>> import torch
+        >>> hits, n_truth = torch.tensor([True, False, True]), torch.tensor(4)
+        >>> recall(hits, n_truth, [1, 3]).tolist()
+        [0.25, 0.5]
+    """
     return _at(hits.cumsum(-1).double(), topk) / n_truth.unsqueeze(-1)
 
 
 def precision(hits: torch.Tensor, n_truth: torch.Tensor, topk: list[int]) -> torch.Tensor:
-    """Share of the first k places that hold an item to find."""
+    """Share of the first k places that hold an item to find.
+
+    Examples:
+        >>> import torch
+        >>> precision(torch.tensor([True, False, True, False]), torch.tensor(4), [1, 4]).tolist()
+        [1.0, 0.5]
+    """
     return _at(hits.cumsum(-1).double(), topk) / _ks(hits, topk)
 
 
 def hit(hits: torch.Tensor, n_truth: torch.Tensor, topk: list[int]) -> torch.Tensor:
-    """1 where at least one item to find stands in the first k, else 0."""
+    """1 where at least one item to find stands in the first k, else 0.
+
+    Examples:
+        >>> import torch
+        >>> hit(torch.tensor([False, True]), torch.tensor(1), [1, 2]).tolist()
+        [0.0, 1.0]
+    """
     return (_at(hits.cumsum(-1), topk) > 0).double()
 
 
 def mrr(hits: torch.Tensor, n_truth: torch.Tensor, topk: list[int]) -> torch.Tensor:
-    """1 / rank of the first item found, 0 where the first k hold none."""
+    """1 / rank of the first item found, 0 where the first k hold none.
+
+    Examples:
+        >>> import torch
+        >>> mrr(torch.tensor([False, True, True]), torch.tensor(2), [1, 3]).tolist()
+        [0.0, 0.5]
+    """
     first = hits & (hits.cumsum(-1) == 1)
     return _at((first / _ranks(hits)).cumsum(-1), topk)
 
 
 def ndcg(hits: torch.Tensor, n_truth: torch.Tensor, topk: list[int]) -> torch.Tensor:
-    """Sum of 1/log2(rank + 1) over the items found in the first k, over its value for the best possible list."""
+    """Sum of 1/log2(rank + 1) over the items found in the first k, over its value for the best possible list.
+
+    Examples:
+        >>> import torch
+        >>> ndcg(torch.tensor([False, True]), torch.tensor(1), [2]).round(decimals=4).tolist()  # 1 / log2(3)
+        [0.6309]
+    """
     discount = 1.0 / torch.log2(_ranks(hits) + 1.0)
     ideal = discount.cumsum(0)[torch.minimum(n_truth.unsqueeze(-1), _ks(hits, topk).long()) - 1]
     return _at((hits * discount).cumsum(-1), topk) / ideal
 
 
 def average_precision(hits: torch.Tensor, n_truth: torch.Tensor, topk: list[int]) -> torch.Tensor:
-    """Sum of precision@rank over the items found in the first k, over min(items to find, k)."""
+    """Sum of precision@rank over the items found in the first k, over min(items to find, k).
+
+    Examples:
+        >>> import torch
+        >>> average_precision(torch.tensor([True, False, True]), torch.tensor(2), [3]).round(decimals=2)  # 5 / 6
+        tensor([0.8300], dtype=torch.float64)
+    """
     at_hits = hits * hits.cumsum(-1) / _ranks(hits)
     return _at(at_hits.cumsum(-1), topk) / torch.minimum(n_truth.unsqueeze(-1), _ks(hits, topk).long())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.keys import ACCURACY_METRICS, ResultKey
@@ -26,10 +27,17 @@ class Objective:
 
         Raises:
             PopDCLError: a term is of another form, or its metric says nothing of quality; begins with ``where``.
+
+        Examples:
+            >>> objective = Objective.parse("0.5*valid/recall@20 + 0.5*valid_balanced/recall@20", "valid_metric")
+            >>> objective.set_names
+            ['valid', 'valid_balanced']
+            >>> objective.value({"valid/recall@20": 0.2, "valid_balanced/recall@20": 0.1}) == 0.5 * 0.2 + 0.5 * 0.1
+            True
         """
         terms = []
         for part in text.split("+"):
-            match = re.fullmatch(r"\s*(?:([\d.]+)\s*\*)?\s*(\S+)\s*", part)
+            match: Any = re.fullmatch(r"\s*(?:([\d.]+)\s*\*)?\s*(\S+)\s*", part)
             try:
                 weight = float(match[1] or 1)
             except (TypeError, ValueError):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from logging import getLogger
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import AbstractRecommender
 from tqdm import tqdm
 
 from recbole_popdcl.data.pairs import PairIndex
@@ -86,7 +87,7 @@ class Ranker:
     @torch.no_grad()
     def rank(
         self,
-        model,
+        model: AbstractRecommender,
         names: Iterable[str] | None = None,
         show_progress: bool = False,
         per_user: PerUser | None = None,
@@ -107,9 +108,9 @@ class Ranker:
             PopDCLError: a score is not a number, or memory does not hold the scores of a single user.
         """
         names = [name for name in (names or self._sets) if name in self._sets]
-        found = sum(self._counts[name][0] for name in names) if names else torch.zeros(self.sets.n_users)
+        found: Any = sum(self._counts[name][0] for name in names) if names else torch.zeros(self.sets.n_users)
         users = torch.nonzero(found > 0).squeeze(1)
-        totals = dict.fromkeys(names, 0)
+        totals: dict[str, Any] = dict.fromkeys(names, 0)
         exposures = {name: _Counter(self, name) for name in names} if self._exposure or self._correlations else {}
 
         def measure(batch: torch.Tensor) -> list[tuple]:
@@ -131,13 +132,15 @@ class Ranker:
                         per_user.add(name, batch[some], values[:, 0, some].transpose(1, 2).flatten(0, 1))
                 if exposures:
                     exposures[name].add(*counted)
-        results = {}
+        results: dict[str, float] = {}
         for name in names:
             results.update(self._means(name, totals[name]) if self._accuracy else ())
             results.update(exposures[name].results() if exposures else ())
         return results
 
-    def recommend(self, model, users: torch.Tensor, k: int, show_progress: bool = False):
+    def recommend(
+        self, model: AbstractRecommender, users: torch.Tensor, k: int, show_progress: bool = False
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Yield (users [b], items [b, k], scores [b, k]) of the best k items that are not hidden.
 
         Hidden are training items, and with ``eval_mask: others`` those of every set. Item 0 fills the places of users
@@ -197,7 +200,7 @@ class Ranker:
             size, self.batch_size,
         )  # fmt: skip
 
-    def _scores(self, model, users: torch.Tensor) -> torch.Tensor:
+    def _scores(self, model: AbstractRecommender, users: torch.Tensor) -> torch.Tensor:
         """Scores [b, n_items] with padding and training items at -inf."""
         scores = score_all_items(model, users, self.sets.n_items)
         scores[:, 0] = -torch.inf
@@ -206,7 +209,7 @@ class Ranker:
         return scores
 
     def _top_items(
-        self, model, users: torch.Tensor, names: list[str]
+        self, model: AbstractRecommender, users: torch.Tensor, names: list[str]
     ) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
         """Yield set, best items [b, k], and the scores [b, n_items] with what is hidden at -inf, until the next."""
         scores = self._scores(model, users)
@@ -260,7 +263,8 @@ class _Counter:
         """Return what ``add`` takes of the lists [b, k] of a batch of users [b], of whom only those with something to
         find matter: how often every item was shown and found, [len(topk), n_items] each, and ranks of pairs."""
         some = self.ranker._counts[self.name][0, users] > 0
-        shown, found, ranked = torch.zeros_like(self.shown), torch.zeros_like(self.found), []
+        shown, found = torch.zeros_like(self.shown), torch.zeros_like(self.found)
+        ranked: list[tuple[torch.Tensor, ...]] = []
         if self.ranker._exposure:
             hits = self.pairs.contains(users.unsqueeze(1), top)[some]
             top = top[some]
@@ -362,7 +366,7 @@ def _smaller_items_first(
     return values, items.gather(1, by_value)
 
 
-def score_all_items(model, users: torch.Tensor, n_items: int) -> torch.Tensor:
+def score_all_items(model: AbstractRecommender, users: torch.Tensor, n_items: int) -> torch.Tensor:
     """Return the model's scores of the users for all items, a new tensor [b, n_items].
 
     Models without ``full_sort_predict`` are asked pair by pair through ``predict``, as RecBole does.

@@ -11,6 +11,12 @@ def result_table(results: dict[str, float], decimals: int = 4) -> str:
     Args:
         results: {result key: value}.
         decimals: digits after the point.
+
+    Examples:
+        >>> print(result_table({"balanced/recall@20": 0.25, "balanced/tail/recall@20": 0.125}))
+        set         items    recall@20
+        balanced    all         0.2500
+                    tail        0.1250
     """
     parsed = {ResultKey.parse(key, "result"): value for key, value in results.items()}
     columns = list(dict.fromkeys(key.column for key in parsed))

@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import warnings
+from typing import Any
 
 from recbole_popdcl.errors import PopDCLError
 
@@ -26,7 +27,7 @@ class Cluster:
     def __init__(self, address: str | None, cpus: float, gpus: float) -> None:
         self.address, self.cpus, self.gpus = address, cpus, gpus
 
-    def __enter__(self):
+    def __enter__(self) -> Any:
         terminated = signal.getsignal(signal.SIGTERM)
         try:
             with warnings.catch_warnings():
@@ -63,7 +64,7 @@ class Cluster:
                 )
         return ray
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         from ray.tune import registry
 
         registry._unregister_all()  # Ray does it at the end of the process, when the cluster is gone, and complains

@@ -24,7 +24,7 @@ from recbole_popdcl.files import written_whole
 from recbole_popdcl.logs import logged
 from recbole_popdcl.trainer import WHERE
 
-ABLATION = {
+ABLATION: dict[str, dict[str, Any]] = {
     "PopDCL": {},
     "PopDCL without P": {"positive_margin": False},
     "PopDCL without N": {"negative_margin": "none"},
@@ -167,7 +167,7 @@ def _run_all(plan: Sequence[tuple], cpus: float, gpus: float, ray_address: str |
     with Cluster(ray_address, cpus, gpus) as ray:
 
         @ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=2)
-        def task(folder, model, dataset, properties):
+        def task(folder: Path, model: str, dataset: str, properties: dict[str, Any]) -> None:
             torch.set_num_threads(max(1, int(cpus)))
             finish(folder, model, dataset, {**properties, "show_progress": False})
 
@@ -201,7 +201,8 @@ def _compare_one(
     if len(labels) > 1:
         frames = {label: [read_per_user(path / PER_USER) for path in paths] for label, paths in runs.items()}
         tests = [
-            paired_tests(frames, reference, *key.split("/"), correction).assign(key=key) for key in COLUMNS.values()
+            paired_tests(frames, reference, test, column, correction).assign(key=f"{test}/{column}")
+            for test, column in (key.split("/") for key in COLUMNS.values())
         ]
         _write(folder / "significance.csv", pd.concat(tests, ignore_index=True))
         parts.append(_significance_text(tests, reference, correction))
@@ -217,7 +218,7 @@ def improvement(results: Mapping[str, Sequence[Mapping[str, Any]]], reference: s
         others = {label: mean_and_deviation(found, key)[0] for label, found in results.items() if label != reference}
         if not others:
             return ""
-        best = max(others, key=others.get)
+        best = max(others, key=lambda label: others[label])
         ours = mean_and_deviation(results[reference], key)[0]
         gain = f"{100 * (ours / others[best] - 1):+.1f} %" if others[best] else "-"
         cells.append(f"{heading} {gain} ({best})")

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from recbole_popdcl.config import Config, parse_arguments
+from recbole_popdcl.data.dataset import SplitDataset
 from recbole_popdcl.data.loader import Data, load_data
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.ranking import Ranker
@@ -98,7 +99,7 @@ def evaluate(
     run = load_run(run_dir, arguments)
     per_user = run.ranker.per_user() if per_user_output else None
     results = run.ranker.rank(run.model, show_progress=_bars(run.config), per_user=per_user)
-    if per_user:
+    if per_user and per_user_output:
         per_user.write(per_user_output, run.data.dataset.field2id_token[run.data.dataset.uid_field])
     if output:
         settings = {
@@ -163,7 +164,7 @@ def recommend(
     return len(frame)
 
 
-def _user_ids(path: str | Path, dataset) -> np.ndarray:
+def _user_ids(path: str | Path, dataset: SplitDataset) -> np.ndarray:
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

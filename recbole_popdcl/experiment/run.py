@@ -8,12 +8,13 @@ import logging
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import init_seed
 
 import recbole_popdcl
@@ -63,7 +64,7 @@ def run(
             raise PopDCLError(f"nothing to resume: no {CONFIG} in {run_dir or 'a folder named by --run_dir'}")
         config_files = [Path(run_dir) / CONFIG, *(config_files or [])]
     config = Config(model, dataset, config_files, config_dict, arguments)
-    if resume:
+    if resume and config_files:
         check_unchanged(Config(config_files=config_files[:1]).resolved(), config, config_files[0])
     if distributed.asked_for() and not issubclass(config.model_class, EncoderRecommender):
         raise PopDCLError(f"model {config['model']} is RecBole's own, and trains in one process only")
@@ -122,7 +123,13 @@ def prepare_trainer(config: Config, data: Data, folder: Path, logs: logged | Non
         return build_trainer(config, recommender, ranker, folder, data.fingerprint)
 
 
-def train(trainer: RunTrainer, config: Config, data: Data, resume: bool, callback=None) -> None:
+def train(
+    trainer: RunTrainer,
+    config: Config,
+    data: Data,
+    resume: bool,
+    callback: Callable[[int, float], Any] | None = None,
+) -> None:
     """Train from the start or from the last validation; ``callback`` is called with (epoch, score) after each.
 
     Raises:
@@ -172,7 +179,7 @@ def write_result(
     return result
 
 
-def build_model(config: Config, data: Data):
+def build_model(config: Config, data: Data) -> AbstractRecommender:
     """Return the configured model on its device, initialised from the seed alone."""
     init_seed(config["seed"], config["reproducibility"])
     return config.model_class(config, data.train_set).to(config["device"])

@@ -74,6 +74,12 @@ def corrected(p: np.ndarray, correction: str) -> np.ndarray:
     Args:
         p: p-values [m].
         correction: ``holm`` or ``bh``, as paired_tests.
+
+    Examples:
+        >>> corrected([0.01, 0.04, 0.03], "holm").tolist()
+        [0.03, 0.06, 0.06]
+        >>> corrected([0.01, 0.04, 0.03], "bh").tolist()
+        [0.03, 0.04, 0.04]
     """
     p = np.asarray(p, dtype=float)
     order, m = np.argsort(p, kind="stable"), len(p)

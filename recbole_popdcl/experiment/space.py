@@ -75,7 +75,7 @@ def _check(config: Config, name: str, values: Any, where: str) -> None:
 def _bounds(name: str, values: Mapping[str, Any], where: str) -> list[Any]:
     kind = values["distribution"]
     wanted = DISTRIBUTIONS[kind]
-    numbers = [values.get(bound) for bound in wanted]
+    numbers: list[Any] = [values.get(bound) for bound in wanted]
     real = all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in numbers)
     if set(values) != {"distribution", *wanted} or not real:
         raise PopDCLError(f"{where}: property '{name}': {kind} takes the numbers {', '.join(wanted)} and nothing else")

@@ -155,7 +155,7 @@ def _stored(run_dir: str | Path | None) -> tuple[Path, Config, dict[str, Any], S
         raise PopDCLError(f"{folder / SEARCH} is not the record of a search: {error}") from error
 
 
-def _fit(folder: Path, config: Config, data: Data, space: Mapping[str, Any], search: Search, resume: bool):
+def _fit(folder: Path, config: Config, data: Data, space: Mapping[str, Any], search: Search, resume: bool) -> Any:
     """Run the trials and return Ray's table of them."""
     from ray import air
     from ray import tune as ray_tune
@@ -245,7 +245,7 @@ def _domains(space: Mapping[str, Any], search: Search) -> dict[str, Any]:
     return domains
 
 
-def _searcher(search: Search):
+def _searcher(search: Search) -> Any:
     if search.search != "optuna":
         from ray.tune.search import BasicVariantGenerator
 
@@ -259,7 +259,7 @@ def _searcher(search: Search):
     return OptunaSearch(seed=search.seed)
 
 
-def _scheduler(search: Search, config: Config):
+def _scheduler(search: Search, config: Config) -> Any:
     from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
     if search.scheduler == "none":
@@ -269,13 +269,13 @@ def _scheduler(search: Search, config: Config):
     )
 
 
-def _progress():
+def _progress() -> Any:
     from ray.tune import Callback
 
     class Progress(Callback):
         """A log line for each trial that ends."""
 
-        def on_trial_complete(self, iteration, trials, trial, **_):
+        def on_trial_complete(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
             last = trial.last_result
             ended = sum(other is trial or other.status in ("TERMINATED", "ERROR") for other in trials)
             logging.getLogger().info(
@@ -284,7 +284,7 @@ def _progress():
                 last.get(VALIDATIONS, 0),
             )  # fmt: skip
 
-        def on_trial_error(self, iteration, trials, trial, **_):
+        def on_trial_error(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
             logging.getLogger().warning("trial %s failed: %s", trial.trial_id, _settings_text(trial.config))
 
     return Progress()
@@ -295,7 +295,7 @@ def _settings_text(settings: Mapping[str, Any]) -> str:
                      for name, value in settings.items())  # fmt: skip
 
 
-def _rows(finished, space: Mapping[str, Any], config: Config) -> list[dict[str, Any]]:
+def _rows(finished: Any, space: Mapping[str, Any], config: Config) -> list[dict[str, Any]]:
     """Return a row a trial, best first; failed ones, which have no score, last."""
     rows = []
     objective = Objective.parse(config["valid_metric"], "property 'valid_metric'")
@@ -317,7 +317,7 @@ def _rows(finished, space: Mapping[str, Any], config: Config) -> list[dict[str, 
     return sorted(rows, key=lambda row: (row["score"] is None, -(row["score"] or 0.0), row["trial"]))
 
 
-def _error(trial) -> str:
+def _error(trial: Any) -> str:
     """Last line of what a failed trial left, such as the PopDCLError it ended with; nothing for the others."""
     if trial.status != "ERROR":
         return ""

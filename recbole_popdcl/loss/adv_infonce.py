@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
@@ -32,9 +33,16 @@ def adv_infonce_loss(
         temperature: tau, above 0.
         negative_weight: K, above 0.
         ignored: bool [b, b], items that are no negatives of a pair; None keeps all.
+
+    Examples:
+        >>> import torch
+        >>> pairs, hardness = torch.eye(2), torch.zeros(2, 3)
+        >>> round(adv_infonce_loss(pairs, pairs, hardness, hardness, 1.0, negative_weight=1.0).item(), 4)  # SSM
+        0.3133
     """
 
     def row_losses(rows: Rows) -> torch.Tensor:
+        assert rows.second is not None  # given below
         total = torch.logsumexp(rows.negatives(rows.second, -torch.inf), dim=1, keepdim=True)
         total = torch.where(torch.isinf(total), torch.zeros_like(total), total)  # a pair without negatives
         hardness = rows.second - total + rows.n_negatives.clamp(min=1).log()
@@ -48,9 +56,9 @@ class GradientReversal(torch.autograd.Function):
     """The identity, whose gradient is taken with the other sign: what minimises the loss then maximises it."""
 
     @staticmethod
-    def forward(ctx, tensor):
+    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
         return tensor.view_as(tensor)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
         return -grad

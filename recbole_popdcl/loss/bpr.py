@@ -13,6 +13,12 @@ def bpr_loss(users: torch.Tensor, positives: torch.Tensor, negatives: torch.Tens
         users: embeddings [b, d] of the users u.
         positives: embeddings [b, d] of their items i.
         negatives: embeddings [b, d] of the sampled items j.
+
+    Examples:
+        >>> import torch
+        >>> user, item, other = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 3.0]])
+        >>> round(bpr_loss(user, item, other).item(), 4)  # log(1 + e^-2)
+        0.1269
     """
     return -F.logsigmoid(score_differences(users, positives, negatives)).mean()
 

@@ -31,6 +31,12 @@ def bsl_loss(
         positive_temperature: tau1 of the positives, above 0.
         exponent: rho where it is not to be tau2/tau1; the authors' code has tau1 = tau2 and a rho of its own.
         ignored: bool [b, b], items that are no negatives of a pair; None keeps all.
+
+    Examples:
+        >>> import torch
+        >>> pairs, users = torch.eye(2), torch.tensor([5, 8])
+        >>> bsl_loss(pairs, pairs, users, temperature=1.0, positive_temperature=1.0).item()  # -1 + 0
+        -1.0
     """
 
     weight = temperature / positive_temperature if exponent is None else exponent

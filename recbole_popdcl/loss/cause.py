@@ -15,6 +15,12 @@ def discrepancy(treatment: torch.Tensor, control: torch.Tensor) -> torch.Tensor:
     Args:
         treatment: embeddings of the items of a batch under treatment [m, d].
         control: their embeddings under control [m, d].
+
+    Examples:
+        >>> import torch
+        >>> table = torch.tensor([[1.0], [1.0]])
+        >>> round(discrepancy(table, -table).item(), 4)  # columns of length 1, the other way round
+        2.0
     """
     difference = F.normalize(treatment, dim=0) - F.normalize(control, dim=0)
     # without the constant the slope at 0 is not defined

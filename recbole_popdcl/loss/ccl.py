@@ -22,6 +22,12 @@ def ccl_loss(
         margin: m in [-1, 1]; negatives below it are left alone.
         negative_weight: w, above 0.
         ignored: bool [b, b], items that are no negatives of a pair; None keeps all.
+
+    Examples:
+        >>> import torch
+        >>> pairs = torch.eye(2)
+        >>> ccl_loss(pairs, pairs, margin=-0.5, negative_weight=2.0).item()  # (1 - 1) + 2 (0 + 0.5)
+        1.0
     """
 
     def row_losses(rows: Rows) -> torch.Tensor:

@@ -29,6 +29,14 @@ def dcl_loss(
         temperature: tau, above 0.
         omega_plus: probability that a drawn negative is in truth a positive, one for all users, in [0, 1).
         ignored: bool [b, b], items that are no negatives of a pair; None keeps all, as the paper does.
+
+    Examples:
+        >>> import torch
+        >>> pairs = torch.eye(2)
+        >>> round(dcl_loss(pairs, pairs, temperature=1.0, omega_plus=0.0).item(), 4)  # SSM
+        0.3133
+        >>> round(dcl_loss(pairs, pairs, temperature=1.0, omega_plus=0.1).item(), 4)
+        0.2606
     """
 
     def row_losses(rows: Rows) -> torch.Tensor:

@@ -33,7 +33,13 @@ def dice_losses(
 
 
 def l1_distance(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Return the mean absolute difference of two blocks [m, d]."""
+    """Return the mean absolute difference of two blocks [m, d].
+
+    Examples:
+        >>> import torch
+        >>> l1_distance(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 2.0])).item()
+        1.0
+    """
     return (x - y).abs().mean()
 
 

@@ -27,6 +27,11 @@ def uniformity(vectors: torch.Tensor) -> torch.Tensor:
     """Return log of the mean of e^(-2 |x - y|^2) over the pairs of distinct rows of unit vectors [b, d]; 0 for one row.
 
     With |x - y|^2 = 2 - 2 <x, y>.
+
+    Examples:
+        >>> import torch
+        >>> uniformity(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])).item()  # -2 |x - y|^2
+        -8.0
     """
     n = len(vectors)
     if n < 2:

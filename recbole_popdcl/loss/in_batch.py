@@ -8,6 +8,7 @@ batch x batch is ever held, and the few passes over a block stay in the processo
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -116,7 +117,12 @@ class _InBatchLoss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, row_losses, ignored, *tables):
+    def forward(
+        ctx: Any,
+        row_losses: Callable[[Rows], torch.Tensor],
+        ignored: torch.Tensor | None,
+        *tables: torch.Tensor,
+    ) -> torch.Tensor:
         n = len(tables[0])
         total = tables[0].new_zeros(())
         couples = list(zip(tables[::2], tables[1::2]))
@@ -148,5 +154,5 @@ class _InBatchLoss(torch.autograd.Function):
         return total / n
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         return None, None, *(grad * table for table in ctx.saved_tensors)

@@ -18,5 +18,11 @@ def ips_cn_loss(
         positives: embeddings [b, d] of their items i.
         negatives: embeddings [b, d] of the sampled items j.
         weights: w_i of each triple [b] in (0, 1] (popularity.clipped_inverse_propensity).
+
+    Examples:
+        >>> import torch
+        >>> user, item, other = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 3.0]])
+        >>> round(ips_cn_loss(user, item, other, torch.tensor([0.5])).item(), 4)  # half of BPR
+        0.0635
     """
     return -(weights * F.logsigmoid(score_differences(users, positives, negatives))).mean()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 
@@ -15,6 +17,11 @@ def l2_term(embeddings: tuple[torch.Tensor, ...], n_pairs: int, form: str) -> to
         embeddings: layer-0 embeddings, each [b, d].
         n_pairs: number of training pairs in the batch.
         form: ``sum``: the bracket itself (paper); ``half``: half of it (released code, from TensorFlow's l2_loss).
+
+    Examples:
+        >>> import torch
+        >>> l2_term((torch.ones(2, 3), 2 * torch.ones(2, 3)), n_pairs=2, form="sum").item()  # 3 + 12
+        15.0
     """
-    total = sum(table.square().sum() for table in embeddings) / n_pairs
+    total: Any = sum(table.square().sum() for table in embeddings) / n_pairs
     return total / 2 if form == "half" else total

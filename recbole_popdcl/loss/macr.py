@@ -50,5 +50,10 @@ def fused_scores(
 
     With the constant c it is the counterfactual subtraction used for ranking: what would be scored by
     popularity and activity alone, were every match worth c, is taken away.
+
+    Examples:
+        >>> import torch
+        >>> fused_scores(torch.tensor([40.0]), torch.zeros(1), torch.zeros(1), constant=30.0).item()  # 10 / 4
+        2.5
     """
     return (scores - constant) * torch.sigmoid(item_logits) * torch.sigmoid(user_logits)

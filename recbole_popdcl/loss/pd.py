@@ -28,5 +28,11 @@ def pd_loss(
 
 
 def positive_elu(scores: torch.Tensor) -> torch.Tensor:
-    """Return g(s) = s + 1 above 0 and e^s below: above 0 and increasing everywhere."""
+    """Return g(s) = s + 1 above 0 and e^s below: above 0 and increasing everywhere.
+
+    Examples:
+        >>> import torch
+        >>> positive_elu(torch.tensor([2.0, 0.0])).tolist()
+        [3.0, 1.0]
+    """
     return F.elu(scores) + 1.0

@@ -40,6 +40,15 @@ def popdcl_loss(
         ignored: bool [b, b], items that are no negatives of a pair; None keeps all, as the paper does.
 
     Both margins off gives SSM. In a batch of one pair there is no negative and the loss is 0.
+
+    Examples:
+        >>> import torch
+        >>> pairs, not_chosen, omega = torch.eye(2), torch.tensor([0.5, 0.1]), torch.tensor([0.2, 0.2])
+        >>> round(popdcl_loss(pairs, pairs, not_chosen, omega, temperature=1.0).item(), 4)  # M+ = 0.5, M- = 0.68
+        0.268
+        >>> # without both margins it is SSM
+        >>> round(popdcl_loss(pairs, pairs, not_chosen, omega, 1.0, False, "none").item(), 4)
+        0.3133
     """
 
     def row_losses(rows: Rows) -> torch.Tensor:
@@ -69,6 +78,15 @@ def popdcl_margins(
 
     Args:
         users, items, not_chosen, omega_plus, temperature, negative_margin, negative_score_floor: as popdcl_loss.
+
+    Examples:
+        >>> import torch
+        >>> pairs, not_chosen, omega = torch.eye(2), torch.tensor([0.5, 0.1]), torch.tensor([0.2, 0.2])
+        >>> positive, negative = popdcl_margins(pairs, pairs, not_chosen, omega, temperature=1.0)
+        >>> positive.tolist()  # sigmoid(P f-), and f- is 0 here
+        [0.5, 0.5]
+        >>> round(negative[0, 1].item(), 4)  # 0.2 / 0.8 * e^(1 - 0)
+        0.6796
     """
     scores = F.normalize(users, dim=1) @ F.normalize(items, dim=1).T
     rows = Rows(scores, torch.arange(len(scores), device=scores.device))

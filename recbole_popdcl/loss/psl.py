@@ -32,6 +32,12 @@ def psl_loss(
         temperature: tau, above 0.
         surrogate: a name out of SURROGATES.
         ignored: bool [b, b], items that are no negatives of a pair; None keeps all.
+
+    Examples:
+        >>> import torch
+        >>> pairs = torch.eye(2)
+        >>> round(psl_loss(pairs, pairs, temperature=0.5).item(), 4)  # 2 log(1 - 0.5)
+        -1.3863
     """
 
     def row_losses(rows: Rows) -> torch.Tensor:

@@ -27,7 +27,13 @@ def sam_reg_losses(
 
 
 def squared_correlation(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Return the squared Pearson correlation of two vectors [b]; 0 where one of them is constant."""
+    """Return the squared Pearson correlation of two vectors [b]; 0 where one of them is constant.
+
+    Examples:
+        >>> import torch
+        >>> round(squared_correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([6, 4, 2])).item(), 4)
+        1.0
+    """
     x, y = x - x.mean(), y.to(x.dtype) - y.to(x.dtype).mean()
     variances = x.square().sum() * y.square().sum()
     return (x * y).sum().square() / variances.clamp(min=torch.finfo(x.dtype).tiny)

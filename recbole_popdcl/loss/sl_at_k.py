@@ -28,6 +28,12 @@ def sl_at_k_loss(
         temperature: tau, above 0.
         weight_temperature: tau_w, above 0.
         ignored: bool [b, b], items that are no negatives of a pair; None keeps all.
+
+    Examples:
+        >>> import torch
+        >>> pairs, thresholds = torch.eye(2), torch.ones(2)
+        >>> sl_at_k_loss(pairs, pairs, thresholds, temperature=0.5, weight_temperature=1.0).item()  # 0.5 (0 - 1) / 0.5
+        -1.0
     """
 
     def row_losses(rows: Rows) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from recbole_popdcl.loss.in_batch import in_batch_loss
+from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
 
 
 def ssm_loss(
@@ -19,9 +19,15 @@ def ssm_loss(
         items: embeddings [b, d]; row k is the item of pair k, and a negative for the other pairs.
         temperature: tau, above 0.
         ignored: bool [b, b], items that are no negatives of a pair; None keeps all, as the paper does.
+
+    Examples:
+        >>> import torch
+        >>> pairs = torch.eye(2)  # f(u,i) = 1 and f(u,j) = 0
+        >>> round(ssm_loss(pairs, pairs, temperature=1.0).item(), 4)  # log(1 + e^-1)
+        0.3133
     """
 
-    def row_losses(rows):
+    def row_losses(rows: Rows) -> torch.Tensor:
         return rows.softmax_loss(rows.positives / temperature, rows.scores / temperature)
 
     return in_batch_loss(users, items, row_losses, ignored)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 from torch import nn
 
 from recbole_popdcl.loss.adv_infonce import GradientReversal, adv_infonce_loss
@@ -17,7 +22,7 @@ class AdvInfoNCE(EncoderRecommender):
     their step on the same batch, the hardness with its own learning rate.
     """
 
-    def __init__(self, config, dataset) -> None:
+    def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         size = config["embedding_size"]
         self.hardness_user, self.hardness_item = nn.Embedding(self.n_users, size), nn.Embedding(self.n_items, size)
@@ -41,17 +46,14 @@ class AdvInfoNCE(EncoderRecommender):
             {"params": hardness, "lr": self.adversarial_learning_rate},
         ]
 
-    def calculate_loss(self, interaction) -> torch.Tensor:
+    def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Return the loss plus L2 over a batch with ``user_id`` and ``item_id``, both int64 [b]."""
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
-        hardness = (self.hardness_user(users), self.hardness_item(items))
-        if self.adversarial:
-            hardness = tuple(GradientReversal.apply(table) for table in hardness)
-        else:
-            hardness = tuple(table.detach() for table in hardness)
+        turned: Callable[..., torch.Tensor] = GradientReversal.apply if self.adversarial else torch.Tensor.detach
         loss = adv_infonce_loss(
             *self.encoder(users, items),
-            *hardness,
+            turned(self.hardness_user(users)),
+            turned(self.hardness_item(items)),
             self.temperature,
             self.negative_weight,
             self.false_negatives(users, items),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 
@@ -32,7 +35,7 @@ class EncoderRecommender(GeneralRecommender):
 
     input_type = InputType.PAIRWISE
 
-    def __init__(self, config, dataset) -> None:
+    def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         self.train_users = dataset.inter_feat[self.USER_ID].numpy()
         self.train_items = dataset.inter_feat[self.ITEM_ID].numpy()
@@ -42,9 +45,10 @@ class EncoderRecommender(GeneralRecommender):
         self._train_pairs = PairIndex(*pairs) if config["false_negatives"] == "mask" else None
         self.reg_weight, self.l2_form = config["reg_weight"], config["l2_form"]
         self.score_norm_exponent = config["score_norm_exponent"]
-        self._encoded = self._tables = None
+        self._encoded: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._tables: tuple[float, torch.Tensor, torch.Tensor] | None = None
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> EncoderRecommender:
         """Set the mode; embeddings kept for ranking are dropped, as the weights may have changed."""
         self._encoded = self._tables = None
         return super().train(mode)
@@ -65,11 +69,12 @@ class EncoderRecommender(GeneralRecommender):
         """
         return None if self._train_pairs is None else self._train_pairs.of_each_other(users, items)
 
-    def encode_triples(self, interaction) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def encode_triples(self, interaction: Interaction) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the embeddings [b, d] of ``user_id``, ``item_id`` and ``neg_item_id`` of a batch."""
         positives, negatives = interaction[self.ITEM_ID], interaction[self.NEG_ITEM_ID]
         users, items = self.encoder(interaction[self.USER_ID], torch.cat([positives, negatives]))
-        return users, *items.chunk(2)
+        positive, negative = items.chunk(2)
+        return users, positive, negative
 
     def l2(self, users: torch.Tensor, *items: torch.Tensor, others: tuple[torch.Tensor, ...] = ()) -> torch.Tensor:
         """Return lambda times the L2 term.
@@ -84,13 +89,13 @@ class EncoderRecommender(GeneralRecommender):
         tables = self.encoder.layer0(users, torch.cat(items))
         return self.reg_weight * l2_term((*tables, *others), len(users), self.l2_form)
 
-    def predict(self, interaction) -> torch.Tensor:
+    def predict(self, interaction: Interaction) -> torch.Tensor:
         """Return the ranking scores of the given pairs [b]."""
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
         user_table, item_table = self._ranking_tables()
         return self._final_scores((user_table[users] * item_table[items]).sum(dim=1), users, items)
 
-    def full_sort_predict(self, interaction) -> torch.Tensor:
+    def full_sort_predict(self, interaction: Interaction) -> torch.Tensor:
         """Return the ranking scores of the given users for all items, [b, n_items]."""
         users = interaction[self.USER_ID]
         user_table, item_table = self._ranking_tables()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 from torch import nn
 
 from recbole_popdcl.loss.bc_loss import bc_loss, popularity_angle, popularity_sigmoid
@@ -23,7 +26,7 @@ class BCLoss(EncoderRecommender):
     with the margins they give.
     """
 
-    def __init__(self, config, dataset) -> None:
+    def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         user_groups, n_user_groups = degree_groups(np.bincount(self.train_users, minlength=self.n_users))
         item_groups, n_item_groups = degree_groups(self.item_popularity())
@@ -43,7 +46,7 @@ class BCLoss(EncoderRecommender):
         """Freeze the popularity embeddings once the warm-up is over."""
         self.warming_up = epoch < self.warm_up_epochs
 
-    def calculate_loss(self, interaction) -> torch.Tensor:
+    def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Return the loss of the phase plus L2 over a batch with ``user_id`` and ``item_id``, both int64 [b]."""
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
         popularity = (

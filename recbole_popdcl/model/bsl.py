@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 
 from recbole_popdcl.loss.bsl import bsl_loss
 from recbole_popdcl.model.base import EncoderRecommender
@@ -11,12 +14,12 @@ from recbole_popdcl.model.base import EncoderRecommender
 class BSL(EncoderRecommender):
     """BSL (Wu et al., ICDE 2024) on any encoder."""
 
-    def __init__(self, config, dataset) -> None:
+    def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         self.temperatures = (config["temperature"], config["positive_temperature"])
         self.negative_exponent = config["negative_exponent"]
 
-    def calculate_loss(self, interaction) -> torch.Tensor:
+    def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Return the loss plus L2 over a batch with ``user_id`` and ``item_id``, both int64 [b]."""
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
         encoded = self.encoder(users, items)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 from torch import nn
 
 from recbole_popdcl.loss.bpr import bpr_loss
@@ -20,14 +23,14 @@ class CausE(EncoderRecommender):
     has this baseline.
     """
 
-    def __init__(self, config, dataset) -> None:
+    def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         self.control = nn.Embedding(self.n_items, config["embedding_size"])
         nn.init.xavier_uniform_(self.control.weight)
         self.keep("probability", control_probability(self.item_popularity(), config["control_ratio"]))
         self.discrepancy_weight, self.rank_by = config["discrepancy_weight"], config["rank_by"]
 
-    def calculate_loss(self, interaction) -> torch.Tensor:
+    def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Return BPR, discrepancy and L2 over a batch with ``user_id``, ``item_id`` and ``neg_item_id``, int64 [b]."""
         users, *items = (interaction[field] for field in (self.USER_ID, self.ITEM_ID, self.NEG_ITEM_ID))
         encoded_users, *treatment = self.encode_triples(interaction)

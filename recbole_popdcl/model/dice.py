@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.loss.dice import DISCREPANCIES, dice_losses
@@ -16,7 +19,7 @@ class DICE(EncoderRecommender):
     that one encoder is two. Ranking is by both together, which is the sum of their scores.
     """
 
-    def __init__(self, config, dataset) -> None:
+    def __init__(self, config: Config, dataset: Dataset) -> None:
         if config["embedding_size"] % 2:
             raise PopDCLError("property 'embedding_size' must be even for DICE: half is interest, half conformity")
         super().__init__(config, dataset)
@@ -32,7 +35,7 @@ class DICE(EncoderRecommender):
             weight * self.weight_decay_by_epoch**epoch for weight in self.weights
         )
 
-    def calculate_loss(self, interaction) -> torch.Tensor:
+    def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Return the loss plus L2 over a batch with ``user_id``, ``item_id`` and ``neg_item_id``, all int64 [b]."""
         users, positives, negatives = (interaction[field] for field in (self.USER_ID, self.ITEM_ID, self.NEG_ITEM_ID))
         encoded = self.encode_triples(interaction)

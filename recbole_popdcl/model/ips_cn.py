@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 
 from recbole_popdcl.loss.ips_cn import ips_cn_loss
 from recbole_popdcl.model.base import EncoderRecommender
@@ -12,11 +15,11 @@ from recbole_popdcl.popularity import clipped_inverse_propensity
 class IPSCN(EncoderRecommender):
     """IPS-CN (Gruson et al., WSDM 2019) on any encoder."""
 
-    def __init__(self, config, dataset) -> None:
+    def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         self.keep("weights", clipped_inverse_propensity(self.item_popularity()))
 
-    def calculate_loss(self, interaction) -> torch.Tensor:
+    def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Return the loss plus L2 over a batch with ``user_id``, ``item_id`` and ``neg_item_id``, all int64 [b]."""
         positives = interaction[self.ITEM_ID]
         loss = ips_cn_loss(*self.encode_triples(interaction), self.weights[positives])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from recbole.data.interaction import Interaction
 
 from recbole_popdcl.loss.bpr import bpr_loss
 from recbole_popdcl.model.base import EncoderRecommender
@@ -11,7 +12,7 @@ from recbole_popdcl.model.base import EncoderRecommender
 class LightGCN(EncoderRecommender):
     """LightGCN (He et al., SIGIR 2020); with ``encoder: mf`` it is BPR-MF."""
 
-    def calculate_loss(self, interaction) -> torch.Tensor:
+    def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Return BPR plus L2 over a batch with ``user_id``, ``item_id`` and ``neg_item_id``, all int64 [b]."""
         loss = bpr_loss(*self.encode_triples(interaction))
         return loss + self.l2(interaction[self.USER_ID], interaction[self.ITEM_ID], interaction[self.NEG_ITEM_ID])

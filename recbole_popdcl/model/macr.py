@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 from torch import nn
 
 from recbole_popdcl.loss.macr import fused_scores, macr_loss
@@ -16,7 +19,7 @@ class MACR(EncoderRecommender):
     attribute, ``counterfactual_constant``, that may be set between evaluations.
     """
 
-    def __init__(self, config, dataset) -> None:
+    def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         size = config["embedding_size"]
         self.user_branch, self.item_branch = (nn.Linear(size, 1, bias=False) for _ in range(2))
@@ -25,7 +28,7 @@ class MACR(EncoderRecommender):
         self.item_weight, self.user_weight = config["item_branch_weight"], config["user_branch_weight"]
         self.counterfactual_constant = config["counterfactual_constant"]
 
-    def calculate_loss(self, interaction) -> torch.Tensor:
+    def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Return the loss plus L2 over a batch with ``user_id``, ``item_id`` and ``neg_item_id``, all int64 [b]."""
         users, positives, negatives = self.encode_triples(interaction)
         loss = macr_loss(
@@ -39,7 +42,7 @@ class MACR(EncoderRecommender):
         )
         return loss + self.l2(interaction[self.USER_ID], interaction[self.ITEM_ID], interaction[self.NEG_ITEM_ID])
 
-    def _final_scores(self, scores, users, items):
+    def _final_scores(self, scores: torch.Tensor, users: torch.Tensor, items: torch.Tensor | None) -> torch.Tensor:
         tables = self.encoded_tables()
         user_logits = self.user_branch(tables[0][users])
         item_logits = self.item_branch(tables[1] if items is None else tables[1][items])

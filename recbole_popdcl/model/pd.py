@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 
 from recbole_popdcl.loss.pd import pd_loss, positive_elu
 from recbole_popdcl.model.base import EncoderRecommender
@@ -14,16 +17,16 @@ class PD(EncoderRecommender):
     m_i is pop(i) over the largest popularity; the authors take it from the stage of time in which a pair was seen.
     """
 
-    def __init__(self, config, dataset) -> None:
+    def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         popularity = self.item_popularity()
         self.keep("popularity", (popularity / popularity.max()) ** config["popularity_exponent"])
 
-    def calculate_loss(self, interaction) -> torch.Tensor:
+    def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Return the loss plus L2 over a batch with ``user_id``, ``item_id`` and ``neg_item_id``, all int64 [b]."""
         positives, negatives = interaction[self.ITEM_ID], interaction[self.NEG_ITEM_ID]
         loss = pd_loss(*self.encode_triples(interaction), self.popularity[positives], self.popularity[negatives])
         return loss + self.l2(interaction[self.USER_ID], positives, negatives)
 
-    def _final_scores(self, scores, users, items):
+    def _final_scores(self, scores: torch.Tensor, users: torch.Tensor, items: torch.Tensor | None) -> torch.Tensor:
         return positive_elu(scores)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import torch
+
 from recbole_popdcl.model.pd import PD
 
 
 class PDA(PD):
     """PDA (Zhang et al., SIGIR 2021): trained as PD, ranked by the score times m_i^gamma."""
 
-    def _final_scores(self, scores, users, items):
+    def _final_scores(self, scores: torch.Tensor, users: torch.Tensor, items: torch.Tensor | None) -> torch.Tensor:
         popularity = self.popularity if items is None else self.popularity[items]
         return super()._final_scores(scores, users, items) * popularity

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 
 from recbole_popdcl.loss.popdcl import popdcl_loss, popdcl_margins
 from recbole_popdcl.model.base import EncoderRecommender
@@ -12,7 +15,7 @@ from recbole_popdcl.popularity import PopularityStatistics
 class PopDCL(EncoderRecommender):
     """PopDCL, on the LightGCN encoder unless told otherwise; the switches are in properties/model/PopDCL.yaml."""
 
-    def __init__(self, config, dataset) -> None:
+    def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         statistics = PopularityStatistics.from_pairs(
             self.train_users,
@@ -35,7 +38,7 @@ class PopDCL(EncoderRecommender):
         self.negative_margin = config["negative_margin"]
         self.negative_score_floor = config["negative_score_floor"]
 
-    def calculate_loss(self, interaction) -> torch.Tensor:
+    def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Return the loss plus L2 over a batch with ``user_id`` and ``item_id``, both int64 [b]."""
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
         loss = popdcl_loss(

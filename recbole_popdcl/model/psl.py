@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 
 from recbole_popdcl.loss.psl import psl_loss
 from recbole_popdcl.model.base import EncoderRecommender
@@ -11,11 +14,11 @@ from recbole_popdcl.model.base import EncoderRecommender
 class PSL(EncoderRecommender):
     """PSL (Yang et al., NeurIPS 2024) on any encoder."""
 
-    def __init__(self, config, dataset) -> None:
+    def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         self.temperature, self.surrogate = config["temperature"], config["surrogate"]
 
-    def calculate_loss(self, interaction) -> torch.Tensor:
+    def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Return the loss plus L2 over a batch with ``user_id`` and ``item_id``, both int64 [b]."""
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
         ignored = self.false_negatives(users, items)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 
 from recbole_popdcl.loss.sam_reg import sam_reg_losses
 from recbole_popdcl.model.base import EncoderRecommender
@@ -11,13 +14,13 @@ from recbole_popdcl.model.base import EncoderRecommender
 class SamReg(EncoderRecommender):
     """sam+reg (Boratto, Fenu and Marras, IP&M 2021); ``negative_sampling`` is the "sam" of it."""
 
-    def __init__(self, config, dataset) -> None:
+    def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         popularity = self.item_popularity()
         self.keep("popularity", popularity / popularity.max())
         self.correlation_weight = config["correlation_weight"]
 
-    def calculate_loss(self, interaction) -> torch.Tensor:
+    def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Return the loss plus L2 over a batch with ``user_id``, ``item_id`` and ``neg_item_id``, all int64 [b]."""
         positives = interaction[self.ITEM_ID]
         bpr, correlation = sam_reg_losses(*self.encode_triples(interaction), self.popularity[positives])

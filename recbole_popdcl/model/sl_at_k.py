@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 
 from recbole_popdcl.loss.sl_at_k import sl_at_k_loss
 from recbole_popdcl.model.base import EncoderRecommender
@@ -18,7 +21,7 @@ class SLatK(EncoderRecommender):
     ``threshold_interval`` epochs, exactly; the authors estimate them from the user's and some sampled items.
     """
 
-    def __init__(self, config, dataset) -> None:
+    def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         self.temperature, self.weight_temperature = config["temperature"], config["weight_temperature"]
         self.threshold_k, self.threshold_interval = config["threshold_k"], config["threshold_interval"]
@@ -34,7 +37,7 @@ class SLatK(EncoderRecommender):
         blocks = [torch.topk(block @ items[1:].T, k).values[:, -1] for block in users.split(USERS_PER_BLOCK)]
         self.thresholds.copy_(torch.cat(blocks))
 
-    def calculate_loss(self, interaction) -> torch.Tensor:
+    def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Return the loss plus L2 over a batch with ``user_id`` and ``item_id``, both int64 [b]."""
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
         loss = sl_at_k_loss(

@@ -49,6 +49,10 @@ def find_model(name: str, missing_ok: bool = False) -> type | None:
 
     Raises:
         PopDCLError: no such model (None instead with ``missing_ok``), or a RecBole model that cannot be ranked here.
+
+    Examples:
+        >>> find_model("popdcl").__name__
+        'PopDCL'
     """
     by_lower = {ours.lower(): ours for ours in MODELS}
     if name.lower() in by_lower:

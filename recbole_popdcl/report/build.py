@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -44,7 +45,7 @@ class Section:
         if table is not None:
             self.items.append(table)
 
-    def add_figure(self, name: str, title: str, note: str, figure) -> None:
+    def add_figure(self, name: str, title: str, note: str, figure: Any) -> None:
         """Take a figure, unless there is none."""
         if figure is not None:
             self.items.append(Drawing(tables.file_name(name), title, note, figure))
@@ -107,8 +108,8 @@ def report(
             if analysis and shown:
                 sections[0].remarks += _analyse(shown)
             for dataset in dict.fromkeys(one.dataset for one in shown):
-                of_set = [[one for one in several if one.dataset == dataset] for several in (shown, groups)]
-                sections.append(_data_set(dataset, *of_set, k, reference))
+                best_of, all_of = ([one for one in several if one.dataset == dataset] for several in (shown, groups))
+                sections.append(_data_set(dataset, best_of, all_of, k, reference))
             sections += [_searches(found)] if found.searches else []
             _write(folder, title, sections, found, groups)
         logging.getLogger().info("report on %d runs and %d searches: %s", len(found.runs), len(found.searches),
@@ -243,7 +244,7 @@ def _write(folder: Path, title: str, sections: Sequence[Section], found: Found, 
     write_json(folder / CONTENTS, {"files": sorted(files)})
 
 
-def _template():
+def _template() -> Any:
     import jinja2
 
     environment = jinja2.Environment(loader=jinja2.PackageLoader("recbole_popdcl.report", ""), autoescape=True)

@@ -10,7 +10,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,8 @@ from recbole_popdcl.report.runs import TESTS, Group, Searched
 
 try:
     import matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
 except ImportError as error:
@@ -81,7 +83,7 @@ class Drawing:
                 self.figure.savefig(temporary, format="png", dpi=130, metadata={"Software": None})
 
 
-def _axes(columns: int, width: float = 4.2, height: float = 3.2, **options):
+def _axes(columns: int, width: float = 4.2, height: float = 3.2, **options: Any) -> tuple[Figure, np.ndarray]:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width * columns, height), layout="constrained")
         return figure, np.atleast_1d(figure.subplots(1, columns, **options))
@@ -102,7 +104,7 @@ def styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _plain_ticks(*logarithmic) -> None:
+def _plain_ticks(*logarithmic: Axis) -> None:
     """Write plain numbers at 1, 2 and 5 of logarithmic axes (axes.xaxis, axes.yaxis)."""
     for axis in logarithmic:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -110,7 +112,7 @@ def _plain_ticks(*logarithmic) -> None:
         axis.set_minor_formatter(NullFormatter())
 
 
-def _legend(figure: Figure, axes) -> None:
+def _legend(figure: Figure, axes: Axes) -> None:
     """One legend for all axes, below them."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, max(1, len(labels))))
@@ -159,8 +161,8 @@ def temperature(groups: Sequence[Group], k: int) -> Figure | None:
     curve = sorted(curve, key=lambda one: one.properties["temperature"])
     figure, (axes,) = _axes(1, width=5.0)
     for test, style in styles(TESTS).items():
-        found = [(one.properties["temperature"], one.value(f"{test}/recall@{k}")) for one in curve]
-        found = [(x, *value) for x, value in found if value]
+        points = [(one.properties["temperature"], one.value(f"{test}/recall@{k}")) for one in curve]
+        found = [(x, *value) for x, value in points if value]
         if found:
             x, mean, deviation = zip(*found)
             whiskers = [np.nan if value is None else value for value in deviation]
@@ -207,7 +209,7 @@ def training(groups: Sequence[Group]) -> Figure | None:
         losses.plot(run.epochs["epoch"] + 1, run.epochs["train_loss"] / (first or 1.0), label=one.label, **style)
         objective = Objective.parse(run.result["valid_metric"], "valid_metric")
         if {str(key) for key in objective.keys} <= set(run.epochs):
-            valid = objective.value(run.epochs).dropna()
+            valid = cast(pd.Series, objective.value(run.epochs)).dropna()
             scores.plot(run.epochs["epoch"][valid.index] + 1, valid, label=one.label, **{**style, "markevery": None})
     losses.set(xlabel="epoch", ylabel="training loss / that of the first epoch", xscale="log")
     keys = sorted({one.runs[0].result["valid_metric"] for one in groups})

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -155,7 +155,7 @@ def _skip(found: Found, folder: Path, why: str) -> None:
 def _drop_other_data(found: Found) -> None:
     """Keep, of each data set, the runs that saw the data that most of them saw."""
     prints = Counter((run.dataset, run.result["data"].get("fingerprint")) for run in found.runs)
-    usual = {}
+    usual: dict[str, str] = {}
     for (dataset, fingerprint), _ in prints.most_common():
         usual.setdefault(dataset, fingerprint)
     kept = []
@@ -178,7 +178,7 @@ def _drop_repeated(found: Found) -> None:
     found.runs = list(first.values())
 
 
-def _keep(found: Found, kept: list, folder: Path, read) -> None:
+def _keep(found: Found, kept: list, folder: Path, read: Callable[[Path], Any]) -> None:
     try:
         kept.append(read(folder))
     except PopDCLError as error:

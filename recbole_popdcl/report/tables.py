@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,7 +65,7 @@ class Table:
         with written_whole(folder / self.files[1]) as temporary:
             temporary.write_text(self.latex(), encoding="utf-8")
 
-    def _styled(self, kind: str):
+    def _styled(self, kind: str) -> Any:
         styled = self.text.style.format(escape=kind)
         for axis in (0, 1):
             styled = styled.format_index(escape=kind, axis=axis).hide(names=True, axis=axis)
@@ -240,7 +241,7 @@ def tests(groups: Sequence[Group], k: int, reference: str, correction: str = "ho
     )
 
 
-def _test(row) -> str:
+def _test(row: Any) -> str:
     p = row.wilcoxon_p_corrected
     return f"{row.difference:+.5f} (p {'< 0.001' if p < PERMILLE else f'= {p:.3f}'})".replace("-", "−")
 
@@ -256,7 +257,7 @@ def trials(searched: Searched, number: int) -> Table:
     return Table(f"search-{number}", title, note, text, frame)
 
 
-def _plain(value) -> str:
+def _plain(value: object) -> str:
     if isinstance(value, float):
         return "–" if np.isnan(value) else f"{value:.5g}"
     return str(value)
