@@ -30,8 +30,8 @@ setup(
         "recbole>=1.2.1,<1.3",
         "torch>=2.0",
         "numpy>=1.22,<2",  # RecBole 1.2.1 uses names that numpy 2 dropped
-        "pandas>=1.5,<3",  # pandas 3 needs numpy 2
-        "pyarrow>=18,<26",  # 18 has the streaming JSON reader; 26 needs numpy 2
+        "pandas>=2,<3",  # 1.5 refuses a file of one row in which columns are missing; 3 needs numpy 2
+        "pyarrow>=20,<26",  # 20 has the streaming JSON reader; 26 needs numpy 2
         "scipy>=1.8,<1.17",  # RecBole's graph models use dok_matrix._update, gone in 1.17
         "pyyaml>=6",
         "filelock>=3",
@@ -39,8 +39,8 @@ setup(
         "tensorboard>=2.10",
     ],
     extras_require={
-        # RecBole allows no newer ray, which needs pkg_resources
-        "tune": ["ray[tune]>=2.3,<=2.6.3", "setuptools<81", "optuna>=3", *REPORT],
+        # RecBole allows no newer ray, which needs pkg_resources; ray 2.4 cannot be imported on Python 3.11
+        "tune": ["ray[tune]>=2.5,<=2.6.3", "setuptools<81", "optuna>=3", *REPORT],
         "report": REPORT,
         "dev": [
             "pytest>=7",

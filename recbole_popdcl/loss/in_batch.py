@@ -140,8 +140,9 @@ class _InBatchLoss(torch.autograd.Function):
                             leaves[3] if len(leaves) > 3 else None, positives, sums)  # fmt: skip
                 loss = row_losses(rows).sum()
             total += loss.detach()
-            of_scores, of_positives, of_sums, *of_second = torch.autograd.grad(
-                loss, leaves, allow_unused=True, materialize_grads=True
+            found = torch.autograd.grad(loss, leaves, allow_unused=True)  # torch 2.0 cannot fill the unused ones itself
+            of_scores, of_positives, of_sums, *of_second = (
+                torch.zeros_like(leaf) if grad is None else grad for grad, leaf in zip(found, leaves)
             )
             of_scores = of_scores.contiguous().scatter_add_(1, rows.own, of_positives)
             for grad, (users, items), (user_grad, item_grad) in zip((of_scores, *of_second), couples, gradients):
