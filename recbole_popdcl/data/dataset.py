@@ -91,7 +91,9 @@ class SplitDataset(Dataset):
                 raise PopDCLError(f"{filepath}, line 1: '{name}' must be of type token, not {fields[name]}")
         if any(fields.get(name, "token").endswith("_seq") for name in columns):
             frame = self._read_by_recbole(filepath, source)
-            for name in sorted(needed.intersection(frame)):
+            if frame is None:
+                return None
+            for name in sorted(needed):
                 empty = np.flatnonzero(frame[name].isna().to_numpy())
                 if len(empty):
                     raise PopDCLError(f"{filepath}: '{name}' of row {empty[0] + 1} is empty")
