@@ -132,16 +132,27 @@ def _numbers(block: Block, name: str) -> np.ndarray:
     values = getattr(block, name)
     try:
         numbers = values.cast(pa.float64())
-        wrong = pc.or_kleene(pc.is_null(numbers), pc.is_nan(numbers))
+        row = pc.index(pc.or_kleene(pc.is_null(numbers), pc.is_nan(numbers)), True).as_py()
     except pa.ArrowInvalid:
-        number = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
-        wrong = pc.invert(pc.match_substring_regex(values.cast(pa.string()), number))
+        row = _first_uncastable(values)
     except pa.ArrowException as error:
         raise PopDCLError(f"{block.path}: the {name}s are no numbers but {values.type}") from error
-    row = pc.index(wrong, True).as_py()
     if row >= 0:
         raise block.fault(row, f"the {name} {values[row].as_py()!r} is not a number")
     return numbers.to_numpy(zero_copy_only=False)
+
+
+def _first_uncastable(values: pa.Array) -> int:
+    """Return the first row of ``values`` that Arrow cannot read as a number, by halving what holds one."""
+    low, high = 0, len(values)
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            values[low:middle].cast(pa.float64())
+            low = middle
+        except pa.ArrowInvalid:
+            high = middle
+    return low
 
 
 def _codes(chunks: list[pa.DictionaryArray]) -> tuple[np.ndarray, pa.Array]:
