@@ -9,6 +9,7 @@ ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "recbole_popdcl/__init__.py").read_text(encoding="utf-8"))[1]
 PROPERTIES = "recbole_popdcl.properties"  # installed from properties/ at the top, so that a wheel has them too
 REPORT = ["matplotlib>=3.7", "jinja2>=3"]
+DOCS = ["mkdocs>=1.6,<2", "mkdocstrings[python]>=0.27"]
 
 setup(
     name="recbole-popdcl",
@@ -42,6 +43,7 @@ setup(
         # RecBole allows no newer ray, which needs pkg_resources; ray 2.4 cannot be imported on Python 3.11
         "tune": ["ray[tune]>=2.5,<=2.6.3", "setuptools<81", "optuna>=3", *REPORT],
         "report": REPORT,
+        "docs": DOCS,
         "dev": [
             "pytest>=7",
             "hypothesis>=6",
@@ -53,6 +55,7 @@ setup(
             "optuna>=3",
             "playwright>=1.40",
             *REPORT,
+            *DOCS,
         ],
     },
     entry_points={"console_scripts": ["recbole-popdcl = recbole_popdcl.cli:main"]},

@@ -113,10 +113,9 @@ class BalancedPairSampler(NegativeSampler):
     It is the sampling of sam+reg (Boratto et al., IP&M 2021, margin 0 and lower_share 1) and of DICE (Zheng et al.,
     WWW 2021, with a margin that shrinks from epoch to epoch). A side is what the user does not have of it. Where the
     more popular side has fewer than ``pool`` items the less popular one is taken, and the other way round where it
-    alone is too small; where both are empty, any other item.
+    alone is too small; where both are empty, any other item. Arguments not named here are as in NegativeSampler.
 
     Args:
-        users, items, n_users, n_items, seed: as NegativeSampler.
         margin: more popular are items of popularity above pop(i) + margin.
         lower_share: less popular are items of popularity below pop(i) * lower_share.
         margin_decay: factor of the margin from one epoch to the next.

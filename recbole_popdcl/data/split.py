@@ -145,10 +145,9 @@ def temporal_split(items: np.ndarray, timestamp: np.ndarray, ratio: Sequence[flo
     The first interactions are for training, the next ones for validation, the last ones for the tests; of that test
     period the balanced test is drawn as in ``balanced_split``, and the rest is the imbalanced test. A balanced
     validation is drawn in the same way from the validation period. Interactions of the same time stand in the order of
-    their rows.
+    their rows. Arguments not named here are as in ``balanced_split``.
 
     Args:
-        items, ratio, seed: as ``balanced_split``.
         timestamp: numbers [n], larger is later.
 
     Returns:

@@ -96,7 +96,8 @@ def compare(
         output: folder; a run's is ``<dataset>/<label>/seed=<seed>`` in it. Beside the runs a data set has
             ``comparison.csv``, ``significance.csv`` and, if asked for, ``frontier.csv``.
         arguments: ``--property=value`` for all runs.
-        cpus_per_run, gpus_per_run: what each run takes of the cluster.
+        cpus_per_run: processor cores that each run takes of the cluster.
+        gpus_per_run: GPUs likewise.
         ray_address: of a running cluster; a local one otherwise.
         reference: label to test the others against; PopDCL where it is compared, the last one otherwise.
         correction: as paired_tests.

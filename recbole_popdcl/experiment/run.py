@@ -46,8 +46,9 @@ def run(
 ) -> dict[str, Any]:
     """Train and evaluate one model, and write its run folder.
 
+    Arguments not named here are as in Config.
+
     Args:
-        model, dataset, config_files, config_dict, arguments: as Config.
         run_dir: the run's folder, by default ``runs/<dataset>/<model>/<timestamp>``.
         resume: go on with the run in ``run_dir``; its own configuration stands, ``arguments`` override it.
 

@@ -73,8 +73,9 @@ def tune(
     The folder receives ``trials.csv`` (a row a trial), ``best.yaml`` (which ``run --config_files`` takes), and
     ``result.json`` of the best trial, the only one whose test sets are evaluated.
 
+    Arguments not named here are as in Config, and hold for all trials.
+
     Args:
-        model, dataset, arguments: as Config; they hold for all trials.
         space: yaml file, read_space's default otherwise.
         run_dir: folder of the search, by default ``runs/<dataset>/<model>/tune-<timestamp>``.
         search: how to search.

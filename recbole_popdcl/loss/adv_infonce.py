@@ -19,7 +19,7 @@ def adv_infonce_loss(
     negative_weight: float,
     ignored: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return the mean over the batch of, with K the weight of the n negatives j::
+    """Return the mean over the batch of, with K the weight of the n negatives j:
 
         -log( e^(f(u,i)/tau) / ( e^(f(u,i)/tau) + K sum_j n p_j e^(f(u,j)/tau) ) ),   p_j = softmax_j <h_u, h_j>
 

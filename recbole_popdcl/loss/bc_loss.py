@@ -20,7 +20,7 @@ def bc_loss(
     temperature: float,
     ignored: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return the mean over the batch of, with theta_ui the angle between the embeddings of u and i::
+    """Return the mean over the batch of, with theta_ui the angle between the embeddings of u and i:
 
         -log( e^(cos(theta_ui + M_ui)/tau) / ( e^(cos(theta_ui + M_ui)/tau) + sum_j e^(cos(theta_uj)/tau) ) )
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 
 def bpr_loss(users: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
-    """Return the mean of -log sigmoid(<e_u, e_i> - <e_u, e_j>) over the triples (u, i, j).
+    """Return the mean of -log sigmoid(⟨e_u, e_i⟩ - ⟨e_u, e_j⟩) over the triples (u, i, j).
 
     Args:
         users: embeddings [b, d] of the users u.
@@ -24,5 +24,5 @@ def bpr_loss(users: torch.Tensor, positives: torch.Tensor, negatives: torch.Tens
 
 
 def score_differences(users: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
-    """Return <e_u, e_i> - <e_u, e_j> of the triples [b]; arguments as bpr_loss."""
+    """Return ⟨e_u, e_i⟩ - ⟨e_u, e_j⟩ of the triples [b]; arguments as bpr_loss."""
     return (users * (positives - negatives)).sum(dim=1)

@@ -17,7 +17,7 @@ def bsl_loss(
     exponent: float | None = None,
     ignored: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return the mean over the batch of the bilateral softmax loss, divided by tau1::
+    """Return the mean over the batch of the bilateral softmax loss, divided by tau1:
 
         -log E_i[ e^(f(u,i)/tau1) ] + rho log E_j[ e^(f(u,j)/tau2) ],   rho = tau2/tau1
 

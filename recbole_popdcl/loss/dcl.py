@@ -17,7 +17,7 @@ def dcl_loss(
     omega_plus: float,
     ignored: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return the mean over the batch of -log( e^(f(u,i)/tau) / (e^(f(u,i)/tau) + G) ), with the estimate G::
+    """Return the mean over the batch of -log( e^(f(u,i)/tau) / (e^(f(u,i)/tau) + G) ), with the estimate G:
 
         G = max( ( sum_j e^(f(u,j)/tau) - n omega+ e^(f(u,i)/tau) ) / (1 - omega+),  n e^(-1/tau) )
 

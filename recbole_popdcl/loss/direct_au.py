@@ -26,7 +26,7 @@ def direct_au_loss(users: torch.Tensor, items: torch.Tensor, uniformity_weight: 
 def uniformity(vectors: torch.Tensor) -> torch.Tensor:
     """Return log of the mean of e^(-2 |x - y|^2) over the pairs of distinct rows of unit vectors [b, d]; 0 for one row.
 
-    With |x - y|^2 = 2 - 2 <x, y>.
+    With |x - y|^2 = 2 - 2 ⟨x, y⟩.
 
     Examples:
         >>> import torch

@@ -16,7 +16,7 @@ def hcl_loss(
     concentration: float,
     ignored: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return DCL with its sum over the n negatives weighed by hardness::
+    """Return DCL with its sum over the n negatives weighed by hardness:
 
         sum_j w_j e^(f(u,j)/tau),   w_j = e^(beta f(u,j)/tau) / ( 1/n sum_j' e^(beta f(u,j')/tau) )
 

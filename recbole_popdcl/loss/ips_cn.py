@@ -11,7 +11,7 @@ from recbole_popdcl.loss.bpr import score_differences
 def ips_cn_loss(
     users: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor, weights: torch.Tensor
 ) -> torch.Tensor:
-    """Return the mean of -w_i log sigmoid(<e_u, e_i> - <e_u, e_j>) over the triples; equal weights of 1 give BPR.
+    """Return the mean of -w_i log sigmoid(⟨e_u, e_i⟩ - ⟨e_u, e_j⟩) over the triples; equal weights of 1 give BPR.
 
     Args:
         users: embeddings [b, d] of the users u.

@@ -13,7 +13,7 @@ def pd_loss(
     positive_popularity: torch.Tensor,
     negative_popularity: torch.Tensor,
 ) -> torch.Tensor:
-    """Return the mean over the triples of -log sigmoid( g(<e_u, e_i>) m_i^gamma - g(<e_u, e_j>) m_j^gamma ).
+    """Return the mean over the triples of -log sigmoid( g(⟨e_u, e_i⟩) m_i^gamma - g(⟨e_u, e_j⟩) m_j^gamma ).
 
     Args:
         users: embeddings [b, d] of the users u.

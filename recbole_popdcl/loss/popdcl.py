@@ -23,7 +23,7 @@ def popdcl_loss(
     negative_score_floor: float | None = None,
     ignored: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return the mean over the batch of L(u,i), Eq. 1, with negatives j from the other pairs of the batch::
+    """Return the mean over the batch of L(u,i), Eq. 1, with negatives j from the other pairs of the batch:
 
         L(u,i) = -log  exp[(f(u,i) - M+(u,i))/tau]
                        / ( exp[(f(u,i) - M+(u,i))/tau] + sum_j exp[(f(u,j) - M-(u,j))/tau] )
@@ -74,10 +74,7 @@ def popdcl_margins(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return M+(u,i) of each pair [b] and M-(u,j) of each pair's user with each item of the batch [b, b].
 
-    What stands in M- at a pair's own item has no meaning.
-
-    Args:
-        users, items, not_chosen, omega_plus, temperature, negative_margin, negative_score_floor: as popdcl_loss.
+    What stands in M- at a pair's own item has no meaning. Arguments are as in popdcl_loss.
 
     Examples:
         >>> import torch

@@ -11,7 +11,7 @@ from recbole_popdcl.loss.bpr import score_differences
 def sam_reg_losses(
     users: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor, popularity: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return BPR and the squared Pearson correlation over the batch of sigmoid(<e_u, e_i> - <e_u, e_j>) and pop(i).
+    """Return BPR and the squared Pearson correlation over the batch of sigmoid(⟨e_u, e_i⟩ - ⟨e_u, e_j⟩) and pop(i).
 
     The objective is (1 - lambda) BPR + lambda correlation^2, on triples whose j is less popular than i in one half
     of the cases and more popular in the other (the "sam" of the name).

@@ -15,7 +15,7 @@ def sl_at_k_loss(
     weight_temperature: float,
     ignored: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return the mean over the batch of w_ui log sum_j e^((f(u,j) - f(u,i))/tau), with::
+    """Return the mean over the batch of w_ui log sum_j e^((f(u,j) - f(u,i))/tau), with:
 
         w_ui = sigmoid( (f(u,i) - beta_u) / tau_w )
 

@@ -22,7 +22,7 @@ class EncoderRecommender(GeneralRecommender):
     A model may also set ``warm_up_epochs``, before which nothing is validated; implement ``begin_epoch(epoch)``, called
     before each epoch, counted from 0; and ``parameter_groups()`` for learning rates of its own.
 
-    Ranking scores are <e_u, e_i> / |e_i|^g with g = ``score_norm_exponent``, an attribute that may be set between
+    Ranking scores are ⟨e_u, e_i⟩ / |e_i|^g with g = ``score_norm_exponent``, an attribute that may be set between
     evaluations: g = 1 ranks as the cosine does, g = 0 as the inner product.
 
     Args:
@@ -112,7 +112,7 @@ class EncoderRecommender(GeneralRecommender):
         return items
 
     def _final_scores(self, scores: torch.Tensor, users: torch.Tensor, items: torch.Tensor | None) -> torch.Tensor:
-        """Ranking scores from <e_u, e_i> / |e_i|^g: of pairs [b], or (no items) of users for all items [b, n_items]."""
+        """Ranking scores from ⟨e_u, e_i⟩ / |e_i|^g: of pairs [b], or (no items) of users for all items [b, n_items]."""
         return scores
 
     def _ranking_tables(self) -> tuple[torch.Tensor, torch.Tensor]:

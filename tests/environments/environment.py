@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ("recbole_popdcl", "dataset_prep", "properties", "setup.py", "pyproject.toml", "README.md")
 TESTING = ("tests", "benchmarks")
 EXTRAS = ("tune", "report")
+TOOLS = ("pytest", "hypothesis", "ir-measures")
 SHOWN = ("torch", "numpy", "pandas", "scipy", "pyarrow", "ray", "recbole", "matplotlib")
 # Every package is used by one of these at least; a few minutes in all.
 PART = (
@@ -145,7 +146,7 @@ def examine(
             "--only-binary", ":all:", "--python", python, "--no-header", "--no-annotate", "--output-file", chosen)
         or _uv("venv", "--python", python, environment)
         or _uv("pip", "install", "--python", its_python, "--no-deps", "-r", chosen, wheel)
-        or _uv("pip", "install", "--python", its_python, "-c", chosen, "pytest", "hypothesis",
+        or _uv("pip", "install", "--python", its_python, "-c", chosen, *TOOLS,
                "--override", folder / "overrides.txt")
     )  # fmt: skip
     outcome = Outcome(first=fault)
