@@ -54,6 +54,8 @@ setup(
             "setuptools<81",
             "optuna>=3",
             "playwright>=1.40",
+            "nbclient>=0.8",
+            "ipykernel>=6",
             *REPORT,
             *DOCS,
         ],

@@ -17,6 +17,7 @@ from recbole.utils import init_seed
 
 from recbole_popdcl.config import Config, dump_yaml, read_yaml
 from recbole_popdcl.data.loader import Data, load_sets, with_batches
+from recbole_popdcl.determinism import not_deterministic
 from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.evaluation.keys import ACCURACY_METRICS, SET_KEYS
 from recbole_popdcl.evaluation.objective import Objective
@@ -371,6 +372,7 @@ def _conclude(folder: Path, config: Config, rows: list[dict[str, Any]], space: M
         "valid_metric": config["valid_metric"],
         "valid": {key: value for key, value in results.items() if key.startswith("valid")},
         "test": {key: value for key, value in results.items() if not key.startswith("valid")},
+        "not_deterministic": not_deterministic(config),
     }
     write_json(folder / RESULT, result)
     return {"best": settings, "score": best["score"], "result": result, "trials": rows, "run_dir": str(folder)}

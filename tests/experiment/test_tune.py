@@ -68,6 +68,7 @@ def test_a_trial_is_the_run_of_its_settings(searched, toy, tmp_path):
 def test_test_sets_are_evaluated_for_the_best_trial_alone(searched):
     folder, found = searched
     assert json.loads((folder / "result.json").read_text()) == found["result"]
+    assert found["result"]["not_deterministic"] == []
     lines = [line for path in folder.glob("trial-*/run/metrics.jsonl") for line in path.read_text().splitlines()]
     assert lines
     assert not any("balanced/" in line.replace("valid_balanced/", "") for line in lines)

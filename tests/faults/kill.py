@@ -346,6 +346,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)  # children of fork cannot use the threads of their parent
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has jobs in the background ignore Ctrl-C
     with tempfile.TemporaryDirectory() as work:
         try:
             table = kill_all(

@@ -1,0 +1,31 @@
+"""The notebooks of examples/ run from top to bottom, and show what their text says."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import nbclient
+import nbformat
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).parent.parent / "examples").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+def test_notebook(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads of several tests at once wait for each other
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    committed = nbformat.read(path, as_version=4)
+    notebook = nbformat.read(path, as_version=4)
+    nbclient.NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    for before, after in zip(committed.cells, notebook.cells):
+        assert [output.output_type for output in before.get("outputs", [])] == [
+            output.output_type for output in after.get("outputs", [])
+        ]
+    assert not list(tmp_path.iterdir())  # what a notebook makes lies in a temporary folder
+
+
+def test_there_is_one():
+    assert [path.stem for path in NOTEBOOKS] == ["quickstart"]
