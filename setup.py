@@ -50,6 +50,7 @@ setup(
             "ir-measures>=0.3.3",  # trec_eval, to compare the metrics with
             "ruff>=0.6",
             "mypy>=1.11",
+            "coverage>=7.10",  # which follows into subprocesses
             "build",
             "setuptools<81",
             "optuna>=3",

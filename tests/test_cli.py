@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dataset_prep.__main__ import main as main_of_preparation
 from recbole_popdcl.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -20,7 +21,7 @@ def call(*arguments, cwd, script=None):
     return subprocess.run([*command, *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True)
 
 
-def test_ml_100k_from_zero(tmp_path):
+def test_ml_100k_from_zero(tmp_path, monkeypatch, capsys):
     """Nothing prepared, nothing downloaded: RecBole's bundled data, our table at the end."""
     script = ROOT / "run_recbole_popdcl.py"
     done = call("--model=PopDCL", "--dataset=ml-100k", "--epochs=1", "--run_dir=r", cwd=tmp_path, script=script)
@@ -30,12 +31,11 @@ def test_ml_100k_from_zero(tmp_path):
     assert [row[0] for row in rows[-12:]] == ["valid", "head", "mid", "tail", "imbalanced", "head", "mid", "tail",
                                               "balanced", "head", "mid", "tail"]  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
-    again = call("evaluate", "--run_dir=r", "--topk=[10]", "--output=again.json", cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
-    assert "recall@10" in again.stdout
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "--run_dir=r", "--topk=[10]", "--output=again.json"]) == 0
+    assert "recall@10" in capsys.readouterr().out
     assert (tmp_path / "again.json").is_file()
-    lists = call("recommend", "--run_dir=r", "--topk=3", "--output=lists.csv", cwd=tmp_path)
-    assert lists.returncode == 0, lists.stderr
+    assert main(["recommend", "--run_dir=r", "--topk=3", "--output=lists.csv"]) == 0
     assert (tmp_path / "lists.csv").read_text().startswith("user_id,item_id,rank,score\n")
 
 
@@ -90,23 +90,22 @@ def test_a_run_imports_neither_ray_nor_plotting(toy, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_dataset_prep(tmp_path):
+def test_dataset_prep(tmp_path, monkeypatch, capsys):
     (tmp_path / "raw.csv").write_text("user,item\n" + "".join(f"u{k % 7},i{k // 7}\n" for k in range(84)))
     command = [sys.executable, "-m", "dataset_prep", "--format=csv", "--name=x", "--k_core=2", "--input"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([*command, "raw.csv"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "dataset" / "x").glob("[!.]*"))) == 5
-    same = call("prepare", "--name=y", "--k_core=2", "--input=raw.csv", cwd=tmp_path)
-    assert same.returncode == 0, same.stderr
-    assert same.stdout == done.stdout
-    shown = call("describe", "dataset/y", cwd=tmp_path)
-    assert shown.stdout == "y: every file is as it was prepared\n" + same.stdout
-    assert call("describe", "dataset", cwd=tmp_path).returncode == 2
-    command += ["none.csv", "--overwrite"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.startswith("dataset_prep: error: cannot read none.csv")
+    monkeypatch.chdir(tmp_path)
+    assert main(["prepare", "--name=y", "--k_core=2", "--input=raw.csv"]) == 0
+    assert capsys.readouterr().out == done.stdout
+    assert main(["describe", "dataset/y"]) == 0
+    assert capsys.readouterr().out == "y: every file is as it was prepared\n" + done.stdout
+    assert main(["describe", "dataset"]) == 2
+    capsys.readouterr()
+    assert main_of_preparation([*command[3:], "none.csv", "--overwrite"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("dataset_prep: error: cannot read none.csv")
 
 
 def test_only_run_works_in_several_processes(monkeypatch, capsys):
