@@ -55,6 +55,8 @@ def start(arguments: Sequence[str], log: Path) -> int:
     try:
         with open(log, "w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
             status = command_line(list(arguments))
+    except KeyboardInterrupt:  # before the command line could take it
+        status = 130
     finally:
         os._exit(status)
 
@@ -231,6 +233,8 @@ def check_ending(status: int, number: int, folder: Path, log: Path) -> None:
     """
     wanted = STATUS.get(number, -number)
     last = (log.read_text().splitlines() or [""])[-1]
+    if not last and status in (wanted, -number):  # the command line had not begun
+        return
     if status != wanted:
         raise BrokenError(f"exit status {status} after signal {number}, not {wanted}: {last}")
     if number in STATUS:
