@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import tempfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from recbole_popdcl.cli import main
 from recbole_popdcl.data.atomic import write_interactions
 
 os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="popdcl-tests-")  # the user's own key stays as it is
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has jobs in the background ignore Ctrl-C
 
 
 def skewed_pairs(n_users: int, n_items: int, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
