@@ -82,7 +82,8 @@ def test_gradients_are_those_of_one_process(toy, tmp_path):
 
 
 def test_local_negatives_are_the_mean_of_the_shares(toy, tmp_path):
-    found = in_processes(2, [(("SSM", toy, 512), {"distributed_negatives": "local"})], tmp_path)
+    local = {"distributed_negatives": "local"}
+    found = in_processes(2, [(("SSM", toy, 512), local), (("LightGCN", toy, 1), local)], tmp_path)
     config = Config("SSM", config_dict={**toy, "train_batch_size": 512, "false_negatives": "mask"})
     data = load_data(config, own_batches=True)
     model = build_model(config, data).train()
@@ -92,6 +93,10 @@ def test_local_negatives_are_the_mean_of_the_shares(toy, tmp_path):
     for name, weight in model.named_parameters():
         torch.testing.assert_close(found[0][0][name], weight.grad, rtol=1e-4, atol=1e-7)
         torch.testing.assert_close(found[1][0][name], weight.grad, rtol=1e-4, atol=1e-7)
+    for name, expected in gradients("LightGCN", toy, 1).items():  # one pair for two processes
+        if name != "rank":
+            torch.testing.assert_close(found[0][1][name], expected, rtol=1e-4, atol=1e-8)
+            torch.testing.assert_close(found[1][1][name], expected, rtol=1e-4, atol=1e-8)
 
 
 def torchrun(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess:
