@@ -90,8 +90,11 @@ def sum_rows_of_loss(*tensors: torch.Tensor) -> None:
 
 
 def own_pairs(users: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Return this process's share of a batch where each has a loss of its own, the whole batch otherwise."""
-    if size() == 1 or _gathered:
+    """Return this process's share of a batch where each has a loss of its own, the whole batch otherwise.
+
+    A batch of fewer pairs than processes is everybody's: a loss over no pairs is no number.
+    """
+    if size() == 1 or _gathered or len(users) < size():
         return users, *others
     return tuple(tensor[share(len(tensor))] for tensor in (users, *others))
 

@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from recbole_popdcl.checkpoint import load_checkpoint, save_checkpoint
+from recbole_popdcl.checkpoint import load_checkpoint, load_model, save_checkpoint
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.files import written_whole
 
@@ -91,3 +91,26 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(PopDCLError, match="cannot write"), written_whole(tmp_path / "file" / "x") as temporary:
         temporary.write_text("")
+
+
+def test_other_parameters_of_another_shape(tmp_path):
+    class Neighbours(torch.nn.Module):
+        """A model that keeps a matrix beside its weights, as RecBole's ItemKNN does."""
+
+        def __init__(self, n):
+            super().__init__()
+            self.similar = sp.csr_matrix(np.eye(n))
+
+        def other_parameter(self):
+            return {"similar": self.similar}
+
+        def load_other_parameter(self, other):
+            self.similar = other["similar"]
+
+    model = Neighbours(3)
+    state = {"weights": {}, "other_parameter": {"similar": sp.csr_matrix(np.full((3, 3), 2.0))}}
+    load_model(model, state)
+    assert model.similar.sum() == 18
+    for other in (sp.csr_matrix(np.eye(4)), np.eye(3)):
+        with pytest.raises(ValueError, match=r"^'similar' is not of the model's type and shape$"):
+            load_model(model, {"weights": {}, "other_parameter": {"similar": other}})

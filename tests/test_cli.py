@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from dataset_prep.__main__ import main as main_of_preparation
 from recbole_popdcl.cli import main
+from recbole_popdcl.evaluation.keys import MAX_K
 
 ROOT = Path(__file__).parent.parent
 
@@ -57,6 +60,7 @@ def test_a_fault_is_one_line_and_status_2(tmp_path):
         (["run", "--resume"], "nothing to resume"),
         (["evaluate", "--run_dir=nowhere"], "no run in nowhere"),
         (["recommend", "--run_dir=nowhere", "--output=x.csv"], "no run in nowhere"),
+        (["describe", "nowhere", "--plt=x.png"], "unknown argument '--plt=x.png'; --help lists them"),
     ],
 )
 def test_faults(arguments, message, capsys):
@@ -114,3 +118,47 @@ def test_only_run_works_in_several_processes(monkeypatch, capsys):
     assert capsys.readouterr().err == (
         "recbole-popdcl: error: 'evaluate' works in one process; torchrun is for 'run'\n"
     )
+
+
+@pytest.mark.parametrize("length", ["0", "x", str(MAX_K + 1)])
+def test_a_list_length_that_is_none(capsys, length):
+    with pytest.raises(SystemExit) as ended:
+        main(["recommend", "--run_dir=r", "--output=x.csv", f"--topk={length}"])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert "--topk: must be a whole number from 1 to " in error
+    assert error.endswith(f", not '{length}'\n")
+
+
+def test_sigterm_where_ctrl_c_is_ignored(monkeypatch, capsys):
+    """As in a job that a shell script puts in the background."""
+    monkeypatch.setattr("dataset_prep.describe.describe", lambda *_: signal.raise_signal(signal.SIGTERM))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.getsignal(signal.SIGTERM)
+    try:
+        assert main(["describe", "x"]) == 143
+        assert signal.getsignal(signal.SIGTERM) == before[1]
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+    assert capsys.readouterr().err == "recbole-popdcl: interrupted\n"
+
+
+def test_a_reader_that_has_seen_enough(monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    monkeypatch.setattr("dataset_prep.describe.describe", lambda *_: "a table")
+    output = open(writing, "w", buffering=1)  # noqa: SIM115 - its end is that of the pipe
+    monkeypatch.setattr(sys, "stdout", output)
+    status = main(["describe", "x"])
+    with contextlib.suppress(BrokenPipeError):
+        output.close()
+    assert status == 141
+
+
+def test_an_interrupted_preparation(monkeypatch, tmp_path, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dataset_prep.prepare.prepare", interrupted)
+    assert main_of_preparation(["--input=raw.csv", "--name=x", f"--output={tmp_path / 'x'}"]) == 130
+    assert capsys.readouterr().err == "dataset_prep: interrupted; nothing was written\n"
+    assert not (tmp_path / "x").exists()

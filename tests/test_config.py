@@ -373,3 +373,23 @@ def test_stock_models_leave_anomaly_detection_off():
 def test_a_datasets_temperature_is_for_models_that_have_one():
     assert config(dataset="ml-100k")["k_core"] == 10
     assert "temperature" not in config(model="LightGCN").final_config_dict
+
+
+def test_a_number_that_python_does_not_write():
+    with pytest.raises(PopDCLError, match=r"property 'seed' must be .*, not a number of too many digits$"):
+        Config("SSM", "ml-100k", config_dict={"seed": -(10**5000)})
+
+
+def test_names_of_properties_are_texts():
+    with pytest.raises(PopDCLError, match=r"^dict: the names of properties must be texts$"):
+        Config("SSM", "ml-100k", config_dict={1: 2})
+
+
+def test_without_a_gpu():
+    assert Config("SSM", "ml-100k", config_dict={"use_gpu": False})["device"].type == "cpu"
+
+
+@pytest.mark.parametrize("text", ["1..5*valid/recall@20", "valid/recall@20 +"])
+def test_a_valid_metric_that_is_none(text):
+    with pytest.raises(PopDCLError, match=r"^property 'valid_metric' must be a result key .* not '"):
+        Config("SSM", "ml-100k", config_dict={"valid_metric": text})

@@ -31,7 +31,12 @@ def two_threads():
 
 @pytest.mark.parametrize("model", ["NGCF", "PopDCL"])  # NGCF is RecBole's, and differs without the switch
 def test_several_threads(two_threads, toy, tmp_path, model):
-    large = {**toy, "embedding_size": 64, "train_batch_size": 2048}  # torch divides the work of such a batch
+    large = {
+        **toy,
+        "embedding_size": 64,
+        "train_batch_size": 2048,
+        "epochs": 2,
+    }  # torch divides the work of such a batch
     results = [run(model, config_dict=large, run_dir=tmp_path / name) for name in "ab"]
     assert results[0]["not_deterministic"] == []
     assert results[0]["test"] == results[1]["test"]

@@ -53,14 +53,10 @@ def load_run(run_dir: str | Path, arguments: Sequence[str] = ()) -> FinishedRun:
     if not (folder / CONFIG).is_file():
         raise PopDCLError(f"no run in {folder}: it has no {CONFIG}")
     config = Config(config_files=[folder / CONFIG], arguments=arguments)
-    changed = parse_arguments(arguments)
-    for name in changed:
+    for name in parse_arguments(arguments):
         if name not in CHANGEABLE:
             raise PopDCLError(f"property '{name}' cannot change after training; {', '.join(sorted(CHANGEABLE))} can")
-    own = issubclass(config.model_class, EncoderRecommender)
-    if not own and "score_norm_exponent" in changed:
-        raise PopDCLError(f"score_norm_exponent does not apply to {config['model']}, which scores in its own way")
-    data = load_data(config, own_batches=own)
+    data = load_data(config, own_batches=issubclass(config.model_class, EncoderRecommender))
     if (folder / RESULT).is_file() and _fingerprint(folder / RESULT) != data.fingerprint:
         raise PopDCLError(f"the data of {config['dataset']} in {config['data_path']} are not those that {folder} saw")
     model = build_model(config, data)

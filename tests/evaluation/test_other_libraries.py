@@ -118,7 +118,7 @@ def by_recbole(case: Case, topk: list[int]) -> dict[str, float]:
     return Evaluator(config).evaluate(collector.get_data_struct())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     seed=st.integers(0, 2**31),
     n_users=st.integers(1, 12),

@@ -107,20 +107,10 @@ def test_logging_is_put_back(toy, tmp_path):
     assert (root.level, root.handlers[:]) == before
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_same_seed_same_result(toy, tmp_path, model):
-    short = ["--warm_up_epochs=1"] if model == "BCLoss" else []
-    results = [run(model, config_dict=toy, arguments=short, run_dir=tmp_path / name) for name in "ab"]
-    other = run(model, config_dict=toy, arguments=["--seed=7", *short], run_dir=tmp_path / "c")
-    assert results[0]["test"] == results[1]["test"] != other["test"]
-    assert without_seconds(tmp_path / "a") == without_seconds(tmp_path / "b")
-    for name, value in weights(tmp_path / "a").items():
-        assert torch.equal(value, weights(tmp_path / "b")[name])
-
-
 @pytest.mark.parametrize("model", [*MODELS, "BPR"])
-def test_resume_is_the_uninterrupted_run(toy, tmp_path, model, monkeypatch):
-    arguments = ["--epochs=6", "--eval_step=2", *(["--warm_up_epochs=1"] if model == "BCLoss" else [])]
+def test_same_seed_same_result_also_when_resumed(toy, tmp_path, model, monkeypatch):
+    arguments = ["--epochs=6", "--eval_step=2", "--train_batch_size=512"]
+    arguments += ["--warm_up_epochs=1"] if model == "BCLoss" else []
     whole = run(model, config_dict=toy, arguments=arguments, run_dir=tmp_path / "whole")
 
     class StopError(Exception):
@@ -140,7 +130,8 @@ def test_resume_is_the_uninterrupted_run(toy, tmp_path, model, monkeypatch):
     with open(tmp_path / "cut" / "metrics.jsonl", "a") as file:
         file.write('{"epoch": 5, "trai')  # as a crash may leave it
     resumed = run(run_dir=tmp_path / "cut", resume=True)
-    assert resumed["test"] == whole["test"]
+    other = run(model, config_dict=toy, arguments=[*arguments, "--seed=7"], run_dir=tmp_path / "other")
+    assert resumed["test"] == whole["test"] != other["test"]
     assert resumed["best_epoch"] == whole["best_epoch"]
     assert without_seconds(tmp_path / "cut") == without_seconds(tmp_path / "whole")
     for name, value in weights(tmp_path / "whole").items():
@@ -254,10 +245,12 @@ def test_recommend(finished, tmp_path, suffix):
 def test_faults_of_a_finished_run(finished, tmp_path):
     folder, _ = finished
     (tmp_path / "users.txt").write_text("u7\nnobody\n")
+    (tmp_path / "blank.txt").write_text("\n \n")
     cases = [
         (lambda: recommend(folder, tmp_path / "x.txt"), "must end in .csv or .parquet"),
         (lambda: recommend(folder, tmp_path / "x.csv", users=tmp_path / "users.txt"), "line 2: no user 'nobody'"),
         (lambda: recommend(folder, tmp_path / "x.csv", users=tmp_path / "none"), "cannot read --users"),
+        (lambda: recommend(folder, tmp_path / "x.csv", users=tmp_path / "blank.txt"), "blank.txt holds no user id"),
         (lambda: evaluate(folder, ["--temperature=0.3"]), "'temperature' cannot change after training"),
         (lambda: evaluate(tmp_path), "no run in"),
         (lambda: run("SSM", "ml-100k", run_dir=folder), "already holds a run"),
@@ -406,3 +399,42 @@ def test_faults_of_result_json(toy, tmp_path):
     (tmp_path / "r" / "result.json").write_text("{}")
     with pytest.raises(PopDCLError, match=r"result\.json is not the result of a run"):
         evaluate(tmp_path / "r")
+
+
+def test_a_stock_model_is_ranked_in_its_own_way(toy, tmp_path):
+    run("BPR", config_dict={**toy, "epochs": 1}, run_dir=tmp_path / "r")
+    with pytest.raises(PopDCLError, match=r"^command line: BPR has no property 'score_norm_exponent'"):
+        evaluate(tmp_path / "r", ["--score_norm_exponent=0.5"])
+
+
+def test_a_package_that_a_model_needs(toy, tmp_path, monkeypatch):
+    def missing(*_):
+        raise ImportError("No module named 'dgl'", name="dgl")
+
+    monkeypatch.setattr("recbole.model.general_recommender.bpr.BPR.__init__", missing)
+    with pytest.raises(PopDCLError, match=r"^model BPR: needs the package 'dgl': install it first$"):
+        run("BPR", config_dict=toy, run_dir=tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_model_whose_loop_is_recboles(toy, tmp_path, monkeypatch):
+    """NCL, with one cluster, whose centre is the mean, in the place of faiss."""
+    clusters = "recbole.model.general_recommender.ncl.NCL.run_kmeans"
+    monkeypatch.setattr(
+        clusters, lambda _, x: (torch.from_numpy(x.mean(0, keepdims=True)), torch.zeros(len(x), dtype=torch.long))
+    )
+    result = run("NCL", config_dict=toy, run_dir=tmp_path / "r")
+    table = lines(tmp_path / "r")
+    assert [line["epoch"] for line in table] == [0, 1, 2]
+    scores = [line["valid/recall@20"] for line in table]
+    assert scores[result["best_epoch"]] == max(scores) == pytest.approx(result["valid"]["valid/recall@20"])
+    assert evaluate(tmp_path / "r") == pytest.approx({**result["valid"], **result["test"]})
+    with pytest.raises(PopDCLError, match=r"^--resume is not supported for NCL, whose training loop is RecBole's"):
+        run(run_dir=tmp_path / "r", resume=True)
+
+
+def test_an_optimiser_without_a_fused_kernel(toy, tmp_path):
+    run("SSM", config_dict={**toy, "learner": "sgd", "learning_rate": 0.5}, run_dir=tmp_path / "r")
+    losses = [line["train_loss"] for line in lines(tmp_path / "r")]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[0] > losses[-1]

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from recbole_popdcl.checkpoint import load_checkpoint
+from recbole_popdcl.compat import _without_writers
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.run import run
 from recbole_popdcl.lock import locked
@@ -136,6 +137,28 @@ def test_the_slower_of_two_that_start_together(toy, tmp_path):
         thread.join()
     assert failed == [f"{folder} is in use by another process"]
     assert {path.name for path in folder.iterdir()} == {".lock", ".last.pt.1.tmp"}
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
+    def none(*_, **__):
+        raise NotImplementedError
+
+    monkeypatch.setattr("filelock.FileLock.acquire", none)
+    (tmp_path / ".last.pt.0.tmp").write_text("perhaps of a process that writes just now")
+    with locked(tmp_path):
+        assert f"the file system of {tmp_path} has no locks" in caplog.text
+    assert (tmp_path / ".last.pt.0.tmp").exists()
+
+
+def test_a_fault_of_another_thread_is_still_told(monkeypatch):
+    """Only those of TensorBoard's threads are left out, which our own line tells."""
+    told = []
+    monkeypatch.setattr(threading, "excepthook", _without_writers(told.append))
+    for kind in (threading.Thread, type("Writer", (threading.Thread,), {"__module__": "tensorboard.summary.writer"})):
+        thread = kind(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+    assert [type(arguments.thread) for arguments in told] == [threading.Thread]
 
 
 def test_what_a_killed_process_left_is_cleared_away(toy, tmp_path):

@@ -154,6 +154,27 @@ def other_attributes(work: Path) -> None:
     save_checkpoint(work / "run" / BEST, {**state, "other_parameter": {"n_items": 3}})
 
 
+def no_state(work: Path) -> None:
+    saved(work, {"format": 1, "state": []})
+
+
+def expanded(work: Path) -> None:
+    saved(work, {"format": 1, "state": {"weights": torch.zeros(1).expand(1 << 30)}})
+
+
+def other_byte_order(work: Path) -> None:
+    saved(work, {"format": 1, "state": {}})
+    order = {b"little": b"big", b"big": b"little"}
+    rewritten(work / "run" / BEST, work / "x", lambda name, old: order[old] if name.endswith("byteorder") else old)
+    (work / "x").replace(work / "run" / BEST)
+
+
+def odd_sparse(work: Path) -> None:
+    parts = {"data": torch.ones(1), "indices": torch.tensor([0]), "indptr": torch.tensor([0, 1])}
+    sparse = {"__kind__": "sparse", "format": "bsr", "shape": [1, 3], **parts}
+    saved(work, {"format": 1, "state": {"weights": {}, "other_parameter": {"w": sparse}}})
+
+
 def a_pipe(work: Path) -> None:
     (work / "run" / BEST).unlink()
     os.mkfifo(work / "run" / BEST)
@@ -177,6 +198,10 @@ CHECKPOINTS = {
     outside_indices: "column index values must be < 3",
     wrong_kind: "no attribute 'numpy'",
     other_attributes: "its other parameters are ['n_items'], those of the model []",
+    no_state: "it holds no state",
+    expanded: "a tensor in it is longer than its bytes",
+    other_byte_order: "its numbers are those of a machine of the other byte order",
+    odd_sparse: "a sparse matrix in it has another format or size than models have",
     a_pipe: "it is no regular file",
     a_folder: "it is no regular file",
 }
@@ -198,6 +223,11 @@ def without_moments(state: dict) -> None:
     del state["optimizer"]["state"][0]["exp_avg_sq"]
 
 
+def whole_numbers(state: dict) -> None:
+    moments = state["optimizer"]["state"][0]
+    moments["exp_avg"] = moments["exp_avg"].long()
+
+
 def beyond_the_words(state: dict) -> None:
     state["random"]["numpy"][2] = 10**6
 
@@ -205,6 +235,7 @@ def beyond_the_words(state: dict) -> None:
 RESUMED = {
     lengthened: "the optimiser's 'exp_avg' is not of its parameter's shape",
     without_moments: "the optimiser's state 0 is of another optimiser",
+    whole_numbers: "the optimiser's 'exp_avg' holds no floating-point numbers",
     beyond_the_words: "the state of numpy's random numbers is none",
     **{
         (lambda state, name=name, value=value: state.update({name: value})): f"'{name}' is "
@@ -219,6 +250,7 @@ RESUMED = {
         )
     },
     (lambda state: state["train_loss"].append(["a", {}])): "'train_loss' holds other things",
+    (lambda state: state["best_valid_result"].update(a="x")): "'best_valid_result' holds other things than numbers",
     (lambda state: state["weights"].update({"user_embedding.weight": torch.zeros(3)})): "size mismatch",
     (lambda state: state["random"]["python"][1].append(0)): "the state of Python's random numbers is none",
     (lambda state: state["batches"].update(order=torch.zeros(3))): "RNG state",

@@ -143,7 +143,7 @@ cases = given(
     masked=st.booleans(),
     temperature=st.sampled_from([0.1, 0.3, 1.0]),
 )
-several = settings(max_examples=25, deadline=None)
+several = settings(max_examples=15, deadline=None)
 
 
 def test_every_loss_is_here():
