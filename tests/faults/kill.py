@@ -52,11 +52,12 @@ def start(arguments: Sequence[str], log: Path) -> int:
     if child:
         return child
     status = 70
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # until the command line takes it, and after its end
     try:
         with open(log, "w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
             status = command_line(list(arguments))
-    except KeyboardInterrupt:  # before the command line could take it
-        status = 130
+    except KeyboardInterrupt:  # before the command line took it, or after its end
+        status = 130 if status == 70 else status
     finally:
         os._exit(status)
 
