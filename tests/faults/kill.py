@@ -39,6 +39,7 @@ from recbole_popdcl.data.atomic import write_interactions
 
 OPTIONS = ["--embedding_size=16", "--train_batch_size=512", "--epochs=4", "--eval_step=2", "--k_core=0"]
 STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130}
+OWN = {"BCLoss": ["--warm_up_epochs=1"]}  # before which nothing is validated
 SECONDS = 120  # after which a process is taken to hang
 
 
@@ -182,7 +183,7 @@ def kill_training(
     Raises:
         BrokenError: a torn file, another exit status than the signal's, or a result that differs.
     """
-    arguments = [f"--model={model}", "--dataset=small", f"--data_path={data}", *OPTIONS]
+    arguments = [f"--model={model}", "--dataset=small", f"--data_path={data}", *OPTIONS, *OWN.get(model, [])]
     whole = work / f"{model}-{number}-whole"
     started = time.monotonic()
     if wait(start(["run", *arguments, f"--run_dir={whole}"], work / "whole.log")):
