@@ -28,7 +28,7 @@ from recbole_popdcl.config import Config, recbole_metrics
 from recbole_popdcl.data.loader import batches_state, set_batches_state
 from recbole_popdcl.device import tf32
 from recbole_popdcl.distributed import average_gradients, from_first, rank
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.evaluation.per_user import PerUser
 from recbole_popdcl.evaluation.ranking import Ranker
@@ -222,6 +222,12 @@ class RunTrainer(Trainer):
                 if self.clip_grad_norm:
                     clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
                 self.optimizer.step()
+        except RuntimeError as error:
+            if "BFloat16" not in str(error):
+                raise
+            raise PopDCLError(
+                f"{self.config['model']} does not train with amp_dtype bfloat16: {reason(error)}"
+            ) from error
         finally:  # a loss that is no number may be what stopped the loop
             losses.read()
         return losses.total if isinstance(found, tuple) else losses.total[0]
