@@ -33,7 +33,6 @@ EXTRA_PROPERTIES = {
     "norm",
     "use_gpu",
     "worker",
-    "enable_amp",
     "encoding",
 }
 # Worked out by Config itself on every start, so neither written to a run's config.yaml nor taken from outside.
@@ -41,12 +40,14 @@ DERIVED = {
     "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device", "single_spec", "local_rank", "valid_metric_bigger",
     "valid_neg_sample_args", "test_neg_sample_args",
 }  # fmt: skip
-# RecBole's evaluation settings that the protocol here replaces; a value from outside would be without effect.
+# RecBole's settings that something here replaces; a value from outside would be without effect.
 REPLACED = {
     "eval_args": "split_ratio and eval_mask",
     "eval_batch_size": "eval_memory_mb",
     "repeatable": "eval_mask",
     "checkpoint_dir": "run_dir",
+    "enable_amp": "amp_dtype",
+    "enable_scaler": "amp_dtype",
 }
 # RecBole would unpickle the files that these lead to, and a pickle can run code; {property: values without a file}.
 PICKLED = {

@@ -9,8 +9,8 @@ loss of its own share of the batch instead, as RecBole's and PyTorch's data para
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,6 +18,8 @@ from recbole.config import Config
 from torch import nn
 
 from recbole_popdcl.errors import PopDCLError, number_from_environment, reason
+
+Value = TypeVar("Value")
 
 _gathered = False  # whether the processes work on one loss
 
@@ -47,7 +49,7 @@ def processes(config: Config) -> Iterator[None]:
     """While the block runs, the processes that torchrun started know each other; nothing is done for a single one.
 
     Args:
-        config: reads distributed_negatives, clip_grad_norm, enable_scaler and device.
+        config: reads distributed_negatives, clip_grad_norm and device.
 
     Raises:
         PopDCLError: a property that does not go with several processes, or the others cannot be reached.
@@ -56,9 +58,8 @@ def processes(config: Config) -> Iterator[None]:
     if not asked_for():
         yield
         return
-    for name in ("clip_grad_norm", "enable_scaler"):
-        if config[name]:
-            raise PopDCLError(f"property '{name}' does not go with several processes; leave it at its default")
+    if config["clip_grad_norm"]:
+        raise PopDCLError("property 'clip_grad_norm' does not go with several processes; leave it at its default")
     try:
         dist.init_process_group("nccl" if config["device"].type == "cuda" else "gloo")
     except (ValueError, RuntimeError) as error:
@@ -166,3 +167,23 @@ def from_first(value: Any) -> Any:
     box = [value]
     dist.broadcast_object_list(box)
     return box[0]
+
+
+def from_all(work: Callable[[], Value]) -> list[Value]:
+    """Return what ``work`` returns (plain values and CPU tensors) in each of the processes, in their order.
+
+    Raises:
+        PopDCLError: what the first process that met one raised, in all of them, so that none waits for another.
+    """
+    if size() == 1:
+        return [work()]
+    try:
+        own: Any = work()
+    except PopDCLError as error:
+        own = error
+    found: list[Any] = [None] * size()
+    dist.all_gather_object(found, own)
+    for value in found:
+        if isinstance(value, PopDCLError):
+            raise value
+    return found

@@ -152,6 +152,8 @@ TYPES: dict[str, Any] = {
     "negative_score_floor": Optional(Real()),
     "false_negatives": Choice(("keep", "mask")),
     "distributed_negatives": Choice(("gather", "local")),
+    "amp_dtype": Choice(("none", "bfloat16")),
+    "allow_tf32": Flag(),
     # loss, of one or two models each
     "control_ratio": Real(0, 1, open_=True),
     "discrepancy_weight": Real(0),
@@ -213,7 +215,6 @@ TYPES: dict[str, Any] = {
     "reproducibility": Flag(),
     "show_progress": Flag(),
     "use_gpu": Flag(),
-    "enable_amp": Flag(),
     "data_path": Text(),
     "benchmark_filename": Optional(ListOf(Name())),
     "additional_feat_suffix": Optional(ListOf(Name(), single=True)),

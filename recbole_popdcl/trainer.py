@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import math
+import operator
 import random
 import sys
 import time
@@ -16,13 +19,16 @@ import torch
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.trainer import Trainer
 from recbole.utils import early_stopping, get_trainer
+from torch.nn.utils import clip_grad_norm_
+from tqdm import tqdm
 
 from recbole_popdcl.checkpoint import check_resumable, load_checkpoint, load_model, load_optimizer, save_checkpoint
 from recbole_popdcl.compat import tensorboard_in
 from recbole_popdcl.config import Config, recbole_metrics
 from recbole_popdcl.data.loader import batches_state, set_batches_state
+from recbole_popdcl.device import tf32
 from recbole_popdcl.distributed import average_gradients, from_first, rank
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.evaluation.per_user import PerUser
 from recbole_popdcl.evaluation.ranking import Ranker
@@ -32,6 +38,7 @@ from recbole_popdcl.files import written_whole
 BEST = "checkpoint.pt"  # weights of the best epoch
 LAST = "last.pt"  # everything needed to go on after the last validation
 METRICS = "metrics.jsonl"
+STEPS_PER_READING = 50  # of the losses, for which a GPU has to be waited for
 # Where a run runs, which does not change its result.
 WHERE = {"data_path", "eval_memory_mb", "show_progress", "use_gpu", "gpu_id"}
 # How long to train, and where: all that a resumed run may change.
@@ -51,10 +58,12 @@ def build_trainer(
         fingerprint: of the data, kept for resuming.
 
     Raises:
-        PopDCLError: the folder cannot be written to.
+        PopDCLError: the folder cannot be written to, or ``amp_dtype`` is set for a model with a loop of its own.
     """
     base = get_trainer(config["MODEL_TYPE"], config["model"])
-    kind = RunTrainer if base is Trainer else type(f"Run{base.__name__}", (RunTrainer, base), {})
+    kind: Any = RunTrainer if base is Trainer else type(f"Run{base.__name__}", (RunTrainer, base), {})
+    if config["amp_dtype"] != "none" and kind._has_own("_train_epoch"):
+        raise PopDCLError(f"property 'amp_dtype' must be none for {config['model']}, whose training loop is RecBole's")
     return kind(config, model, ranker, run_dir, fingerprint)
 
 
@@ -90,7 +99,7 @@ class RunTrainer(Trainer):
         self.saved_model_file = str(self.run_dir / BEST)
         self.best_epoch = -1
         self.objective = Objective.parse(config["valid_metric"], "property 'valid_metric'")
-        self._bars = bool(config["show_progress"]) and sys.stderr.isatty()
+        self._bars = bool(config["show_progress"]) and sys.stderr.isatty() and self._writes
         average_gradients(self.optimizer)
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
@@ -131,7 +140,7 @@ class RunTrainer(Trainer):
         Raises:
             PopDCLError: the loss is no longer a finite number.
         """
-        if type(self)._has_own_fit():  # NCL and RaCT bring their own loop, which calls the hooks below
+        if self._has_own("fit"):  # NCL and RaCT bring their own loop, which calls the hooks below
             super().fit(train_data, valid_data or self.ranker, verbose, saved, show_progress, callback_fn)
             self._save_unvalidated(saved)
             return self.best_valid_score, self.best_valid_result
@@ -176,9 +185,10 @@ class RunTrainer(Trainer):
         return self.best_valid_score, self.best_valid_result
 
     @classmethod
-    def _has_own_fit(cls) -> bool:
+    def _has_own(cls, method: str) -> bool:
+        """Whether the model has a trainer in RecBole that brings the method."""
         bases = [base for base in cls.__mro__ if not issubclass(base, RunTrainer) and base is not Trainer]
-        return any("fit" in vars(base) for base in bases if issubclass(base, Trainer))
+        return any(method in vars(base) for base in bases if issubclass(base, Trainer))
 
     # -- hooks that RecBole's loops call ------------------------------------------------------------------------------
 
@@ -189,19 +199,50 @@ class RunTrainer(Trainer):
         for part in (self.model, train_data):
             if hasattr(part, "begin_epoch"):
                 part.begin_epoch(epoch_idx)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), tf32(self.config["allow_tf32"]):
             warnings.filterwarnings("ignore", message=".*torch.cuda.amp", category=FutureWarning)
-            return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress and self._bars)
+            if self._has_own("_train_epoch"):
+                return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress and self._bars)
+            return self._steps(train_data, loss_func or self.model.calculate_loss, show_progress and self._bars)
+
+    def _steps(self, batches: Any, loss_func: Callable[..., Any], show_progress: bool) -> float | tuple[float, ...]:
+        """Take a step for each batch, as RecBole's loop does, without waiting for one before the next is queued."""
+        self.model.train()
+        losses = _Losses(self._not_finite)
+        mixed = torch.autocast(self.device.type, torch.bfloat16, enabled=self.config["amp_dtype"] == "bfloat16")
+        try:
+            for batch in tqdm(batches, desc=f"epoch {self._epoch}", ncols=100, disable=not show_progress):
+                self.optimizer.zero_grad()
+                with mixed:
+                    found = loss_func(batch.to(self.device))
+                parts = found if isinstance(found, tuple) else (found,)
+                loss = functools.reduce(operator.add, parts)
+                losses.add(loss, parts)
+                loss.backward()
+                if self.clip_grad_norm:
+                    clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
+                self.optimizer.step()
+        except RuntimeError as error:
+            if "BFloat16" not in str(error):
+                raise
+            raise PopDCLError(
+                f"{self.config['model']} does not train with amp_dtype bfloat16: {reason(error)}"
+            ) from error
+        finally:  # a loss that is no number may be what stopped the loop
+            losses.read()
+        return losses.total if isinstance(found, tuple) else losses.total[0]
 
     def _check_nan(self, loss: torch.Tensor) -> None:
+        """What RecBole's own loops call in every step."""
         self._batch += 1
-        if torch.isfinite(loss):
-            return
-        suspects = ("learning_rate", "temperature", "reg_weight", "clip_grad_norm", "enable_amp")
+        if not torch.isfinite(loss):
+            self._not_finite(loss.item(), self._batch)
+
+    def _not_finite(self, loss: float, batch: int) -> None:
+        suspects = ("learning_rate", "temperature", "reg_weight", "clip_grad_norm", "amp_dtype")
         values = ", ".join(f"{name} {self.config[name]}" for name in suspects if name in self.config)
         raise PopDCLError(
-            f"the training loss became {loss.item()} in epoch {self._epoch}, batch {self._batch}; look at {values}. "
-            f"{self._kept()}"
+            f"the training loss became {loss} in epoch {self._epoch}, batch {batch}; look at {values}. {self._kept()}"
         )
 
     def _kept(self) -> str:
@@ -209,13 +250,10 @@ class RunTrainer(Trainer):
         return f"The last good checkpoint is kept: {there[0]}" if there else "There is no checkpoint yet"
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
-        result = None
-        if self._writes:
-            result = self.evaluate(names=self.objective.set_names, load_best_model=False, show_progress=show_progress)
-        result = from_first(result)
+        result = self.evaluate(names=self.objective.set_names, load_best_model=False, show_progress=show_progress)
         for key, value in result.items():
             self.tensorboard.add_scalar(key, value, self._epoch)
-        if type(self)._has_own_fit():
+        if self._has_own("fit"):
             self._append({"epoch": self._epoch, "train_loss": self.train_loss_dict[self._epoch], **result})
         return self.objective.value(result), result
 
@@ -232,7 +270,7 @@ class RunTrainer(Trainer):
 
         Args:
             eval_data: unused, there for RecBole's interface.
-            load_best_model: load the best epoch's weights first.
+            load_best_model: load the best epoch's weights first, which the first process has written.
             model_file: checkpoint to load, by default the run's own.
             show_progress: show a bar.
             names: sets to rank, all by default.
@@ -242,6 +280,7 @@ class RunTrainer(Trainer):
             Flat results, {result key: value}.
         """
         if load_best_model:
+            from_first(None)  # which by then has written them
             load_weights(self.model, model_file or self.saved_model_file)
         self.model.eval()
         return self.ranker.rank(self.model, names, show_progress and self._bars, per_user)
@@ -295,7 +334,7 @@ class RunTrainer(Trainer):
         Raises:
             PopDCLError: there is nothing to resume, or the model cannot be resumed.
         """
-        if type(self)._has_own_fit():
+        if self._has_own("fit"):
             raise PopDCLError(f"--resume is not supported for {self.config['model']}, whose training loop is RecBole's")
         if not (self.run_dir / LAST).exists():  # interrupted before the first validation
             self._cut_metrics(-1)
@@ -341,6 +380,40 @@ class RunTrainer(Trainer):
                     raise PopDCLError(f"{path}, line {number}: not the metrics of an epoch; remove the line") from error
         with written_whole(path) as temporary:
             temporary.write_text("".join(kept), encoding="utf-8")
+
+
+class _Losses:
+    """The losses of an epoch, added up as they are read from the device; the first that is no number ends it.
+
+    Args:
+        not_finite: called with that loss and the number of its batch, from 0.
+
+    Attributes:
+        total: sum of each part of the loss over the batches read.
+    """
+
+    def __init__(self, not_finite: Callable[[float, int], None]) -> None:
+        self.total: tuple[float, ...] = ()
+        self._not_finite, self._n_read = not_finite, 0
+        self._waiting: list[list[torch.Tensor]] = []
+
+    def add(self, loss: torch.Tensor, parts: tuple[torch.Tensor, ...]) -> None:
+        """Take the loss of a batch and the parts that it is the sum of."""
+        self._waiting.append([value.detach().view(()) for value in (loss, *parts)])
+        if len(self._waiting) == STEPS_PER_READING:
+            self.read()
+
+    def read(self) -> None:
+        """Wait for the losses taken so far."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        values = torch.stack([value for row in waiting for value in row]).view(len(waiting), -1).tolist()
+        for loss, *parts in values:
+            if not math.isfinite(loss):
+                self._not_finite(loss, self._n_read)
+            self._n_read += 1
+            self.total = tuple(map(sum, zip(self.total, parts))) if self.total else tuple(parts)
 
 
 def fixed_properties(config: Config) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as multiprocessing
@@ -16,9 +17,10 @@ import torch.multiprocessing as multiprocessing
 from recbole_popdcl.cli import main
 from recbole_popdcl.config import Config
 from recbole_popdcl.data.loader import load_data
-from recbole_popdcl.distributed import average_gradients, processes, rank
+from recbole_popdcl.distributed import average_gradients, from_all, processes, rank
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.experiment.run import build_model, run
+from recbole_popdcl.evaluation.keys import METRICS
+from recbole_popdcl.experiment.run import build_model, build_ranker, run
 from recbole_popdcl.model.table import MODELS
 from tests.conftest import free_port
 
@@ -97,6 +99,44 @@ def test_local_negatives_are_the_mean_of_the_shares(toy, tmp_path):
         if name != "rank":
             torch.testing.assert_close(found[0][1][name], expected, rtol=1e-4, atol=1e-8)
             torch.testing.assert_close(found[1][1][name], expected, rtol=1e-4, atol=1e-8)
+
+
+def ranked(toy: dict, eval_mask: str, block: int) -> tuple:
+    """Results of all metrics on all sets, and the values of every user, for a new model, a block of users a batch."""
+    everything = {"metrics": list(METRICS), "topk": [5, 20], "split_ratio": [0.5, 0.1, 0.15, 0.15, 0.1]}
+    config = Config("PopDCL", config_dict={**toy, "eval_mask": eval_mask, **everything})
+    data = load_data(config, own_batches=True)
+    ranker = build_ranker(config, data)
+    ranker.batch_size = ranker._block = block
+    per_user = ranker.per_user()
+    results = ranker.rank(build_model(config, data).eval(), per_user=per_user)
+    return results, per_user.frame(np.arange(data.dataset.user_num)).to_numpy().tolist()
+
+
+def rank_work(number: int, size: int, port: int, toy: dict, block: int, folder: str) -> None:
+    os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1",
+                      MASTER_PORT=str(port))  # fmt: skip
+    torch.set_num_threads(1)
+    with processes(Config("PopDCL", config_dict=toy)):
+        found = [ranked(toy, mask, block) for mask in ("train", "others")]
+        try:
+            from_all(lambda: fails() if rank() == 1 else 0)
+        except PopDCLError as error:
+            found.append(str(error))
+        torch.save(found, Path(folder) / f"{number}.pt")
+
+
+def fails() -> None:
+    raise PopDCLError("of one process")
+
+
+@pytest.mark.parametrize(("size", "block"), [(2, 7), (3, 100)])  # 18 batches, and 2 for 3 processes
+def test_ranking_is_that_of_one_process_to_the_last_bit(toy, tmp_path, size, block):
+    arguments = (size, free_port(), toy, block, str(tmp_path))
+    multiprocessing.start_processes(rank_work, arguments, nprocs=size, start_method="spawn")
+    alone = [ranked(toy, mask, block) for mask in ("train", "others")]
+    for number in range(size):
+        assert torch.load(tmp_path / f"{number}.pt", weights_only=False) == [*alone, "of one process"]
 
 
 def torchrun(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess:

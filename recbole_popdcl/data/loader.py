@@ -32,10 +32,16 @@ class PairLoader:
     ``users`` an epoch is N draws as in the released code of PopDCL: the users in turn (a random order of the numbers
     0..N-1 modulo the users with training items) and one random training item of each.
 
+<<<<<<< HEAD
     A batch is an Interaction with ``user_id``, ``item_id`` and, where negatives are drawn, ``neg_item_id``, int64 [b].
+=======
+    Pairs lie, and are drawn, on the device of the run; a GPU has random numbers of its own.
+
+    A batch is an Interaction with ``user_id``, ``item_id`` and, where it is sampled, ``neg_item_id``, int64 [b].
+>>>>>>> h5
 
     Args:
-        config: reads epoch_sampling, train_batch_size, train_neg_sample_args, shuffle and seed.
+        config: reads epoch_sampling, train_batch_size, train_neg_sample_args, shuffle, seed and device.
         dataset: the training set.
     """
 
@@ -43,19 +49,20 @@ class PairLoader:
         self.config = config
         self._dataset = self.dataset = dataset
         self.shuffle = config["shuffle"]
-        self.generator = torch.Generator().manual_seed(config["seed"])
+        self.device = config["device"]
+        self.generator = torch.Generator(self.device).manual_seed(config["seed"])
         users, items = dataset.ids()
         order = np.argsort(users, kind="stable")
-        self._users, self._items = torch.from_numpy(users[order]), torch.from_numpy(items[order])
         distinct, counts = np.unique(users, return_counts=True)
-        self._distinct_users = torch.from_numpy(distinct)
-        self._counts = torch.from_numpy(counts)
-        self._starts = torch.from_numpy(np.cumsum(counts) - counts)
+        self._users, self._items, self._distinct_users, self._counts, self._starts = (
+            torch.from_numpy(values).to(self.device)
+            for values in (users[order], items[order], distinct, counts, np.cumsum(counts) - counts)
+        )
         negatives = config["train_neg_sample_args"]
         self._n_negatives = 0 if negatives["distribution"] == "none" else negatives["sample_num"]
         if negatives.get("dynamic"):
             raise PopDCLError("property 'train_neg_sample_args': dynamic negatives work with RecBole's own models only")
-        self._sampler = build_sampler(config, dataset) if self._n_negatives else None
+        self._sampler = build_sampler(config, dataset, self.device) if self._n_negatives else None
 
     def begin_epoch(self, epoch: int) -> None:
         """Tell a sampler that changes with the epoch, counted from 0, which one begins."""
@@ -73,11 +80,13 @@ class PairLoader:
 
     def _epoch(self) -> tuple[torch.Tensor, torch.Tensor]:
         n = len(self._users)
-        order = torch.randperm(n, generator=self.generator) if self.shuffle else torch.arange(n)
+        order = torch.arange(n, device=self.device)
+        if self.shuffle:
+            order = torch.randperm(n, generator=self.generator, device=self.device)
         if self.config["epoch_sampling"] == "pairs":
             return self._users[order], self._items[order]
         turn = order % len(self._distinct_users)
-        uniform = torch.rand(n, generator=self.generator, dtype=torch.float64)
+        uniform = torch.rand(n, generator=self.generator, dtype=torch.float64, device=self.device)
         place = torch.minimum((uniform * self._counts[turn]).long(), self._counts[turn] - 1)
         return self._distinct_users[turn], self._items[self._starts[turn] + place]
 
@@ -100,7 +109,13 @@ def batches_state(loader: Any) -> dict[str, torch.Tensor]:
 
 
 def set_batches_state(loader: Any, state: dict[str, torch.Tensor]) -> None:
-    """Let ``loader`` go on where ``batches_state`` was taken."""
+    """Let ``loader`` go on where ``batches_state`` was taken.
+
+    Raises:
+        ValueError: it was taken on another kind of device, with random numbers of another kind.
+    """
+    if state["order"].shape != loader.generator.get_state().shape:
+        raise ValueError("its batches were drawn on another kind of device; set use_gpu as it was")
     loader.generator.set_state(state["order"].cpu())
     if isinstance(loader._sampler, NegativeSampler):
         loader._sampler.generator.set_state(state["negatives"].cpu())
@@ -117,8 +132,8 @@ class Data:
     train: Any = None
 
 
-def build_sampler(config: Config, dataset: SplitDataset) -> NegativeSampler:
-    """Return the sampler that ``negative_sampling`` and ``train_neg_sample_args`` ask for."""
+def build_sampler(config: Config, dataset: SplitDataset, device: torch.device | str = "cpu") -> NegativeSampler:
+    """Return the sampler that ``negative_sampling`` and ``train_neg_sample_args`` ask for, drawing on ``device``."""
     users, items = dataset.ids()
     negatives = config["train_neg_sample_args"]
     if config["negative_sampling"] == "balanced":
@@ -129,7 +144,8 @@ def build_sampler(config: Config, dataset: SplitDataset) -> NegativeSampler:
             "margin_decay": config["margin_decay"],
             "pool": config["popularity_pool"],
         }  # fmt: skip
-        return BalancedPairSampler(users, items, dataset.user_num, dataset.item_num, config["seed"] + 1, **rule)
+        sizes = (dataset.user_num, dataset.item_num)
+        return BalancedPairSampler(users, items, *sizes, seed=config["seed"] + 1, device=device, **rule)
     return NegativeSampler(
         users,
         items,
@@ -138,6 +154,7 @@ def build_sampler(config: Config, dataset: SplitDataset) -> NegativeSampler:
         negatives["distribution"],
         negatives["alpha"],
         config["seed"] + 1,
+        device,
     )
 
 

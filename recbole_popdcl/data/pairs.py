@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from recbole_popdcl import device
+
 
 class PairIndex(nn.Module):
     """The distinct pairs of one set, sorted by user and item.
@@ -57,6 +59,8 @@ class PairIndex(nn.Module):
             users: int64 [b].
             items: int64 [b].
         """
+        if device.host_waits(users.device):  # how many items these users have is known there alone
+            return self.contains(users.unsqueeze(1), items).fill_diagonal_(False)
         distinct, column = torch.unique(items, return_inverse=True)
         rows, theirs = self.of_users(users)
         place = torch.searchsorted(distinct, theirs).clamp_(max=len(distinct) - 1)

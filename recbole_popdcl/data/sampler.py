@@ -6,16 +6,22 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import nn
 
 from recbole_popdcl.data.pairs import PairIndex
+from recbole_popdcl.device import host_waits
 from recbole_popdcl.errors import PopDCLError
 
 REDRAWS = 64
 ROWS_PER_BLOCK = 32
+FINEST = 2**40  # whole numbers that the weights of the popularity distribution add up to, as far as keys have room
 
 
 class NegativeSampler:
     """Draws items that are no training items of the user.
+
+    On the CPU items are drawn until none is a training item; where the host would have to wait to know, they are drawn
+    from those that each user is free to be given (FreeItems), with the same probabilities but other random numbers.
 
     Stands in for ``recbole.sampler.Sampler`` in RecBole's training data loaders (``sample_by_user_ids``).
 
@@ -27,6 +33,7 @@ class NegativeSampler:
         distribution: ``uniform``, or ``popularity`` for probabilities proportional to pop(item) ** alpha.
         alpha: exponent of the popularity distribution.
         seed: of the generator, which is the sampler's own.
+        device: on which users come and negatives are drawn.
 
     Raises:
         PopDCLError: a user has every item that can be drawn, so that none is left to draw.
@@ -41,9 +48,10 @@ class NegativeSampler:
         distribution: str = "uniform",
         alpha: float = 1.0,
         seed: int = 0,
+        device: torch.device | str = "cpu",
     ) -> None:
-        self.n_items = n_items
-        self.generator = torch.Generator().manual_seed(seed)
+        self.n_items, self.device = n_items, torch.device(device)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
         self._pairs = PairIndex(users, items, n_users, n_items)
         popularity = np.bincount(items, minlength=n_items)
         drawable = popularity > 0 if distribution == "popularity" else np.arange(n_items) > 0
@@ -58,6 +66,13 @@ class NegativeSampler:
                 f"{len(full)} users have interacted with every item in training, so that no negative item is left for "
                 "them; drop them, or train a model with in-batch negatives such as PopDCL"
             )
+        self._free = self._free_items(users, items, n_users) if host_waits(self.device) else None
+
+    def _free_items(self, users: np.ndarray, items: np.ndarray, n_users: int) -> FreeItems:
+        weights = self._weights.numpy()
+        scale = 0 if self._uniform else min(FINEST, 2**62 // n_users) / weights.sum()
+        whole = np.where(weights > 0, 1 + weights * scale, 0).astype(np.int64)
+        return FreeItems(users, items, n_users, whole).to(self.device)
 
     def sample_by_user_ids(
         self, user_ids: torch.Tensor | np.ndarray, item_ids: torch.Tensor | np.ndarray, num: int
@@ -73,6 +88,9 @@ class NegativeSampler:
             int64 tensor [n * num]: the j-th negative of user_ids[i] stands at position j * n + i.
         """
         users = torch.as_tensor(user_ids).repeat(num)
+        if self._free is not None:
+            nothing = torch.zeros_like(users)
+            return self._free.at(users, self._below(self._free.before(users, nothing + self.n_items)))
         return self._redrawn(users, lambda rows: self._draw(len(rows)), lambda rows: self._weights)
 
     def _redrawn(self, users: torch.Tensor, draw: Callable, weights: Callable) -> torch.Tensor:
@@ -100,11 +118,62 @@ class NegativeSampler:
             negatives[rows] = torch.multinomial(left, 1, generator=self.generator).squeeze(1)
         return negatives
 
+    def _below(self, bounds: torch.Tensor) -> torch.Tensor:
+        """Draw a whole number from 0 up to, and without, each bound [n], which are at least 1."""
+        uniform = torch.rand(len(bounds), generator=self.generator, dtype=torch.float64, device=bounds.device)
+        return torch.minimum((uniform * bounds).long(), bounds - 1)
+
     def _draw(self, n: int) -> torch.Tensor:
         if self._uniform:
             return torch.randint(1, self.n_items, (n,), generator=self.generator)
         uniform = torch.rand(n, generator=self.generator, dtype=torch.float64)
         return torch.searchsorted(self._cumulative, uniform, right=True).clamp_(max=self.n_items - 1)
+
+
+class FreeItems(nn.Module):
+    """The items that are no training items of a user, for every user, as stretches of one line.
+
+    Items stand on the line in a given order, each as long as its weight. Without the training items of a user the line
+    is shorter, and a point drawn on what is left is an item that the user does not have: one look-up, no second try.
+
+    Args:
+        users: internal user ids of the training pairs [N].
+        places: places of their items in the order [N].
+        n_users: number of users, padding included.
+        weights: whole weights in the order [n], at least 0; their sum times ``n_users`` is below 2**63.
+    """
+
+    ends: torch.Tensor
+    indptr: torch.Tensor
+    taken: torch.Tensor
+    pairs: torch.Tensor
+    starts: torch.Tensor
+
+    def __init__(self, users: np.ndarray, places: np.ndarray, n_users: int, weights: np.ndarray) -> None:
+        super().__init__()
+        self.n, self.total = len(weights), int(weights.sum())
+        pairs = np.unique(np.asarray(users, dtype=np.int64) * self.n + places)
+        users, places = np.divmod(pairs, self.n)
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=n_users))])
+        taken = np.concatenate([[0], np.cumsum(weights[places])])
+        free = (np.cumsum(weights) - weights)[places] - (taken[:-1] - taken[indptr[users]])
+        for name, values in (
+            ("ends", np.cumsum(weights)), ("indptr", indptr), ("taken", taken), ("pairs", pairs),
+            ("starts", users * (self.total + 1) + free),
+        ):  # fmt: skip
+            self.register_buffer(name, torch.from_numpy(values), persistent=False)
+
+    def before(self, users: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        """Return how long the line of each user is before a place of the order, int64 [m]; ``n`` gives all of it."""
+        there = torch.searchsorted(self.pairs, users * self.n + places)
+        ends = torch.where(places > 0, self.ends[(places - 1).clamp(min=0)], 0)
+        return ends - (self.taken[there] - self.taken[self.indptr[users]])
+
+    def at(self, users: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        """Return the place in the order of a point of each user's line, int64 [m], for points from 0 on."""
+        there = torch.searchsorted(self.starts, users * (self.total + 1) + points, right=True)
+        points = points + (self.taken[there] - self.taken[self.indptr[users]])
+        return torch.searchsorted(self.ends, points, right=True)
 
 
 class BalancedPairSampler(NegativeSampler):
@@ -133,13 +202,14 @@ class BalancedPairSampler(NegativeSampler):
         lower_share: float = 1.0,
         margin_decay: float = 1.0,
         pool: int = 1,
+        device: torch.device | str = "cpu",
     ) -> None:
-        super().__init__(users, items, n_users, n_items, seed=seed)
         self.margin, self.lower_share, self.margin_decay, self.pool = margin, lower_share, margin_decay, pool
         self._popularity = np.bincount(items, minlength=n_items)
         self._order = 1 + np.argsort(self._popularity[1:], kind="stable")  # from the least popular
         self._rank = torch.from_numpy(np.argsort(np.concatenate([[0], self._order]), kind="stable") - 1)
-        self._by_rank = torch.from_numpy(self._order)
+        super().__init__(users, items, n_users, n_items, seed=seed, device=device)
+        self._by_rank = torch.from_numpy(self._order).to(self.device)
         self.begin_epoch(0)
 
     def begin_epoch(self, epoch: int) -> None:
@@ -148,7 +218,7 @@ class BalancedPairSampler(NegativeSampler):
         margin = self.margin * self.margin_decay**epoch
         below = np.searchsorted(ordered, self._popularity * self.lower_share, side="left")
         above = np.searchsorted(ordered, self._popularity + margin, side="right")
-        self._below, self._above = torch.from_numpy(below), torch.from_numpy(above)
+        self._lower, self._upper = (torch.from_numpy(bounds).to(self.device) for bounds in (below, above))
 
     def sample_by_user_ids(
         self, user_ids: torch.Tensor | np.ndarray, item_ids: torch.Tensor | np.ndarray, num: int
@@ -165,17 +235,17 @@ class BalancedPairSampler(NegativeSampler):
         """
         users, items = torch.as_tensor(user_ids).repeat(num), torch.as_tensor(item_ids).repeat(num)
         last = len(self._by_rank)
-        below, above = self._below[items], self._above[items]
-        rows, owned = self._pairs.of_users(users)
-        rank = self._rank[owned]
-        free_below = below - torch.bincount(rows[rank < below[rows]], minlength=len(users))
-        free_above = last - above - torch.bincount(rows[rank >= above[rows]], minlength=len(users))
-        coin = torch.rand(len(items), generator=self.generator) < 0.5
+        below, above = self._lower[items], self._upper[items]
+        free_below, free_above = self._free_on_either_side(users, below, above)
+        coin = torch.rand(len(items), generator=self.generator, device=self.device) < 0.5
         upper = torch.where(free_below >= self.pool, coin, True) & (free_above >= self.pool)
         upper = torch.where(upper, free_above > 0, (free_below == 0) & (free_above > 0))
         start, end = torch.where(upper, above, 0), torch.where(upper, last, below)
         nothing = (free_below == 0) & (free_above == 0)
         start, end = start.masked_fill(nothing, 0), end.masked_fill(nothing, last)
+        if self._free is not None:
+            first = self._free.before(users, start)
+            return self._by_rank[self._free.at(users, first + self._below(self._free.before(users, end) - first))]
 
         def draw(rows: torch.Tensor) -> torch.Tensor:
             uniform = torch.rand(len(rows), generator=self.generator, dtype=torch.float64)
@@ -187,3 +257,22 @@ class BalancedPairSampler(NegativeSampler):
             return ((rank >= start[rows].unsqueeze(1)) & (rank < end[rows].unsqueeze(1))).double()
 
         return self._redrawn(users, draw, weights)
+
+    def _free_items(self, users: np.ndarray, items: np.ndarray, n_users: int) -> FreeItems:
+        weights = np.ones(self.n_items - 1, dtype=np.int64)
+        return FreeItems(users, self._rank.numpy()[items], n_users, weights).to(self.device)
+
+    def _free_on_either_side(
+        self, users: torch.Tensor, below: torch.Tensor, above: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """How many items each user [n] does not have of ranks under ``below`` and from ``above`` on, int64 [n]."""
+        last = len(self._by_rank)
+        if self._free is not None:
+            free_below, until_above, free = (
+                self._free.before(users, rank) for rank in (below, above, above * 0 + last)
+            )
+            return free_below, free - until_above
+        rows, owned = self._pairs.of_users(users)
+        rank = self._rank[owned]
+        free_below = below - torch.bincount(rows[rank < below[rows]], minlength=len(users))
+        return free_below, last - above - torch.bincount(rows[rank >= above[rows]], minlength=len(users))

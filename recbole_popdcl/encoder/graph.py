@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,24 @@ class NormalizedAdjacency(nn.Module):
     def matmul(self, users: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return both blocks of adjacency @ nodes, [n_users, d] and [n_items, d], for blocks of the same shapes."""
         return self.of_users.matmul(items), self.of_items.matmul(users)
+
+
+class PropagatedNodes(torch.autograd.Function):
+    """Any polynomial of the adjacency applied to all nodes; as it is symmetric, so is its gradient to the gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        users: torch.Tensor,
+        items: torch.Tensor,
+        propagate: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx.propagate = propagate
+        return propagate(users, items)
+
+    @staticmethod
+    def backward(ctx: Any, user_grad: torch.Tensor, item_grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return (*ctx.propagate(user_grad, item_grad), None)
 
 
 class PropagatedRows(torch.autograd.Function):

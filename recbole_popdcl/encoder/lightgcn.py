@@ -6,7 +6,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from recbole_popdcl.encoder.graph import NormalizedAdjacency, PropagatedRows
+from recbole_popdcl import device
+from recbole_popdcl.encoder.graph import NormalizedAdjacency, PropagatedNodes, PropagatedRows
 from recbole_popdcl.encoder.mf import MFEncoder
 
 
@@ -40,18 +41,24 @@ class LightGCNEncoder(MFEncoder):
         self.adjacency = NormalizedAdjacency(users, items, n_users, n_items)
 
     def forward(self, users: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        user_rows, user_place = torch.unique(users, return_inverse=True)
-        item_rows, item_place = torch.unique(items, return_inverse=True)
         with torch.autocast(users.device.type, enabled=False):
-            encoded = PropagatedRows.apply(
-                self.user_embedding.weight, self.item_embedding.weight, user_rows, item_rows,
-                self.adjacency, self.n_layers, self.layer_combination,
-            )  # fmt: skip
+            if device.host_waits(users.device):  # how many neighbours the batch has is known there alone
+                encoded = self.tables()
+            else:
+                user_rows, users = torch.unique(users, return_inverse=True)
+                item_rows, items = torch.unique(items, return_inverse=True)
+                encoded = PropagatedRows.apply(
+                    self.user_embedding.weight, self.item_embedding.weight, user_rows, item_rows,
+                    self.adjacency, self.n_layers, self.layer_combination,
+                )  # fmt: skip
         # unlike rows[place], the gradient of this does not depend on thread timing
-        return F.embedding(user_place, encoded[0]), F.embedding(item_place, encoded[1])
+        return F.embedding(users, encoded[0]), F.embedding(items, encoded[1])
 
     def tables(self) -> tuple[torch.Tensor, torch.Tensor]:
-        users, items = user_total, item_total = self.user_embedding.weight, self.item_embedding.weight
+        return PropagatedNodes.apply(self.user_embedding.weight, self.item_embedding.weight, self._propagated)
+
+    def _propagated(self, users: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        user_total, item_total = users, items
         for _ in range(self.n_layers):
             users, items = self.adjacency.matmul(users, items)
             user_total, item_total = user_total + users, item_total + items

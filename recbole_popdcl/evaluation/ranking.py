@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from logging import getLogger
 from typing import Any, TypeVar
@@ -13,6 +15,7 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from tqdm import tqdm
 
 from recbole_popdcl.data.pairs import PairIndex
+from recbole_popdcl.distributed import from_all, share
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation import exposure
 from recbole_popdcl.evaluation.keys import (
@@ -75,6 +78,7 @@ class Ranker:
         self.device = torch.device(device)
         memory_mb = memory_mb or MEMORY_MB.get(self.device.type, MEMORY_MB["cuda"])
         self.batch_size = max(1, memory_mb * 2**20 // (4 * BLOCKS_PER_BATCH * sets.n_items))
+        self._block = self.batch_size  # users are shared out by these, so that several processes rank the same batches
         self._train = _index(sets.train).to(self.device)
         self._sets = {name: _index(pairs).to(self.device) for name, pairs in sets.sets.items()}
         self._segments = {name: torch.from_numpy(codes).to(self.device) for name, codes in sets.segments.items()}
@@ -94,6 +98,8 @@ class Ranker:
     ) -> dict[str, float]:
         """Measure the named sets, all by default.
 
+        Of several processes each ranks a share of the users, and all return what one would have, to the last bit.
+
         Args:
             model: any RecBole model that scores users against all items.
             names: sets out of SET_KEYS; ones without interactions are left out.
@@ -110,7 +116,30 @@ class Ranker:
         names = [name for name in (names or self._sets) if name in self._sets]
         found: Any = sum(self._counts[name][0] for name in names) if names else torch.zeros(self.sets.n_users)
         users = torch.nonzero(found > 0).squeeze(1)
-        totals: dict[str, Any] = dict.fromkeys(names, 0)
+        own = share(math.ceil(len(users) / self._block))
+        users = users[own.start * self._block : own.stop * self._block]
+        tallies = from_all(lambda: self._tally(model, names, users, show_progress, per_user is not None))
+        results: dict[str, float] = {}
+        for name in names:
+            sums, values, counts = zip(*(tally[name] for tally in tallies))
+            if self._accuracy:
+                results.update(self._means(name, sum(itertools.chain(*sums))))  # in one order for any share
+            for part in itertools.chain(*values):
+                per_user.add(name, *part)  # type: ignore[union-attr]
+            if self._exposure or self._correlations:
+                counter = _Counter(self, name)
+                for count in counts:
+                    counter.add(*count)
+                results.update(counter.results())
+        return results
+
+    def _tally(
+        self, model: AbstractRecommender, names: list[str], users: torch.Tensor, show_progress: bool, by_user: bool
+    ) -> dict[str, tuple[list, list, tuple]]:
+        """Rank the users; return of each set the sums of the metrics a batch [metrics, all/head/mid/tail, len(topk)],
+        with ``by_user`` what PerUser takes of each batch, and what ``_Counter.add`` takes, all of it on the host."""
+        sums: dict[str, list] = {name: [] for name in names}
+        values_of: dict[str, list] = {name: [] for name in names}
         exposures = {name: _Counter(self, name) for name in names} if self._exposure or self._correlations else {}
 
         def measure(batch: torch.Tensor) -> list[tuple]:
@@ -126,17 +155,17 @@ class Ranker:
         for batch, measured in self._in_batches(measure, users, show_progress):
             for name, values, counted in measured:
                 if self._accuracy:
-                    totals[name] = totals[name] + values.sum(dim=2)
-                    if per_user is not None:
+                    sums[name].append(values.sum(dim=2))
+                    if by_user:
                         some = self._counts[name][0, batch] > 0
-                        per_user.add(name, batch[some], values[:, 0, some].transpose(1, 2).flatten(0, 1))
+                        own = values[:, 0, some].transpose(1, 2).flatten(0, 1)
+                        values_of[name].append((batch[some].cpu(), own.cpu()))
                 if exposures:
                     exposures[name].add(*counted)
-        results: dict[str, float] = {}
-        for name in names:
-            results.update(self._means(name, totals[name]) if self._accuracy else ())
-            results.update(exposures[name].results() if exposures else ())
-        return results
+        return {
+            name: ([part.cpu() for part in sums[name]], values_of[name], exposures[name].counts() if exposures else ())
+            for name in names
+        }
 
     def recommend(
         self, model: AbstractRecommender, users: torch.Tensor, k: int, show_progress: bool = False
@@ -239,7 +268,7 @@ class Ranker:
         return torch.stack([FUNCTIONS[metric](hits, n_truth, self.topk) * counted for metric in self._accuracy])
 
     def _means(self, name: str, totals: torch.Tensor) -> Iterator[tuple[str, float]]:
-        n_users = (self._counts[name] > 0).sum(dim=1).clamp(min=1)
+        n_users = (self._counts[name] > 0).sum(dim=1).clamp(min=1).cpu()
         means = (totals / n_users.view(1, -1, 1)).tolist()
         for place, segment in enumerate(("", *SEGMENTS)):
             for row, metric in enumerate(self._accuracy):
@@ -283,10 +312,14 @@ class _Counter:
         return shown, found, ranked
 
     def add(self, shown: torch.Tensor, found: torch.Tensor, ranked: list[tuple[torch.Tensor, ...]]) -> None:
-        """Count a batch that is done."""
-        self.shown += shown
-        self.found += found
+        """Count a batch that is done, or what another process has counted."""
+        self.shown += shown.to(self.shown.device)
+        self.found += found.to(self.found.device)
         self.ranks += ranked
+
+    def counts(self) -> tuple[torch.Tensor, torch.Tensor, list[tuple[torch.Tensor, ...]]]:
+        """Return what ``add`` takes of all that is counted, on the host."""
+        return self.shown.cpu(), self.found.cpu(), [tuple(part.cpu() for part in ranked) for ranked in self.ranks]
 
     def results(self) -> Iterator[tuple[str, float]]:
         """Yield result keys and values."""

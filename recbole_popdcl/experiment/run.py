@@ -88,9 +88,9 @@ def _run(config: Config, run_dir: str | Path | None, resume: bool, started: floa
             with _interruption_told(folder):
                 train(trainer, config, data, resume)
                 seconds["train"] = time.perf_counter() - started - seconds["load"]
+                per_user = trainer.ranker.per_user()
+                results = trainer.evaluate(show_progress=True, per_user=per_user)
                 if first:
-                    per_user = trainer.ranker.per_user()
-                    results = trainer.evaluate(show_progress=True, per_user=per_user)
                     _still_there(folder)
                     per_user.write(folder / PER_USER, data.dataset.field2id_token[data.dataset.uid_field])
                     seconds["evaluate"] = time.perf_counter() - started - sum(seconds.values())

@@ -52,6 +52,15 @@ def bsl_loss(
         dtype = torch.promote_types(users.dtype, torch.float32)
         scores = F.cosine_similarity(users.to(dtype), items.to(dtype), dim=1)
         exponentials = ((scores - 1.0) / positive_temperature).exp()
-        _, group, counts = torch.unique(user_ids, return_inverse=True, return_counts=True)
-        means = exponentials.new_zeros(len(counts)).index_add(0, group, exponentials) / counts
+        group = _groups(user_ids)
+        counts = torch.zeros_like(group).index_add_(0, group, torch.ones_like(group))
+        means = torch.zeros_like(exponentials).index_add(0, group, exponentials) / counts.clamp(min=1)
+        means = means.masked_fill(counts == 0, 1.0)
         return negatives - F.embedding(group, means.log().unsqueeze(1)).mean() - 1.0 / positive_temperature
+
+
+def _groups(ids: torch.Tensor) -> torch.Tensor:
+    """Number the distinct ids in ascending order: int64 [b] for ids [b], without the size of the result in doubt."""
+    ordered, order = ids.sort()
+    numbers = F.pad((ordered[1:] != ordered[:-1]).long().cumsum(0), (1, 0))
+    return torch.empty_like(order).scatter_(0, order, numbers)

@@ -13,9 +13,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from recbole_popdcl import device
 from recbole_popdcl.distributed import rows_of_loss, sum_rows_of_loss
 
 ROWS_PER_BLOCK = 256
+ROWS_PER_BLOCK_OF_GPU = 2048  # where a block costs as many launches however small it is
 
 
 class Rows:
@@ -130,8 +132,9 @@ class _InBatchLoss(torch.autograd.Function):
         pairs = torch.arange(n, device=tables[0].device)
         item_sum = tables[1].sum(dim=0)
         own = rows_of_loss(n)
-        for start in range(own.start, own.stop, ROWS_PER_BLOCK):
-            place = slice(start, min(start + ROWS_PER_BLOCK, own.stop))
+        block = ROWS_PER_BLOCK_OF_GPU if device.host_waits(total.device) else ROWS_PER_BLOCK
+        for start in range(own.start, own.stop, block):
+            place = slice(start, min(start + block, own.stop))
             products = [users[place] @ items.T for users, items in couples]
             positives, sums = products[0].gather(1, pairs[place, None]), (tables[0][place] @ item_sum).unsqueeze(1)
             leaves = [part.requires_grad_() for part in (products[0], positives, sums, *products[1:])]

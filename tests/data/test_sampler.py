@@ -6,11 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_popdcl.data.sampler import BalancedPairSampler, NegativeSampler
+from recbole_popdcl.data import sampler as sampler_module
+from recbole_popdcl.data.sampler import BalancedPairSampler, FreeItems, NegativeSampler
 from recbole_popdcl.errors import PopDCLError
 from tests.conftest import skewed_pairs
 
 N_USERS, N_ITEMS = 30, 40
+
+
+@pytest.fixture(autouse=True, params=["again", "free"])
+def way(request, monkeypatch):
+    """Drawing again until it is no training item, and drawing from the free ones as a GPU does."""
+    monkeypatch.setattr(sampler_module, "host_waits", lambda where: request.param == "free")
 
 
 @pytest.fixture
@@ -135,3 +142,19 @@ def test_the_pool_and_the_seed_of_balanced_pairs(pairs):
         again = BalancedPairSampler(*pairs, N_USERS, N_ITEMS, seed=3, pool=pool)
         assert torch.equal(draw, again.sample_by_user_ids(np.full(400, user), np.full(400, second), 1))
         assert bool((popularity[draw.numpy()] > popularity[second]).any()) == above
+
+
+@pytest.mark.parametrize("largest", [1, 5])
+def test_the_line_of_free_items_point_by_point(largest):
+    """Against the list of every user's free items, each as often as its weight says; some weigh nothing."""
+    rng = np.random.default_rng(largest)
+    weights = rng.integers(0, largest + 1, 12)
+    users, places = rng.integers(0, 6, 40), rng.integers(0, 12, 40)
+    free = FreeItems(users, places, 7, weights)  # the last user has nothing
+    for user in range(7):
+        owned = set(places[users == user].tolist())
+        line = [place for place in range(12) if place not in owned for _ in range(weights[place])]
+        ids, points = torch.full((len(line),), user), torch.arange(len(line))
+        assert free.at(ids, points).tolist() == line
+        ends = [sum(place < end for place in line) for end in range(13)]
+        assert free.before(torch.full((13,), user), torch.arange(13)).tolist() == ends

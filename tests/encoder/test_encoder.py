@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from recbole_popdcl import device
 from recbole_popdcl.encoder.lightgcn import LightGCNEncoder
 from recbole_popdcl.encoder.mf import MFEncoder
 
@@ -38,7 +39,9 @@ def encoder_in_float64(n_layers, combination):
 @pytest.mark.parametrize("n_layers", [1, 2, 3, 4])
 @pytest.mark.parametrize("combination", ["mean", "last"])
 @pytest.mark.parametrize("batch", [[1], [1, 3, 3, 5], list(range(N_ITEMS))])
-def test_rows_and_gradients_equal_the_dense_computation(n_layers, combination, batch):
+@pytest.mark.parametrize("waits", [False, True])  # as on the CPU, and as on a GPU
+def test_rows_and_gradients_equal_the_dense_computation(n_layers, combination, batch, waits, monkeypatch):
+    monkeypatch.setattr(device, "host_waits", lambda where: waits)
     encoder, adjacency = encoder_in_float64(n_layers, combination)
     users, items = torch.tensor(batch), torch.tensor(batch[::-1])
     nodes = torch.cat([encoder.user_embedding.weight, encoder.item_embedding.weight]).detach().requires_grad_()

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from recbole_popdcl import device
 from recbole_popdcl.config import Config
 from recbole_popdcl.data.loader import load_data
 from recbole_popdcl.errors import PopDCLError
@@ -238,10 +239,10 @@ def test_dice_weights_and_margin_shrink_with_the_epochs(toy):
     recommender.begin_epoch(3)
     assert (recommender.interest_weight, recommender.conformity_weight) == (0.2 / 8, 0.4 / 8)
     data.train.begin_epoch(0)
-    first = data.train._sampler._above.clone()
+    first = data.train._sampler._upper.clone()
     data.train.begin_epoch(30)
-    assert (data.train._sampler._above <= first).all()
-    assert (data.train._sampler._above < first).any()
+    assert (data.train._sampler._upper <= first).all()
+    assert (data.train._sampler._upper < first).any()
 
 
 def test_dice_keeps_interest_and_conformity_apart_once_an_id(toy):
@@ -258,7 +259,7 @@ def test_dice_needs_two_halves(toy):
         built("DICE", toy, embedding_size=7)
 
 
-def test_false_negatives_are_the_training_items_of_the_user(toy):
+def test_false_negatives_are_the_training_items_of_the_user(toy, monkeypatch):
     recommender, data, batch = built("SSM", toy, false_negatives="mask")
     training = set(zip(*(part.tolist() for part in data.train_set.ids())))
     users, items = batch["user_id"], batch["item_id"]
@@ -268,4 +269,7 @@ def test_false_negatives_are_the_training_items_of_the_user(toy):
         for k in range(len(users))
     ]
     assert mask.tolist() == expected
+    monkeypatch.setattr(device, "host_waits", lambda where: True)
+    assert torch.equal(recommender.false_negatives(users, items), mask)
+    monkeypatch.undo()
     assert built("SSM", toy)[0].false_negatives(users, items) is None
