@@ -36,7 +36,7 @@ def faultless(toy, tmp_path_factory) -> Faultless:
 
     folder = tmp_path_factory.mktemp("faultless")
     (folder / "space.yaml").write_text("temperature: [0.1, 0.2, 0.3, 0.4]\n")
-    properties = {**toy, "epochs": 30, "stopping_step": 30, "train_batch_size": 128}
+    properties = {**toy, "epochs": 30, "stopping_step": 30, "train_batch_size": 64}
     arguments = [f"--{name}={value}" for name, value in properties.items() if name != "dataset"]
     found = tune("SSM", "toy", arguments, folder / "space.yaml", folder / "s", Search(scheduler="none"))
     fixed = ["--model=SSM", "--dataset=toy", "--scheduler=none", f"--space={folder / 'space.yaml'}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -61,12 +62,18 @@ class Node:
         self.log.close()
 
 
+def listens(port: int) -> bool:
+    """Whether anybody listens on a port of loopback."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def test_a_search_on_two_nodes_survives_the_loss_of_one(faultless, tmp_path):
     port = free_port()
     (tmp_path / "logs").mkdir()
     nodes = [Node(tmp_path / "logs", "127.0.0.1", "--head", f"--port={port}", "--include-dashboard=false")]
     try:
-        time.sleep(5)
+        assert wait_until(lambda: listens(port), nodes[0].process)
         # an address of its own: the driver belongs to the head, whose loss it would not survive
         nodes.append(Node(tmp_path / "logs", "127.0.0.2", f"--address=127.0.0.1:{port}"))
         time.sleep(5)
