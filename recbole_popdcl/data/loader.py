@@ -32,13 +32,9 @@ class PairLoader:
     ``users`` an epoch is N draws as in the released code of PopDCL: the users in turn (a random order of the numbers
     0..N-1 modulo the users with training items) and one random training item of each.
 
-<<<<<<< HEAD
-    A batch is an Interaction with ``user_id``, ``item_id`` and, where negatives are drawn, ``neg_item_id``, int64 [b].
-=======
     Pairs lie, and are drawn, on the device of the run; a GPU has random numbers of its own.
 
-    A batch is an Interaction with ``user_id``, ``item_id`` and, where it is sampled, ``neg_item_id``, int64 [b].
->>>>>>> h5
+    A batch is an Interaction with ``user_id``, ``item_id`` and, where negatives are drawn, ``neg_item_id``, int64 [b].
 
     Args:
         config: reads epoch_sampling, train_batch_size, train_neg_sample_args, shuffle, seed and device.
