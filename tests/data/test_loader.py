@@ -78,3 +78,11 @@ def test_state_brings_back_the_batches(toy, sampling):
     for before, after in zip(first, epoch(data)[2]):
         assert torch.equal(before["item_id"], after["item_id"])
         assert torch.equal(before["neg_item_id"], after["neg_item_id"])
+
+
+def test_a_state_of_another_kind_of_device_is_refused(toy):
+    """A GPU's generator has a state of 16 bytes."""
+    data = load(toy)
+    state = batches_state(data.train)
+    with pytest.raises(ValueError, match="drawn on another kind of device"):
+        set_batches_state(data.train, {**state, "order": state["order"][:16]})
