@@ -253,7 +253,7 @@ RESUMED = {
     (lambda state: state["best_valid_result"].update(a="x")): "'best_valid_result' holds other things than numbers",
     (lambda state: state["weights"].update({"user_embedding.weight": torch.zeros(3)})): "size mismatch",
     (lambda state: state["random"]["python"][1].append(0)): "the state of Python's random numbers is none",
-    (lambda state: state["batches"].update(order=torch.zeros(3))): "RNG state",
+    (lambda state: state["batches"].update(order=torch.zeros(3))): "drawn on another kind of device",
     (lambda state: state.pop("random")): "'random'",
 }
 
