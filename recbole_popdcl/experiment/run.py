@@ -83,7 +83,7 @@ def _run(config: Config, run_dir: str | Path | None, resume: bool, started: floa
         check_valid_metric(config, data.evaluation)
         result = None
         with run_folder(folder, resume) if first else contextlib.nullcontext():
-            distributed.from_first(None)  # which has made the folder; RecBole would make it in each and trip over another
+            distributed.from_first(None)  # which has made the folder; RecBole would make it in each process
             trainer = prepare_trainer(config, data, folder, logs if first else None)
             seconds = {"load": time.perf_counter() - started}
             with _interruption_told(folder):
