@@ -31,7 +31,7 @@ setup(
         "recbole>=1.2.1,<1.3",
         "torch>=2.0",
         "numpy>=1.22,<2",  # RecBole 1.2.1 uses names that numpy 2 dropped
-        "pandas>=2,<3",  # 1.5 refuses a file of one row in which columns are missing; 3 needs numpy 2
+        "pandas>=2,<3",  # 1.5 refuses a file of one row in which columns are missing; 3 was only tried in part
         "pyarrow>=20,<26",  # 20 has the streaming JSON reader; 26 needs numpy 2
         "scipy>=1.8,<1.17",  # RecBole's graph models use dok_matrix._update, gone in 1.17
         "pyyaml>=6",
