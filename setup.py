@@ -33,7 +33,7 @@ setup(
         "numpy>=1.22,<2",  # RecBole 1.2.1 uses names that numpy 2 dropped
         "pandas>=2,<3",  # 1.5 refuses a file of one row in which columns are missing; 3 was only tried in part
         "pyarrow>=20,<26",  # 20 has the streaming JSON reader; 26 needs numpy 2
-        "scipy>=1.8,<1.17",  # RecBole's graph models use dok_matrix._update, gone in 1.17
+        "scipy>=1.8,<1.13",  # RecBole's graph models (NGCF, NCL …) use dok_matrix._update, gone in 1.13
         "pyyaml>=6",
         "filelock>=3",
         "tqdm>=4.60",
