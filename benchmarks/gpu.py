@@ -30,6 +30,7 @@ from recbole_popdcl.data.atomic import write_interactions
 from recbole_popdcl.data.loader import Data, load_sets, with_batches
 from recbole_popdcl.data.split import SETS, balanced_split
 from recbole_popdcl.device import tf32
+from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.run import prepare_trainer
 from recbole_popdcl.files import written_whole
 
@@ -259,13 +260,19 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5, help="that are measured (default: 5)")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    if arguments.scale * N_USERS < 100 or arguments.epochs < 1:
+        parser.error("--scale must leave 100 users at least (0.002), and --epochs one epoch")
     if arguments.device == "cuda" and not torch.cuda.is_available():
         print("no GPU at hand: nothing measured")
         return
     logging.disable(logging.INFO)
     warnings.filterwarnings("ignore")
+    measured = (arguments.data_path, arguments.device, arguments.scale, arguments.epochs)
     with tempfile.TemporaryDirectory() as folder:
-        found = whole_benchmark(Path(folder), arguments.data_path, arguments.device, arguments.scale, arguments.epochs)
+        try:
+            found = whole_benchmark(Path(folder), *measured)
+        except PopDCLError as error:
+            raise SystemExit(str(error)) from error
     print(f"{found['device']}, {found['data']}, {found['training pairs']:,} training pairs\n\n{report(found)}")
     if arguments.json:
         with written_whole(arguments.json) as temporary:

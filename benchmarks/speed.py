@@ -31,6 +31,7 @@ from recbole_popdcl.data.atomic import write_interactions
 from recbole_popdcl.data.loader import Data, load_data, load_sets
 from recbole_popdcl.data.split import SETS
 from recbole_popdcl.experiment.run import build_model, build_ranker
+from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.files import written_whole
 from recbole_popdcl.loss.popdcl import popdcl_loss
 
@@ -308,7 +309,10 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     path = {"data_path": str(Path(arguments.data_path).absolute())} if arguments.data_path else {}
-    data = load_sets(Config("LightGCN", arguments.dataset, config_dict=path))
+    try:
+        data = load_sets(Config("LightGCN", arguments.dataset, config_dict=path))
+    except PopDCLError as error:
+        raise SystemExit(str(error)) from error
     about = {"dataset": arguments.dataset, "training pairs": len(data.evaluation.train)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

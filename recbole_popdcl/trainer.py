@@ -223,7 +223,7 @@ class RunTrainer(Trainer):
                     clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
                 self.optimizer.step()
         except RuntimeError as error:
-            if "BFloat16" not in str(error):
+            if self.config["amp_dtype"] == "none" or "BFloat16" not in str(error):
                 raise
             raise PopDCLError(
                 f"{self.config['model']} does not train with amp_dtype bfloat16: {reason(error)}"
