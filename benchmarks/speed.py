@@ -30,8 +30,8 @@ from recbole_popdcl.config import Config
 from recbole_popdcl.data.atomic import write_interactions
 from recbole_popdcl.data.loader import Data, load_data, load_sets
 from recbole_popdcl.data.split import SETS
-from recbole_popdcl.experiment.run import build_model, build_ranker
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.experiment.run import build_model, build_ranker
 from recbole_popdcl.files import written_whole
 from recbole_popdcl.loss.popdcl import popdcl_loss
 
