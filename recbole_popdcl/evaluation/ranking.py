@@ -37,6 +37,7 @@ MEMORY_MB = {"cpu": 32, "cuda": 1024}  # half of it is scores, which then stay i
 PAIRS_PER_CALL = 8192
 # Pairs whose score is compared with all others of their user's at a time, for PRU and PRI.
 PAIRS_PER_COMPARISON = 256
+COLUMNS_PER_SET = 16  # of scores, whose maximum is taken before the top-K; the fastest of 8, 16, 32 and 64
 # What torch's allocators say of a RuntimeError that is no class of its own.
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
 
@@ -358,7 +359,7 @@ def _top(scores: torch.Tensor, k: int, users: torch.Tensor) -> tuple[torch.Tenso
     """Best k items and their scores [b, k], of equal scores the smaller item first; item 0 and -inf where fewer are
     left. ``users`` [b] are named where a score is not a number."""
     # one more than k shows ties that cross the border; nan counts as the largest
-    values, items = torch.topk(scores, min(k + 1, scores.shape[1]), dim=1)
+    values, items = _largest(scores, min(k + 1, scores.shape[1]))
     broken = values[:, 0].isnan()
     if broken.any():
         raise PopDCLError(
@@ -376,6 +377,26 @@ def _top(scores: torch.Tensor, k: int, users: torch.Tensor) -> tuple[torch.Tenso
         items = torch.nn.functional.pad(items, (0, missing))
         values = torch.nn.functional.pad(values, (0, missing), value=-torch.inf)
     return items, values
+
+
+def _largest(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Values, descending, and places [b, k] of the k largest scores of each row; which of equal ones is not defined.
+
+    The k largest are among the k sets of columns with the largest maxima, and a maximum costs a tenth of what
+    ``topk`` costs an entry. A set is every n_sets-th column, so that maxima are taken of contiguous runs at once.
+    """
+    n = scores.shape[1]
+    n_sets = n // COLUMNS_PER_SET
+    if n_sets < 2 * k:
+        return torch.topk(scores, k, dim=1)
+    columns = torch.arange(n, device=scores.device)
+    in_sets, rest = columns.split([n_sets * COLUMNS_PER_SET, n % COLUMNS_PER_SET])
+    maxima = scores[:, : len(in_sets)].view(-1, COLUMNS_PER_SET, n_sets).amax(dim=1)
+    best = maxima.topk(k, dim=1, sorted=False).indices
+    candidates = in_sets.view(COLUMNS_PER_SET, n_sets)[:, best].permute(1, 0, 2).flatten(1)
+    candidates = torch.cat([candidates, rest.expand(len(scores), -1)], dim=1)
+    values, place = scores.gather(1, candidates).topk(k, dim=1)
+    return values, candidates.gather(1, place)
 
 
 def _smaller_items_first(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
@@ -111,12 +113,49 @@ def _negative_logits(
         return scores / temperature
     if form == "exact":
         return _exact_negative_logits(scores, positives, omega_plus, temperature)
-    weight = omega_plus / (omega_plus - 1.0) / temperature
-    scaled = scores / temperature
-    exponent = positives / temperature - (scaled if floor is None else scores.clamp(min=floor) / temperature)
-    if LARGEST_DIFFERENCE / temperature > LARGEST_EXPONENT:
-        exponent = exponent.clamp(max=LARGEST_EXPONENT)
-    return torch.addcmul(scaled, exponent.exp_(), weight)
+    return _FirstOrderLogits.apply(scores, positives, omega_plus, temperature, floor)
+
+
+class _FirstOrderLogits(torch.autograd.Function):
+    """f(u,j)/tau - M-(u,j)/tau with M- of Eq. 10, and its gradient, in half the passes that autograd would take.
+
+    With m = M-/tau = exp[(f+ - f)/tau + log(omega+/omega-/tau)] the gradient to f is (1 + m)/tau, to f+ it is -m/tau.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        scores: torch.Tensor,
+        positives: torch.Tensor,
+        omega_plus: torch.Tensor,
+        temperature: float,
+        floor: float | None,
+    ) -> torch.Tensor:
+        log_weight = (omega_plus / (1.0 - omega_plus) / temperature).log()
+        floored = scores if floor is None else scores.clamp(min=floor)
+        exponent = torch.sub(positives / temperature + log_weight, floored, alpha=1.0 / temperature)
+        flat_in_both = flat_in_score = None  # where a bound holds the margin, it has no gradient
+        if LARGEST_DIFFERENCE / temperature > LARGEST_EXPONENT:
+            largest = LARGEST_EXPONENT + log_weight
+            flat_in_both = exponent > largest
+            exponent = torch.minimum(exponent, largest)
+        if floor is not None:
+            flat_in_score = scores < floor
+        margins = exponent.exp_()
+        ctx.save_for_backward(margins, flat_in_both, flat_in_score)
+        ctx.temperature = temperature
+        return torch.add(-margins, scores, alpha=1.0 / temperature)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        margins, flat_in_both, flat_in_score = ctx.saved_tensors
+        of_margins = grad * margins
+        if flat_in_both is not None:
+            of_margins.masked_fill_(flat_in_both, 0.0)
+        of_positives = of_margins.sum(dim=1, keepdim=True).div_(-ctx.temperature)
+        if flat_in_score is not None:
+            of_margins.masked_fill_(flat_in_score, 0.0)
+        return of_margins.add_(grad).div_(ctx.temperature), of_positives, None, None, None
 
 
 def _exact_negative_logits(

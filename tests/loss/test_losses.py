@@ -10,7 +10,7 @@ import torch
 from recbole_popdcl.loss import in_batch
 from recbole_popdcl.loss.bpr import bpr_loss
 from recbole_popdcl.loss.l2 import l2_term
-from recbole_popdcl.loss.popdcl import popdcl_loss
+from recbole_popdcl.loss.popdcl import LARGEST_EXPONENT, _negative_logits, popdcl_loss
 from recbole_popdcl.loss.ssm import ssm_loss
 
 TEMPERATURES = (0.05, 0.1, 0.3, 1.0)
@@ -88,9 +88,34 @@ def test_popdcl_equals_the_loop(tau, n, positive, negative):
 
 def test_popdcl_floor_equals_the_loop():
     users, items, not_chosen, omega = batch(7, seed=3)
-    value = popdcl_loss(users, items, not_chosen, omega, 0.2, negative_score_floor=1e-7)
-    torch.testing.assert_close(value, popdcl_by_loop(users, items, not_chosen, omega, 0.2, floor=1e-7))
+    value, grads = values_and_gradients(
+        lambda u, i: popdcl_loss(u, i, not_chosen, omega, 0.2, negative_score_floor=1e-7), users, items
+    )
+    expected, expected_grads = values_and_gradients(
+        lambda u, i: popdcl_by_loop(u, i, not_chosen, omega, 0.2, floor=1e-7), users, items
+    )
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(grads, expected_grads)
     assert value != popdcl_loss(users, items, not_chosen, omega, 0.2)
+
+
+@pytest.mark.parametrize("floor", [None, -0.1])
+def test_bounds_of_the_margin_have_no_gradient(floor):
+    """At a temperature so small that exponents are held, and with a floor, the gradient is that of autograd."""
+    scores, positives = torch.randn(2, 40, 30, generator=torch.Generator().manual_seed(4), dtype=torch.float64).tanh()
+    positives, omega, tau = positives[:, :1], torch.linspace(0, 0.9, 40, dtype=torch.float64).unsqueeze(1), 0.02
+
+    def plain(f, p):
+        inside = f if floor is None else f.clamp(min=floor)
+        return (f - omega / (1 - omega) * ((p - inside) / tau).clamp(max=LARGEST_EXPONENT).exp()) / tau
+
+    upstream = torch.randn(40, 30, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    assert ((positives - scores) / tau > LARGEST_EXPONENT).any()
+    ours = values_and_gradients(
+        lambda f, p: (_negative_logits(f, p, omega, tau, "first_order", floor) * upstream).sum(), scores, positives
+    )
+    theirs = values_and_gradients(lambda f, p: (plain(f, p) * upstream).sum(), scores, positives)
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("tau", TEMPERATURES)
