@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,38 @@ class SplitDataset(Dataset):
                 f"recbole-popdcl prepare --input FILE --name {token}"
             )
         super()._load_data(token, dataset_path)
+
+    def _load_inter_feat(self, token: str, dataset_path: str) -> None:
+        if self.benchmark_filename_list is None:
+            return super()._load_inter_feat(token, dataset_path)
+        frames, lengths = [], defaultdict(int)
+        for file in self.benchmark_filename_list:
+            frames.append(self._load_feat(str(self._file(file)), FeatureSource.INTERACTION))
+            for field, length in self.field2seqlen.items():
+                lengths[field] = max(lengths[field], length)
+        for field in (self.uid_field, self.iid_field):
+            self._unite_categories(frames, field)
+        self.inter_feat, self.file_size_list = pd.concat(frames, ignore_index=True), [len(frame) for frame in frames]
+        self.field2seqlen = lengths
+
+    @staticmethod
+    def _unite_categories(frames: list[pd.DataFrame], field: str) -> None:
+        """Give the frames the same categories, without which pandas spells out every row when it joins them."""
+        if all(isinstance(frame[field].dtype, pd.CategoricalDtype) for frame in frames):
+            categories = pd.unique(np.concatenate([frame[field].cat.categories for frame in frames]))
+            for frame in frames:
+                frame[field] = frame[field].cat.set_categories(categories)
+
+    def _remap(self, remap_list: list[tuple[pd.DataFrame, str, FeatureType]]) -> None:
+        """Number tokens from 1 as they come, as RecBole does, but for categories without spelling out every row."""
+        feat, field, _ = remap_list[0] if len(remap_list) == 1 else (None, "", None)
+        if feat is None or not isinstance(feat[field].dtype, pd.CategoricalDtype):
+            return super()._remap(remap_list)
+        codes, found = pd.factorize(feat[field].cat.codes)
+        tokens = np.array(["[PAD]", *feat[field].cat.categories[found]])
+        self.field2id_token[field] = tokens
+        self.field2token_id[field] = {token: number for number, token in enumerate(tokens)}
+        feat[field] = codes + 1
 
     def _load_feat(self, filepath: str, source: FeatureSource) -> pd.DataFrame:
         if source != FeatureSource.INTERACTION:
@@ -147,15 +180,15 @@ class SplitDataset(Dataset):
         return parts
 
     def _check_parts(self, parts: list[SplitDataset]) -> None:
-        pairs = {name: part.pairs() for name, part in zip(self.set_names, parts)}
-        if not len(pairs["train"]):
+        pairs = {name: np.sort(part.pairs()) for name, part in zip(self.set_names, parts)}
+        train = pairs["train"]
+        if not len(train):
             raise PopDCLError(f"dataset '{self.dataset_name}': the training set is empty")
-        train = np.unique(pairs["train"])
         for name, keys in pairs.items():
-            repeated = len(keys) - len(np.unique(keys))
+            repeated = int((keys[1:] == keys[:-1]).sum())
             if repeated:
                 getLogger().warning("%s holds %d repeated (user, item) rows", name, repeated)
-            seen = 0 if name == "train" else int(np.isin(keys, train).sum())
+            seen = 0 if name == "train" else int((train[np.searchsorted(train[:-1], keys)] == keys).sum())
             if seen:
                 getLogger().warning("%d pairs of %s are training pairs too and can never be hit", seen, name)
 

@@ -49,7 +49,9 @@ class PairLoader:
         self.generator = torch.Generator(self.device).manual_seed(config["seed"])
         users, items = dataset.ids()
         order = np.argsort(users, kind="stable")
-        distinct, counts = np.unique(users, return_counts=True)
+        counts = np.bincount(users)
+        distinct = np.flatnonzero(counts)
+        counts = counts[distinct]
         self._users, self._items, self._distinct_users, self._counts, self._starts = (
             torch.from_numpy(values).to(self.device)
             for values in (users[order], items[order], distinct, counts, np.cumsum(counts) - counts)

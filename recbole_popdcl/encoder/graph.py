@@ -45,7 +45,12 @@ class CsrMatrix(nn.Module):
         """Return self @ dense, [rows, d] for ``dense`` [columns, d], without a gradient."""
         if dense.device.type == "cpu":  # the same sums at several times the speed of the sparse product there
             return F.embedding_bag(
-                self.col, dense.detach(), self.crow, mode="sum", per_sample_weights=self.values, include_last_offset=True
+                self.col,
+                dense.detach(),
+                self.crow,
+                mode="sum",
+                per_sample_weights=self.values,
+                include_last_offset=True,
             )
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")

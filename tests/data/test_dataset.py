@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dataset_prep.filters import Filters
 from dataset_prep.prepare import Recipe, prepare
 from recbole_popdcl.config import Config
-from recbole_popdcl.data.atomic import read_interactions, write_interactions
+from recbole_popdcl.data.atomic import _read_by_arrow, _read_by_pandas, read_interactions, write_interactions
+from recbole_popdcl.data.dataset import SplitDataset
 from recbole_popdcl.data.loader import load_data
 from recbole_popdcl.data.split import SETS as ALL_SETS
 from recbole_popdcl.errors import PopDCLError
@@ -110,6 +114,48 @@ def test_ids_stay_texts(tmp_path):
     frame = read_interactions(tmp_path / "x.inter", ["user_id", "item_id"], "\t")
     assert frame["user_id"].tolist() == tokens
     assert frame["item_id"].tolist() == tokens[::-1]
+
+
+ODD = st.text(st.sampled_from("aaaa0077 ,\"'\\\0#é\u2028\ufeff\r\n\t"), max_size=6)
+ROWS = st.lists(st.lists(ODD, min_size=2, max_size=2) | st.lists(ODD, max_size=4), max_size=5)
+
+
+@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ROWS, st.sampled_from("\t, "), st.sampled_from(["\n", "\r\n"]))
+def test_what_arrow_reads_is_what_pandas_reads(tmp_path, rows, separator, end):
+    """The fast reading is silent about nothing that the slow one refuses, and both see the same texts."""
+    path = tmp_path / "x.inter"
+    path.write_bytes(end.join(["header", *(separator.join(row) for row in rows)]).encode())
+    fields, columns = {"user_id": "token", "item_id": "token"}, ["user_id", "item_id"]
+    fast = _read_by_arrow(path, fields, columns, separator)
+    if fast is not None:
+        slow = _read_by_pandas(path, fields, columns, separator, "utf-8")
+        assert fast.astype(object).values.tolist() == slow.astype(object).values.tolist()
+
+
+def test_a_plain_file_is_read_by_arrow(tmp_path):
+    path = write_text(tmp_path, "x", "header\n" + "1\t2\n" * 5)
+    fields = {"user_id": "token", "item_id": "token"}
+    assert len(_read_by_arrow(path, fields, list(fields), "\t")) == 5
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_numbers_are_those_of_recbole(toy_folder, tmp_path, prepared):
+    """Ids are numbered as they first come in the files, one after the other."""
+    lines = (toy_folder / "toy" / "toy.inter").read_text().splitlines()[1:]
+    parts = {".train": lines[:50], ".valid": lines[20:70], ".test": lines[60:]} if prepared else {"": lines}
+    for name, rows in parts.items():
+        write_text(tmp_path, "x", HEADER + "\n".join(rows) + "\n", f"{name}.inter")
+    config = Config("PopDCL", "x", arguments=[f"--data_path={tmp_path}", "--k_core=0"])
+    ours = SplitDataset(config)
+    written = pd.DataFrame([row.split("\t") for rows in parts.values() for row in rows])
+    if not prepared:
+        written = written.drop_duplicates()
+    for column, field in enumerate(("user_id", "item_id")):
+        codes, tokens = pd.factorize(written[column].to_numpy())
+        assert ours.field2id_token[field].tolist() == ["[PAD]", *tokens]
+        assert ours.inter_feat[field].tolist() == (codes + 1).tolist()
+        assert ours.token2id(field, tokens[3]) == 4
 
 
 def test_recbole_value_filter(tmp_path):
