@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ class SplitDataset(Dataset):
         PopDCLError: no such dataset, a damaged file, or nothing left after the filters.
     """
 
+    field2seqlen: dict[str, int]
     inter_feat: Any  # a frame while it is loaded, then RecBole's Interaction
 
     def _get_preset(self) -> None:
@@ -77,12 +77,13 @@ class SplitDataset(Dataset):
 
     def _load_inter_feat(self, token: str, dataset_path: str) -> None:
         if self.benchmark_filename_list is None:
-            return super()._load_inter_feat(token, dataset_path)
-        frames, lengths = [], defaultdict(int)
+            super()._load_inter_feat(token, dataset_path)
+            return
+        frames, lengths = [], dict(self.field2seqlen)
         for file in self.benchmark_filename_list:
             frames.append(self._load_feat(str(self._file(file)), FeatureSource.INTERACTION))
             for field, length in self.field2seqlen.items():
-                lengths[field] = max(lengths[field], length)
+                lengths[field] = max(lengths.get(field, 0), length)
         for field in (self.uid_field, self.iid_field):
             self._unite_categories(frames, field)
         self.inter_feat, self.file_size_list = pd.concat(frames, ignore_index=True), [len(frame) for frame in frames]
@@ -100,7 +101,8 @@ class SplitDataset(Dataset):
         """Number tokens from 1 as they come, as RecBole does, but for categories without spelling out every row."""
         feat, field, _ = remap_list[0] if len(remap_list) == 1 else (None, "", None)
         if feat is None or not isinstance(feat[field].dtype, pd.CategoricalDtype):
-            return super()._remap(remap_list)
+            super()._remap(remap_list)
+            return
         codes, found = pd.factorize(feat[field].cat.codes)
         tokens = np.array(["[PAD]", *feat[field].cat.categories[found]])
         self.field2id_token[field] = tokens
