@@ -32,7 +32,8 @@ from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
 
 # Beside the scores a batch holds about one more block of their size (the model's own product and the top-K's work).
 BLOCKS_PER_BATCH = 2
-MEMORY_MB = {"cpu": 32, "cuda": 1024}  # half of it is scores, which then stay in the last cache of most processors
+# Half of it is scores; above 32 MiB of them the C library asks for fresh pages for every batch.
+MEMORY_MB = {"cpu": 60, "cuda": 1024}
 # For models that score pair by pair, some of them with large inner layers (ConvNCF: 34 KB a pair).
 PAIRS_PER_CALL = 8192
 # Pairs whose score is compared with all others of their user's at a time, for PRU and PRI.

@@ -77,10 +77,34 @@ class Rows:
             negative_logits: n_j [r, b], which is overwritten; what stands at a row's own place and at the ignored ones
                 is not used.
         """
-        logits = negative_logits.scatter_(1, self.own, positive_logits)
-        if self.ignored is not None:
-            logits.masked_fill_(self.ignored, -torch.inf)
-        return F.cross_entropy(logits, self.pairs, reduction="none")
+        return _SoftmaxLoss.apply(positive_logits, negative_logits, self.own, self.ignored)
+
+
+class _SoftmaxLoss(torch.autograd.Function):
+    """-log( e^p / (e^p + sum_j e^n_j) ) of each row, and its gradient from the probabilities that are at hand.
+
+    The logarithm of the sum is had from the row's largest logit and its probability, which never underflows.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, positives: torch.Tensor, negatives: torch.Tensor, own: torch.Tensor, ignored: torch.Tensor | None
+    ) -> torch.Tensor:
+        logits = negatives.detach().scatter_(1, own, positives)
+        if ignored is not None:
+            logits.masked_fill_(ignored, -torch.inf)
+        largest, place = logits.max(dim=1, keepdim=True)
+        shares = logits.softmax(dim=1)
+        ctx.save_for_backward(shares, own)
+        return (largest - positives - shares.gather(1, place).log()).squeeze(1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        shares, own = ctx.saved_tensors
+        grad = grad.unsqueeze(1)
+        of_negatives = shares * grad
+        of_positives = of_negatives.gather(1, own) - grad
+        return of_positives, of_negatives.scatter_(1, own, 0.0), None, None
 
 
 def in_batch_loss(
