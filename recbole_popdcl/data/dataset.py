@@ -139,6 +139,9 @@ class SplitDataset(Dataset):
             if kind == FeatureType.FLOAT:
                 self.field2bucketnum[name] = 2
         frame = read_interactions(Path(filepath), columns, separator, encoding)
+        for name in columns:
+            if name not in needed and frame[name].dtype == "category":
+                frame[name] = frame[name].astype(object)  # RecBole sorts and joins texts
         if frame.empty and filepath.endswith(f"{self.dataset_name}.inter"):
             raise PopDCLError(f"{filepath} holds no interactions")
         return frame

@@ -388,7 +388,7 @@ def _largest(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """
     n = scores.shape[1]
     n_sets = n // COLUMNS_PER_SET
-    if n_sets < 2 * k:
+    if n_sets < 8 * k:  # the candidates would take too large a part of the scores' memory
         return torch.topk(scores, k, dim=1)
     columns = torch.arange(n, device=scores.device)
     in_sets, rest = columns.split([n_sets * COLUMNS_PER_SET, n % COLUMNS_PER_SET])

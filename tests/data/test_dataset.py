@@ -158,6 +158,25 @@ def test_numbers_are_those_of_recbole(toy_folder, tmp_path, prepared):
         assert ours.token2id(field, tokens[3]) == 4
 
 
+def test_a_token_that_some_files_lack_is_missing(tmp_path):
+    write_text(tmp_path, "x", "user_id:token\titem_id:token\tctx:token\nu\ti\tx\nu\tk\ty\n", ".train.inter")
+    write_text(tmp_path, "x", HEADER + "u\tj\n", ".test.inter")
+    config = Config("PopDCL", "x", arguments=[f"--data_path={tmp_path}", "--load_col={'inter': '*'}"])
+    data = SplitDataset(config)
+    assert data.field2id_token["ctx"].tolist() == ["[PAD]", "x", "y"]
+    assert data.inter_feat["ctx"].tolist() == [1, 2, 0]
+
+
+def test_duplicates_by_a_time_that_is_a_text(tmp_path):
+    """RecBole's own filter sorts by time_field first."""
+    rows = "".join(f"u{k % 4}\ti{k % 3}\t2020-01-{28 - k:02}\n" for k in range(24))
+    write_text(tmp_path, "x", "user_id:token\titem_id:token\ttimestamp:token\n" + rows)
+    config = Config("PopDCL", "x", arguments=[f"--data_path={tmp_path}", "--load_col={'inter': '*'}", "--k_core=0",
+                                              "--rm_dup_inter=first", "--TIME_FIELD=timestamp"])  # fmt: skip
+    data = SplitDataset(config)
+    assert sorted(data.field2id_token["timestamp"][1:]) == [f"2020-01-{day:02}" for day in range(5, 17)]
+
+
 def test_recbole_value_filter(tmp_path):
     rows = "".join(f"u{k % 6}\ti{k // 6}\t{k % 5}\n" for k in range(60))
     write_text(tmp_path, "x", "user_id:token\titem_id:token\trating:float\n" + rows)
