@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+EPOCHS = 60  # of a trial, which must last until the second node has begun one
+
 
 @dataclass
 class Faultless:
@@ -36,7 +38,7 @@ def faultless(toy, tmp_path_factory) -> Faultless:
 
     folder = tmp_path_factory.mktemp("faultless")
     (folder / "space.yaml").write_text("temperature: [0.1, 0.2, 0.3, 0.4]\n")
-    properties = {**toy, "epochs": 30, "stopping_step": 30, "train_batch_size": 64}
+    properties = {**toy, "epochs": EPOCHS, "stopping_step": EPOCHS, "train_batch_size": 64}
     arguments = [f"--{name}={value}" for name, value in properties.items() if name != "dataset"]
     found = tune("SSM", "toy", arguments, folder / "space.yaml", folder / "s", Search(scheduler="none"))
     fixed = ["--model=SSM", "--dataset=toy", "--scheduler=none", f"--space={folder / 'space.yaml'}"]
@@ -46,7 +48,7 @@ def faultless(toy, tmp_path_factory) -> Faultless:
 def scores_of(found: dict) -> dict[float, float]:
     """Return {temperature: score} of a search in which no trial failed."""
     assert [row["error"] for row in found["trials"]] == [""] * 4
-    assert [row["validations"] for row in found["trials"]] == [30] * 4
+    assert [row["validations"] for row in found["trials"]] == [EPOCHS] * 4
     return {row["temperature"]: row["score"] for row in found["trials"]}
 
 
