@@ -66,7 +66,10 @@ def watched_steps(model, toy, folder, monkeypatch, **properties):
             part.begin_epoch(5)
     watched = Watched()
     for name in ("cpu", "numpy", "tolist"):  # nothing of these shows among the operators of the CPU
-        monkeypatch.setattr(torch.Tensor, name, lambda tensor, name=name: watched.found.add(name) or tensor)
+        read = getattr(torch.Tensor, name)
+        monkeypatch.setattr(
+            torch.Tensor, name, lambda *tensor, name=name, read=read: watched.found.add(name) or read(*tensor)
+        )
     with monkeypatch.context() as patch, watched:
         patch.setattr(type(trainer).__module__ + "._Losses.read", lambda losses: setattr(losses, "total", (0.0,)))
         trainer._steps(data.train, trainer.model.calculate_loss, False)
@@ -103,7 +106,7 @@ def test_other_ways_of_a_step(toy, tmp_path, monkeypatch, as_on_a_gpu, more):
 
 
 def test_the_watch_sees_what_waits(toy, tmp_path, monkeypatch):
-    assert {"_unique2", "repeat_interleave", "_local_scalar_dense"} <= watched_steps("SSM", toy, tmp_path, monkeypatch)
+    assert {"_unique2", "numpy"} <= watched_steps("SSM", toy, tmp_path, monkeypatch)
     values = torch.arange(3.0)
     for reading in (
         lambda: bool(values.sum()), lambda: values[values > 1], lambda: torch.tensor([1, 2]), lambda: values.nonzero(),

@@ -35,10 +35,10 @@ class CsrMatrix(nn.Module):
 
     @classmethod
     def from_scipy(cls, matrix: sp.spmatrix) -> CsrMatrix:
-        """Take over a scipy matrix, values in float32."""
+        """Take over a scipy matrix."""
         csr = matrix.tocsr()
         csr.sort_indices()
-        crow, col, values = map(torch.from_numpy, (csr.indptr, csr.indices, csr.data.astype(np.float32)))
+        crow, col, values = map(torch.from_numpy, (csr.indptr, csr.indices, csr.data))
         return cls(crow, col, values, csr.shape[1])
 
     def matmul(self, dense: torch.Tensor) -> torch.Tensor:
@@ -58,23 +58,16 @@ class CsrMatrix(nn.Module):
             return torch.sparse_csr_tensor(self.crow, self.col, self.values, size, check_invariants=False) @ dense
 
     def select(self, rows: torch.Tensor) -> CsrMatrix:
-        """Return the given rows, int64 [r], as a matrix of their own."""
-        starts, counts = self.crow[rows], self.crow[rows + 1] - self.crow[rows]
-        crow = _pointers(counts)
-        place = torch.arange(int(crow[-1]), device=rows.device) + torch.repeat_interleave(starts - crow[:-1], counts)
-        return CsrMatrix(crow, self.col[place], self.values[place], self.n_columns)
+        """Return the given rows, int64 [r] on the CPU, as a matrix of their own."""
+        return CsrMatrix.from_scipy(self._scipy()[rows.numpy()])
 
     def transposed(self) -> CsrMatrix:
-        """Return the transpose."""
-        n_rows = len(self.crow) - 1
-        row = torch.repeat_interleave(torch.arange(n_rows, device=self.col.device), self.crow.diff())
-        order = torch.argsort(self.col, stable=True)
-        crow = _pointers(torch.bincount(self.col, minlength=self.n_columns))
-        return CsrMatrix(crow, row[order], self.values[order], n_rows)
+        """Return the transpose of a matrix on the CPU."""
+        return CsrMatrix.from_scipy(self._scipy().T)
 
-
-def _pointers(counts: torch.Tensor) -> torch.Tensor:
-    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    def _scipy(self) -> sp.csr_matrix:
+        parts = (self.values.numpy(), self.col.numpy(), self.crow.numpy())
+        return sp.csr_matrix(parts, shape=(len(self.crow) - 1, self.n_columns))
 
 
 class NormalizedAdjacency(nn.Module):
@@ -95,7 +88,7 @@ class NormalizedAdjacency(nn.Module):
         block = sp.coo_matrix((np.ones(len(users)), (users, items)), shape=(n_users, n_items)).tocsr()
         block.data[:] = 1.0
         user_scale, item_scale = (np.maximum(np.asarray(block.sum(axis=axis)).ravel(), 1.0) ** -0.5 for axis in (1, 0))
-        block = sp.diags(user_scale) @ block @ sp.diags(item_scale)
+        block = (sp.diags(user_scale) @ block @ sp.diags(item_scale)).astype(np.float32)
         self.of_users, self.of_items = CsrMatrix.from_scipy(block), CsrMatrix.from_scipy(block.T)
 
     def matmul(self, users: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

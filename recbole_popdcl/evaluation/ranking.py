@@ -32,8 +32,7 @@ from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
 
 # Beside the scores a batch holds about one more block of their size (the model's own product and the top-K's work).
 BLOCKS_PER_BATCH = 2
-# Half of it is scores; above 32 MiB of them the C library asks for fresh pages for every batch.
-MEMORY_MB = {"cpu": 60, "cuda": 1024}
+MEMORY_MB = {"cpu": 128, "cuda": 1024}  # half of it is scores
 # For models that score pair by pair, some of them with large inner layers (ConvNCF: 34 KB a pair).
 PAIRS_PER_CALL = 8192
 # Pairs whose score is compared with all others of their user's at a time, for PRU and PRI.
@@ -140,34 +139,32 @@ class Ranker:
     ) -> dict[str, tuple[list, list, tuple]]:
         """Rank the users; return of each set the sums of the metrics a batch [metrics, all/head/mid/tail, len(topk)],
         with ``by_user`` what PerUser takes of each batch, and what ``_Counter.add`` takes, all of it on the host."""
-        sums: dict[str, list] = {name: [] for name in names}
+        sums: list[torch.Tensor] = []
         values_of: dict[str, list] = {name: [] for name in names}
         exposures = {name: _Counter(self, name) for name in names} if self._exposure or self._correlations else {}
 
-        def measure(batch: torch.Tensor) -> list[tuple]:
-            return [
-                (
-                    name,
-                    self._measure(name, batch, top) if self._accuracy else None,
-                    exposures[name].measure(batch, top, scores) if exposures else (),
-                )
-                for name, top, scores in self._top_items(model, batch, names)
-            ]
+        def measure(batch: torch.Tensor) -> tuple[torch.Tensor | None, list[tuple]]:
+            tops, counted = [], []
+            for name, top, scores in self._top_items(model, batch, names):
+                tops.append(top)
+                counted.append(exposures[name].measure(batch, top, scores) if exposures else ())
+            return self._measure(names, batch, torch.stack(tops)) if self._accuracy else None, counted
 
-        for batch, measured in self._in_batches(measure, users, show_progress):
-            for name, values, counted in measured:
-                if self._accuracy:
-                    sums[name].append(values.sum(dim=2))
-                    if by_user:
-                        some = self._counts[name][0, batch] > 0
-                        own = values[:, 0, some].transpose(1, 2).flatten(0, 1)
-                        values_of[name].append((batch[some].cpu(), own.cpu()))
+        for batch, (values, counted) in self._in_batches(measure, users, show_progress):
+            if values is not None:
+                sums.append(values.sum(dim=3))
+            for place, name in enumerate(names):
+                if values is not None and by_user:
+                    some = self._counts[name][0, batch] > 0
+                    own = values[:, place, 0, some].transpose(1, 2).flatten(0, 1)
+                    values_of[name].append((batch[some].cpu(), own.cpu()))
                 if exposures:
-                    exposures[name].add(*counted)
+                    exposures[name].add(*counted[place])
         return {
-            name: ([part.cpu() for part in sums[name]], values_of[name], exposures[name].counts() if exposures else ())
-            for name in names
-        }
+            name: ([part[:, place].cpu() for part in sums], values_of[name],
+                   exposures[name].counts() if exposures else ())
+            for place, name in enumerate(names)
+        }  # fmt: skip
 
     def recommend(
         self, model: AbstractRecommender, users: torch.Tensor, k: int, show_progress: bool = False
@@ -259,12 +256,14 @@ class Ranker:
             yield name, _top(scores, k, users)[0], scores
             scores[rows, items] = kept
 
-    def _measure(self, name: str, users: torch.Tensor, top: torch.Tensor) -> torch.Tensor:
-        """Values of the users, [metrics, all/head/mid/tail, b, len(topk)], 0 where there is nothing to find."""
-        counts = self._counts[name][:, users]
-        hits = self._sets[name].contains(users.unsqueeze(1), top) & (top > 0)
-        segment = self._segments[name][top]
-        hits = torch.stack([hits, *(hits & (segment == code) for code in range(len(SEGMENTS)))])
+    def _measure(self, names: list[str], users: torch.Tensor, tops: torch.Tensor) -> torch.Tensor:
+        """Values of the users in the sets, [metrics, sets, all/head/mid/tail, b, len(topk)], from their best items
+        [sets, b, k]; 0 where there is nothing to find."""
+        counts = torch.stack([self._counts[name][:, users] for name in names])
+        hits = torch.stack([self._sets[name].contains(users.unsqueeze(1), top) for name, top in zip(names, tops)])
+        hits &= tops > 0
+        segment = torch.stack([self._segments[name][top] for name, top in zip(names, tops)])
+        hits = torch.stack([hits, *(hits & (segment == code) for code in range(len(SEGMENTS)))], dim=1)
         n_truth = counts.clamp(min=1)
         counted = (counts > 0).unsqueeze(-1)
         return torch.stack([FUNCTIONS[metric](hits, n_truth, self.topk) * counted for metric in self._accuracy])
@@ -390,11 +389,11 @@ def _largest(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     n_sets = n // COLUMNS_PER_SET
     if n_sets < 8 * k:  # the candidates would take too large a part of the scores' memory
         return torch.topk(scores, k, dim=1)
-    columns = torch.arange(n, device=scores.device)
-    in_sets, rest = columns.split([n_sets * COLUMNS_PER_SET, n % COLUMNS_PER_SET])
-    maxima = scores[:, : len(in_sets)].view(-1, COLUMNS_PER_SET, n_sets).amax(dim=1)
+    in_sets = n_sets * COLUMNS_PER_SET
+    maxima = scores[:, :in_sets].view(-1, COLUMNS_PER_SET, n_sets).amax(dim=1)
     best = maxima.topk(k, dim=1, sorted=False).indices
-    candidates = in_sets.view(COLUMNS_PER_SET, n_sets)[:, best].permute(1, 0, 2).flatten(1)
+    candidates = (best.unsqueeze(2) + torch.arange(0, in_sets, n_sets, device=scores.device)).flatten(1)
+    rest = torch.arange(in_sets, n, device=scores.device)
     candidates = torch.cat([candidates, rest.expand(len(scores), -1)], dim=1)
     values, place = scores.gather(1, candidates).topk(k, dim=1)
     return values, candidates.gather(1, place)

@@ -27,6 +27,7 @@ from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.files import write_json, written_whole
 from recbole_popdcl.lock import locked
 from recbole_popdcl.logs import logged
+from recbole_popdcl.memory import keep_freed_memory
 from recbole_popdcl.model.base import EncoderRecommender
 from recbole_popdcl.trainer import LAST, METRICS, RunTrainer, build_trainer, check_unchanged, check_valid_metric
 
@@ -182,7 +183,11 @@ def write_result(
 
 
 def build_model(config: Config, data: Data) -> AbstractRecommender:
-    """Return the configured model on its device, initialised from the seed alone."""
+    """Return the configured model on its device, initialised from the seed alone.
+
+    From here on the process keeps some of the memory that it frees (memory.py).
+    """
+    keep_freed_memory()
     init_seed(config["seed"], config["reproducibility"])
     return config.model_class(config, data.train_set).to(config["device"])
 

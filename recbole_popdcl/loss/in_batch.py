@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from recbole_popdcl import device
 from recbole_popdcl.distributed import rows_of_loss, sum_rows_of_loss
+from recbole_popdcl.products import inner_products
 
 ROWS_PER_BLOCK = 256
 ROWS_PER_BLOCK_OF_GPU = 2048  # where a block costs as many launches however small it is
@@ -93,10 +94,10 @@ class _SoftmaxLoss(torch.autograd.Function):
         logits = negatives.detach().scatter_(1, own, positives)
         if ignored is not None:
             logits.masked_fill_(ignored, -torch.inf)
-        largest, place = logits.max(dim=1, keepdim=True)
+        largest = logits.amax(dim=1, keepdim=True)
         shares = logits.softmax(dim=1)
         ctx.save_for_backward(shares, own)
-        return (largest - positives - shares.gather(1, place).log()).squeeze(1)
+        return (largest - positives - shares.amax(dim=1, keepdim=True).log()).squeeze(1)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -152,14 +153,15 @@ class _InBatchLoss(torch.autograd.Function):
         n = len(tables[0])
         total = tables[0].new_zeros(())
         couples = list(zip(tables[::2], tables[1::2]))
-        gradients = [(torch.zeros_like(users), torch.zeros_like(items)) for users, items in couples]
+        # those of the items transposed, as the product gives them
+        gradients = [(torch.zeros_like(users), torch.zeros_like(items.T)) for users, items in couples]
         pairs = torch.arange(n, device=tables[0].device)
         item_sum = tables[1].sum(dim=0)
         own = rows_of_loss(n)
         block = ROWS_PER_BLOCK_OF_GPU if device.host_waits(total.device) else ROWS_PER_BLOCK
         for start in range(own.start, own.stop, block):
             place = slice(start, min(start + block, own.stop))
-            products = [users[place] @ items.T for users, items in couples]
+            products = [inner_products(users[place], items) for users, items in couples]
             positives, sums = products[0].gather(1, pairs[place, None]), (tables[0][place] @ item_sum).unsqueeze(1)
             leaves = [part.requires_grad_() for part in (products[0], positives, sums, *products[1:])]
             with torch.enable_grad():
@@ -173,12 +175,13 @@ class _InBatchLoss(torch.autograd.Function):
             )
             of_scores = of_scores.contiguous().scatter_add_(1, rows.own, of_positives)
             for grad, (users, items), (user_grad, item_grad) in zip((of_scores, *of_second), couples, gradients):
-                user_grad[place] = grad @ items
-                item_grad.addmm_(grad.T, users[place])
+                user_grad[place] = inner_products(grad, items.T)
+                item_grad += inner_products(users[place].T, grad.T)
             gradients[0][0][place] += of_sums * item_sum
-            gradients[0][1].add_(of_sums.T @ tables[0][place])
-        sum_rows_of_loss(total, *(table for couple in gradients for table in couple))
-        ctx.save_for_backward(*(table.div_(n) for couple in gradients for table in couple))
+            gradients[0][1].add_(tables[0][place].T @ of_sums)
+        found = [table for users, items in gradients for table in (users, items.T.contiguous())]
+        sum_rows_of_loss(total, *found)
+        ctx.save_for_backward(*(table.div_(n) for table in found))
         return total / n
 
     @staticmethod

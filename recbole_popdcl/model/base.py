@@ -14,6 +14,7 @@ from recbole_popdcl.data.pairs import PairIndex
 from recbole_popdcl.distributed import share_encoding
 from recbole_popdcl.encoder import build_encoder
 from recbole_popdcl.loss.l2 import l2_term
+from recbole_popdcl.products import inner_products
 
 
 class EncoderRecommender(GeneralRecommender):
@@ -99,7 +100,7 @@ class EncoderRecommender(GeneralRecommender):
         """Return the ranking scores of the given users for all items, [b, n_items]."""
         users = interaction[self.USER_ID]
         user_table, item_table = self._ranking_tables()
-        return self._final_scores(user_table[users] @ item_table.T, users, None)
+        return self._final_scores(inner_products(user_table[users], item_table), users, None)
 
     def encoded_tables(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the embeddings of all users [n_users, d] and items [n_items, d]; kept while not in training."""
@@ -121,6 +122,6 @@ class EncoderRecommender(GeneralRecommender):
             users, items = self.encoded_tables()
             items = self._item_table(items)
             norms = items.norm(dim=1, keepdim=True)
-            scaled = torch.where(norms > 0, items / norms.clamp(min=1e-12) ** exponent, items)
-            self._tables = (exponent, users, scaled)
+            scale = torch.where(norms > 0, norms.clamp(min=1e-12) ** exponent, 1.0)
+            self._tables = (exponent, users, items / scale)
         return self._tables[1:]

@@ -68,10 +68,12 @@ def test_scoring_that_does_not_fit(parts, scores, caplog, error, eval_mask):
     assert ranker.batch_size == 2
 
 
-@pytest.mark.parametrize("of", [(Ranker, "_measure"), (_Counter, "measure")], ids=["accuracy", "popularity"])
-@pytest.mark.parametrize("when", [1, 2, 3, 5])
-def test_a_later_set_does_not_fit(parts, scores, monkeypatch, of, when):
-    """Some sets of the batch are measured already when memory runs out."""
+@pytest.mark.parametrize(
+    ("of", "when"),
+    [*(((Ranker, "_measure"), when) for when in (1, 2, 3)), *(((_Counter, "measure"), when) for when in (1, 2, 3, 5))],
+)
+def test_memory_that_runs_out_while_measuring(parts, scores, monkeypatch, of, when):
+    """Some sets of the batch, or all of their popularity, are measured already when memory runs out."""
     whole, rows = ranked(Ranker(build_sets(parts), METRICS, [5], "others"), FixedScores(scores))
     original, calls = getattr(*of), []
 
