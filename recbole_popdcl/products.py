@@ -16,6 +16,5 @@ def inner_products(rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
         others: [m, d].
     """
     rows, others = rows.detach(), others.detach()
-    if ONEDNN is None or rows.device.type != "cpu" or rows.dtype != torch.float32 or not (rows.numel() and others.numel()):
-        return rows @ others.T
-    return ONEDNN(rows, others, None, "none", [], "")
+    taken = rows.device.type == "cpu" and rows.dtype == torch.float32 and rows.numel() and others.numel()
+    return ONEDNN(rows, others, None, "none", [], "") if ONEDNN and taken else rows @ others.T

@@ -10,6 +10,7 @@ from recbole.data.interaction import Interaction
 
 from recbole_popdcl.loss.sl_at_k import sl_at_k_loss
 from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.products import inner_products
 
 USERS_PER_BLOCK = 1024
 
@@ -34,7 +35,7 @@ class SLatK(EncoderRecommender):
             return
         users, items = (F.normalize(table, dim=1) for table in self.encoder.tables())
         k = min(self.threshold_k, self.n_items - 1)
-        blocks = [torch.topk(block @ items[1:].T, k).values[:, -1] for block in users.split(USERS_PER_BLOCK)]
+        blocks = [torch.topk(inner_products(block, items[1:]), k).values[:, -1] for block in users.split(USERS_PER_BLOCK)]
         self.thresholds.copy_(torch.cat(blocks))
 
     def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
