@@ -35,8 +35,8 @@ class SLatK(EncoderRecommender):
             return
         users, items = (F.normalize(table, dim=1) for table in self.encoder.tables())
         k = min(self.threshold_k, self.n_items - 1)
-        blocks = [torch.topk(inner_products(block, items[1:]), k).values[:, -1] for block in users.split(USERS_PER_BLOCK)]
-        self.thresholds.copy_(torch.cat(blocks))
+        cosines = (inner_products(block, items[1:]) for block in users.split(USERS_PER_BLOCK))
+        self.thresholds.copy_(torch.cat([torch.topk(block, k).values[:, -1] for block in cosines]))
 
     def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Return the loss plus L2 over a batch with ``user_id`` and ``item_id``, both int64 [b]."""
