@@ -26,8 +26,6 @@ WAITING = {
     "lift_fresh", "histc",
 }  # fmt: skip
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
-# What is known to wait: DICE's discrepancy is over the distinct users and items of a batch, whose number is not known.
-KNOWN = {"DICE": {"_unique2"}}
 
 
 class Watched(TorchDispatchMode):
@@ -83,10 +81,10 @@ def test_the_host_waits_for_nothing(toy, tmp_path, monkeypatch, as_on_a_gpu, mod
     properties = {"amp_dtype": "bfloat16", "adversarial_interval": 6, "false_negatives": "mask"}
     used = Config(model, config_dict=toy).final_config_dict
     properties = {name: value for name, value in properties.items() if name in used}
-    assert watched_steps(model, toy, tmp_path, monkeypatch, **properties) == KNOWN.get(model, set())
+    assert watched_steps(model, toy, tmp_path, monkeypatch, **properties) == set()
 
 
-@pytest.mark.parametrize("model", [model for model in MODELS if model not in KNOWN])
+@pytest.mark.parametrize("model", MODELS)
 def test_a_loss_is_had_without_values(toy, monkeypatch, as_on_a_gpu, model):
     """On tensors that have a device and a size alone: no value is read, and none comes from another device."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # which that device does not know

@@ -32,33 +32,50 @@ def dice_losses(
     return click, of_interest, -F.logsigmoid(sign * conformity).mean()
 
 
-def l1_distance(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Return the mean absolute difference of two blocks [m, d].
+def l1_distance(x: torch.Tensor, y: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Return the mean absolute difference of two blocks [m, d], rows weighted by ``weights`` [m], at least 0.
 
     Examples:
         >>> import torch
-        >>> l1_distance(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 2.0])).item()
+        >>> l1_distance(torch.tensor([[1.0, 2.0], [7.0, 7.0]]), torch.tensor([[3.0, 2.0], [0.0, 0.0]]),
+        ...             torch.tensor([1.0, 0.0])).item()
         1.0
     """
-    return (x - y).abs().mean()
+    return (x - y).abs().mean(dim=1) @ _shares(weights, x)
 
 
-def l2_distance(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Return the mean squared difference of two blocks [m, d]."""
-    return (x - y).square().mean()
+def l2_distance(x: torch.Tensor, y: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Return the mean squared difference of two blocks [m, d], rows weighted by ``weights`` [m]."""
+    return (x - y).square().mean(dim=1) @ _shares(weights, x)
 
 
-def negative_distance_correlation(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Return the distance correlation of two blocks [m, d] with the other sign, in [-1, 0]."""
-    a, b = _centred_distances(x), _centred_distances(y)
+def negative_distance_correlation(x: torch.Tensor, y: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Return the distance correlation of two blocks [m, d] with the other sign, in [-1, 0].
+
+    Args:
+        x: rows of the one variable.
+        y: rows of the other.
+        weights: of the rows in every mean [m], at least 0.
+    """
+    shares = _shares(weights, x)
+    a, b = _centred_distances(x, shares), _centred_distances(y, shares)
     tiny = torch.finfo(a.dtype).tiny
-    covariance = (a * b).mean().clamp(min=tiny)
-    return -(covariance / (a.square().mean() * b.square().mean()).sqrt().clamp(min=tiny)).sqrt()
+
+    def mean(values: torch.Tensor) -> torch.Tensor:
+        return shares @ values @ shares
+
+    covariance = mean(a * b).clamp(min=tiny)
+    return -(covariance / (mean(a.square()) * mean(b.square())).sqrt().clamp(min=tiny)).sqrt()
 
 
-def _centred_distances(x: torch.Tensor) -> torch.Tensor:
+def _shares(weights: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    return (weights / weights.sum()).to(rows.dtype)
+
+
+def _centred_distances(x: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
     distances = torch.cdist(x, x)
-    return distances - distances.mean(dim=0) - distances.mean(dim=1, keepdim=True) + distances.mean()
+    of_rows = distances @ shares
+    return distances - of_rows - of_rows.unsqueeze(1) + of_rows @ shares
 
 
 # What keeps interest and conformity apart; the larger, the further apart they are.

@@ -179,9 +179,9 @@ class _InBatchLoss(torch.autograd.Function):
                 item_grad += inner_products(users[place].T, grad.T)
             gradients[0][0][place] += of_sums * item_sum
             gradients[0][1].add_(tables[0][place].T @ of_sums)
-        found = [table for users, items in gradients for table in (users, items.T.contiguous())]
-        sum_rows_of_loss(total, *found)
-        ctx.save_for_backward(*(table.div_(n) for table in found))
+        of_tables = [table for users, items in gradients for table in (users, items.T.contiguous())]
+        sum_rows_of_loss(total, *of_tables)
+        ctx.save_for_backward(*(table.div_(n) for table in of_tables))
         return total / n
 
     @staticmethod

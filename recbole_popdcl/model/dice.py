@@ -42,13 +42,21 @@ class DICE(EncoderRecommender):
         more_popular = self.popularity[negatives] > self.popularity[positives]
         click, interest, conformity = dice_losses(*encoded, more_popular)
         loss = click + self.interest_weight * interest + self.conformity_weight * conformity
-        distance = self._discrepancy(users, encoded[0]) + self._discrepancy(
-            torch.cat([positives, negatives]), torch.cat(encoded[1:])
+        distance = self._discrepancy(users, encoded[0], self.n_users) + self._discrepancy(
+            torch.cat([positives, negatives]), torch.cat(encoded[1:]), self.n_items
         )
         return loss - self.discrepancy_weight * distance + self.l2(users, positives, negatives)
 
-    def _discrepancy(self, ids: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """Discrepancy of interest and conformity over the distinct ids [n] with embeddings [n, 2 d]."""
-        distinct, place = torch.unique(ids, return_inverse=True)
-        first = torch.empty_like(distinct).scatter_(0, place, torch.arange(len(ids), device=ids.device))
-        return self.discrepancy(*rows[first].chunk(2, dim=1))
+    def _discrepancy(self, ids: torch.Tensor, rows: torch.Tensor, n_ids: int) -> torch.Tensor:
+        """Discrepancy of interest and conformity over the distinct ids.
+
+        Those are weighted instead of taken out: how many there are is known to the device alone.
+
+        Args:
+            ids: int64 [n], below ``n_ids``.
+            rows: their embeddings [n, 2 d], equal ones for equal ids.
+            n_ids: number of ids there are.
+        """
+        place = torch.arange(len(ids), device=ids.device)
+        first = ids.new_full((n_ids,), len(ids)).scatter_reduce_(0, ids, place, "amin")
+        return self.discrepancy(*rows.chunk(2, dim=1), first[ids] == place)

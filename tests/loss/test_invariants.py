@@ -112,7 +112,7 @@ INNER = {
 OTHERS = {
     "macr": lambda b, t, u, i, j: macr(b, u, i, j),
     "dice": lambda b, t, u, i, j: sum(dice_losses(u, i, j, b.weights > 0.6)),
-    **{f"dice {name}": lambda b, t, u, i, f=f: f(u, i) for name, f in DISCREPANCIES.items()},
+    **{f"dice {name}": lambda b, t, u, i, f=f: f(u, i, b.weights) for name, f in DISCREPANCIES.items()},
     "cause": lambda b, t, u, i: discrepancy(u, i),
 }
 LOSSES = {**COSINE, **INNER, **OTHERS}

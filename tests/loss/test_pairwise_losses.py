@@ -181,8 +181,9 @@ def test_discrepancy_of_cause():
 
 def test_discrepancies_of_dice():
     x, y, *_ = batch(6, 7)
-    assert DISCREPANCIES["l1"](x, y).item() == pytest.approx(np.abs((x - y).numpy()).mean())
-    assert DISCREPANCIES["l2"](x, y).item() == pytest.approx(((x - y).numpy() ** 2).mean())
+    equal = torch.full((6,), 0.3)
+    assert DISCREPANCIES["l1"](x, y, equal).item() == pytest.approx(np.abs((x - y).numpy()).mean())
+    assert DISCREPANCIES["l2"](x, y, equal).item() == pytest.approx(((x - y).numpy() ** 2).mean())
 
     def centred(z):
         d = np.array([[np.linalg.norm(a - b) for b in z.numpy()] for a in z.numpy()])
@@ -190,8 +191,19 @@ def test_discrepancies_of_dice():
 
     a, b = centred(x), centred(y)
     expected = np.sqrt((a * b).mean() / np.sqrt((a * a).mean() * (b * b).mean()))
-    assert DISCREPANCIES["dcor"](x, y).item() == pytest.approx(-expected)
-    assert DISCREPANCIES["dcor"](x, 2 * x).item() == pytest.approx(-1.0)
+    assert DISCREPANCIES["dcor"](x, y, equal).item() == pytest.approx(-expected)
+    assert DISCREPANCIES["dcor"](x, 2 * x, equal).item() == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize("name", DISCREPANCIES)
+def test_a_weight_counts_rows_of_dices_discrepancies(name):
+    """Value and gradient are those of the blocks in which a row stands as often as it weighs."""
+    x, y, *_ = (table.requires_grad_() for table in batch(6, 7))
+    times = torch.tensor([2, 0, 1, 3, 0, 1])
+    value = DISCREPANCIES[name](x, y, times)
+    expected = DISCREPANCIES[name](*(table.repeat_interleave(times, dim=0) for table in (x, y)), torch.ones(7))
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(torch.autograd.grad(value, (x, y)), torch.autograd.grad(expected, (x, y)))
 
 
 def test_fused_scores_subtract_the_constant():

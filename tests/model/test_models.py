@@ -251,7 +251,7 @@ def test_dice_keeps_interest_and_conformity_apart_once_an_id(toy):
     rows = torch.randn(10, 8)[ids]
     distinct = rows[[1, 0, 4]]
     expected = (distinct[:, :4] - distinct[:, 4:]).abs().mean()
-    torch.testing.assert_close(recommender._discrepancy(ids, rows), expected)
+    torch.testing.assert_close(recommender._discrepancy(ids, rows, 10), expected)
 
 
 def test_dice_needs_two_halves(toy):
