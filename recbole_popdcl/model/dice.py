@@ -59,4 +59,5 @@ class DICE(EncoderRecommender):
         """
         place = torch.arange(len(ids), device=ids.device)
         first = ids.new_full((n_ids,), len(ids)).scatter_reduce_(0, ids, place, "amin")
-        return self.discrepancy(*rows.chunk(2, dim=1), first[ids] == place)
+        interest, conformity = rows.chunk(2, dim=1)
+        return self.discrepancy(interest, conformity, first[ids] == place)
