@@ -359,7 +359,7 @@ def _top(scores: torch.Tensor, k: int, users: torch.Tensor) -> tuple[torch.Tenso
     """Best k items and their scores [b, k], of equal scores the smaller item first; item 0 and -inf where fewer are
     left. ``users`` [b] are named where a score is not a number."""
     # one more than k shows ties that cross the border; nan counts as the largest
-    values, items = _largest(scores, min(k + 1, scores.shape[1]))
+    values, items = largest(scores, min(k + 1, scores.shape[1]))
     broken = values[:, 0].isnan()
     if broken.any():
         raise PopDCLError(
@@ -379,7 +379,7 @@ def _top(scores: torch.Tensor, k: int, users: torch.Tensor) -> tuple[torch.Tenso
     return items, values
 
 
-def _largest(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+def largest(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Values, descending, and places [b, k] of the k largest scores of each row; which of equal ones is not defined.
 
     The k largest are among the k sets of columns with the largest maxima, and a maximum costs a tenth of what
