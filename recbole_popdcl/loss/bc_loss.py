@@ -43,11 +43,11 @@ def bc_loss(
     """
 
     def row_losses(rows: Rows) -> torch.Tensor:
-        angle = torch.arccos(rows.positives.clamp(-NEARLY_ONE, NEARLY_ONE)) + rows.of_pairs(margins)
-        positives = torch.cos(angle.clamp(max=math.pi))
-        return rows.softmax_loss(positives / temperature, rows.scores / temperature)
+        cosines = (rows.positives * temperature).clamp(-NEARLY_ONE, NEARLY_ONE)
+        angle = torch.arccos(cosines) + rows.of_pairs(margins)
+        return rows.softmax_loss(torch.cos(angle.clamp(max=math.pi)) / temperature, rows.scores)
 
-    return in_batch_loss(users, items, row_losses, ignored)
+    return in_batch_loss(users, items, row_losses, ignored, temperature=temperature)
 
 
 def popularity_angle(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:

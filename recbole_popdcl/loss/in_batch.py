@@ -25,11 +25,12 @@ class Rows:
     """A block of r rows of a batch of b pairs.
 
     Attributes:
-        scores: cosines f(u, j) of each row's user with all items of the batch [r, b].
+        scores: cosines f(u, j) of each row's user with all items of the batch, over the temperature that in_batch_loss
+            is given [r, b].
         pairs: number k of each row's pair [r]: the column of its own item.
         ignored: bool [r, b], columns that are no negatives of the row (never its own place), or None for none.
         second: inner products of a second pair of tables [r, b], or None (AdvInfoNCE's hardness).
-        positives: f(u, i) of each row's own pair [r, 1].
+        positives: the same of each row's own pair [r, 1].
         total: sum of each row of scores [r, 1].
     """
 
@@ -55,7 +56,7 @@ class Rows:
 
     @property
     def mean_negative(self) -> torch.Tensor:
-        """Mean of f(u, j) over the negatives of each row [r, 1], 0 where there are none."""
+        """Mean of the scores over the negatives of each row [r, 1], 0 where there are none."""
         total = self.total - self.positives
         if self.ignored is not None:
             total = total - (self.scores * self.ignored).sum(dim=1, keepdim=True)
@@ -75,8 +76,8 @@ class Rows:
 
         Args:
             positive_logits: p [r, 1].
-            negative_logits: n_j [r, b], which is overwritten; what stands at a row's own place and at the ignored ones
-                is not used.
+            negative_logits: n_j [r, b], which is overwritten (the scores too, where it is them); what stands at a
+                row's own place and at the ignored ones is not used.
         """
         return _SoftmaxLoss.apply(positive_logits, negative_logits, self.own, self.ignored)
 
@@ -114,8 +115,9 @@ def in_batch_loss(
     row_losses: Callable[[Rows], torch.Tensor],
     ignored: torch.Tensor | None = None,
     second: tuple[torch.Tensor, torch.Tensor] | None = None,
+    temperature: float = 1.0,
 ) -> torch.Tensor:
-    """Return the mean over the batch of a loss on rows of cosines f(u, j).
+    """Return the mean over the batch of a loss on rows of cosines f(u, j), or of f(u, j) / temperature.
 
     Computed in float32 (float64 where the input is) under autocast too: divided by a small temperature and
     exponentiated, half precision would lose the loss.
@@ -128,10 +130,11 @@ def in_batch_loss(
         ignored: bool [b, b], True where item j is no negative of pair k; None keeps all. A pair's own place is never
             ignored.
         second: two further tables [b, e], whose inner products the rows have too.
+        temperature: divides the cosines, at no cost a row; not the inner products of ``second``.
     """
     with torch.autocast(users.device.type, enabled=False):
         dtype = torch.promote_types(users.dtype, torch.float32)
-        tables = [F.normalize(users.to(dtype), dim=1), F.normalize(items.to(dtype), dim=1)]
+        tables = [F.normalize(users.to(dtype), dim=1) / temperature, F.normalize(items.to(dtype), dim=1)]
         tables += [table.to(dtype) for table in second or ()]
         return _InBatchLoss.apply(row_losses, ignored, *tables)
 

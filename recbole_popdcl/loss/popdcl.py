@@ -55,13 +55,13 @@ def popdcl_loss(
 
     def row_losses(rows: Rows) -> torch.Tensor:
         positives = rows.positives
-        omega = rows.of_pairs(omega_plus)
-        logits = _negative_logits(rows.scores, positives, omega, temperature, negative_margin, negative_score_floor)
         if positive_margin:
-            positives = positives - _positive_margins(rows, not_chosen)
-        return rows.softmax_loss(positives / temperature, logits)
+            positives = positives - _positive_margins(rows, not_chosen, temperature) / temperature
+        return rows.softmax_loss(
+            positives, _negative_logits(rows, omega_plus, temperature, negative_margin, negative_score_floor)
+        )
 
-    return in_batch_loss(users, items, row_losses, ignored)
+    return in_batch_loss(users, items, row_losses, ignored, temperature=temperature)
 
 
 @torch.no_grad()
@@ -87,39 +87,33 @@ def popdcl_margins(
         >>> round(negative[0, 1].item(), 4)  # 0.2 / 0.8 * e^(1 - 0)
         0.6796
     """
-    scores = F.normalize(users, dim=1) @ F.normalize(items, dim=1).T
+    scores = (F.normalize(users, dim=1) / temperature) @ F.normalize(items, dim=1).T
     rows = Rows(scores, torch.arange(len(scores), device=scores.device))
-    logits = _negative_logits(
-        scores, rows.positives, rows.of_pairs(omega_plus), temperature, negative_margin, negative_score_floor
-    )
-    return _positive_margins(rows, not_chosen).squeeze(1), scores - temperature * logits
+    logits = _negative_logits(rows, omega_plus, temperature, negative_margin, negative_score_floor)
+    return _positive_margins(rows, not_chosen, temperature).squeeze(1), temperature * (scores - logits)
 
 
-def _positive_margins(rows: Rows, not_chosen: torch.Tensor) -> torch.Tensor:
+def _positive_margins(rows: Rows, not_chosen: torch.Tensor, temperature: float) -> torch.Tensor:
     """M+(u,i), Eq. 5 and 6, [r, 1]."""
-    return torch.sigmoid(rows.of_pairs(not_chosen) * rows.mean_negative)
+    return torch.sigmoid(rows.of_pairs(not_chosen) * (rows.mean_negative * temperature))
 
 
 def _negative_logits(
-    scores: torch.Tensor,
-    positives: torch.Tensor,
-    omega_plus: torch.Tensor,
-    temperature: float,
-    form: str,
-    floor: float | None,
+    rows: Rows, omega_plus: torch.Tensor, temperature: float, form: str, floor: float | None
 ) -> torch.Tensor:
-    """(f(u,j) - M-(u,j)) / tau, [r, b]; the place of a pair's own item has no meaning."""
+    """(f(u,j) - M-(u,j)) / tau, [r, b], from rows of f / tau; the place of a pair's own item has no meaning."""
     if form == "none":
-        return scores / temperature
+        return rows.scores
+    omega = rows.of_pairs(omega_plus)
     if form == "exact":
-        return _exact_negative_logits(scores, positives, omega_plus, temperature)
-    return _FirstOrderLogits.apply(scores, positives, omega_plus, temperature, floor)
+        return _exact_negative_logits(rows.scores, rows.positives, omega, temperature)
+    return _FirstOrderLogits.apply(rows.scores, rows.positives, omega, temperature, floor)
 
 
 class _FirstOrderLogits(torch.autograd.Function):
-    """f(u,j)/tau - M-(u,j)/tau with M- of Eq. 10, and its gradient, in half the passes that autograd would take.
+    """s_j - m_j with s = f/tau, m = M-/tau of Eq. 10, and its gradient, in half the passes that autograd would take.
 
-    With m = M-/tau = exp[(f+ - f)/tau + log(omega+/omega-/tau)] the gradient to f is (1 + m)/tau, to f+ it is -m/tau.
+    m_j = exp[s+ - s_j + log(omega+/omega-/tau)]: the gradient to s_j is 1 + m_j, to s+ it is the sum of -m_j.
     """
 
     @staticmethod
@@ -132,19 +126,18 @@ class _FirstOrderLogits(torch.autograd.Function):
         floor: float | None,
     ) -> torch.Tensor:
         log_weight = (omega_plus / (1.0 - omega_plus) / temperature).log()
-        floored = scores if floor is None else scores.clamp(min=floor)
-        exponent = torch.sub(positives / temperature + log_weight, floored, alpha=1.0 / temperature)
+        floored = scores if floor is None else scores.clamp(min=floor / temperature)
+        exponent = positives + log_weight - floored
         flat_in_both = flat_in_score = None  # where a bound holds the margin, it has no gradient
         if LARGEST_DIFFERENCE / temperature > LARGEST_EXPONENT:
             largest = LARGEST_EXPONENT + log_weight
             flat_in_both = exponent > largest
             exponent = torch.minimum(exponent, largest)
         if floor is not None:
-            flat_in_score = scores < floor
+            flat_in_score = scores < floor / temperature
         margins = exponent.exp_()
         ctx.save_for_backward(margins, flat_in_both, flat_in_score)
-        ctx.temperature = temperature
-        return torch.add(-margins, scores, alpha=1.0 / temperature)
+        return scores - margins
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -152,10 +145,10 @@ class _FirstOrderLogits(torch.autograd.Function):
         of_margins = grad * margins
         if flat_in_both is not None:
             of_margins.masked_fill_(flat_in_both, 0.0)
-        of_positives = of_margins.sum(dim=1, keepdim=True).div_(-ctx.temperature)
+        of_positives = of_margins.sum(dim=1, keepdim=True).neg_()
         if flat_in_score is not None:
             of_margins.masked_fill_(flat_in_score, 0.0)
-        return of_margins.add_(grad).div_(ctx.temperature), of_positives, None, None, None
+        return of_margins.add_(grad), of_positives, None, None, None
 
 
 def _exact_negative_logits(
@@ -166,8 +159,8 @@ def _exact_negative_logits(
     Where the positive outscores the negative, Eq. 9 can be negative. Its source, DCL (Chuang et al., NeurIPS 2020,
     Eq. 8), holds the estimate at exp(-1/tau), the least that a cosine can give; so does this, pair by pair.
     """
-    shifted = ((scores - 1.0) / temperature).exp()  # f <= 1, so nothing overflows
-    positive = ((positives - 1.0) / temperature).exp()
+    shifted = (scores - 1.0 / temperature).exp()  # f <= 1, so nothing overflows
+    positive = (positives - 1.0 / temperature).exp()
     corrected = (shifted - omega_plus * positive) / (1.0 - omega_plus)
     tiny = torch.finfo(scores.dtype).tiny
     logits = corrected.clamp(min=tiny).log() + 1.0 / temperature

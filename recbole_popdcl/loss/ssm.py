@@ -28,6 +28,6 @@ def ssm_loss(
     """
 
     def row_losses(rows: Rows) -> torch.Tensor:
-        return rows.softmax_loss(rows.positives / temperature, rows.scores / temperature)
+        return rows.softmax_loss(rows.positives, rows.scores)
 
-    return in_batch_loss(users, items, row_losses, ignored)
+    return in_batch_loss(users, items, row_losses, ignored, temperature=temperature)

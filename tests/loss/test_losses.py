@@ -10,7 +10,7 @@ import torch
 from recbole_popdcl.loss import in_batch
 from recbole_popdcl.loss.bpr import bpr_loss
 from recbole_popdcl.loss.l2 import l2_term
-from recbole_popdcl.loss.popdcl import LARGEST_EXPONENT, _negative_logits, popdcl_loss
+from recbole_popdcl.loss.popdcl import LARGEST_EXPONENT, _FirstOrderLogits, popdcl_loss
 from recbole_popdcl.loss.ssm import ssm_loss
 
 TEMPERATURES = (0.05, 0.1, 0.3, 1.0)
@@ -112,7 +112,7 @@ def test_bounds_of_the_margin_have_no_gradient(floor):
     upstream = torch.randn(40, 30, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     assert ((positives - scores) / tau > LARGEST_EXPONENT).any()
     ours = values_and_gradients(
-        lambda f, p: (_negative_logits(f, p, omega, tau, "first_order", floor) * upstream).sum(), scores, positives
+        lambda f, p: (_FirstOrderLogits.apply(f / tau, p / tau, omega, tau, floor) * upstream).sum(), scores, positives
     )
     theirs = values_and_gradients(lambda f, p: (plain(f, p) * upstream).sum(), scores, positives)
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
