@@ -1,4 +1,4 @@
-"""Two ways of doing the same thing, timed in turn in one process, so that a noisy machine troubles both alike."""
+"""Two ways of doing the same thing, timed in turn, so that a noisy machine troubles both alike."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import argparse
 import itertools
 import json
 import logging
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +98,55 @@ def stock_loaders(config):
     return data_preparation(config, dataset)
 
 
+def serve_stock(folder: Path, n_batches: int, threads: int, orders: Connection) -> None:
+    """Time RecBole's step, epoch or ranking, whichever is ordered; run in a process of its own."""
+    quiet()
+    os.chdir(folder)  # RecBole leaves logs where it runs
+    torch.set_num_threads(threads)
+    stock, balanced = Stock(folder), Stock(folder, "test_balanced")  # RecBole has one test set at a time
+    stock.model.train()
+
+    def rank() -> float:
+        stock.model.restore_user_e = stock.model.restore_item_e = None  # propagation counts, once
+        parts = ((stock, stock.valid), (stock, stock.test), (balanced, balanced.test))
+        return seconds(lambda: [side.trainer.evaluate(loader, load_best_model=False) for side, loader in parts])
+
+    known = {
+        "step": training_step(stock.model, stock.trainer.optimizer, forever(stock.train), n_batches),
+        "epoch": epoch(stock.model, stock.trainer.optimizer, stock.train, n_batches),
+        "rank": rank,
+    }
+    while order := orders.recv():
+        stock.model.train(order != "rank")
+        orders.send(known[order]())
+
+
+class StockProcess:
+    """RecBole's side in a process of its own, as what ours sets for a whole process is no part of it."""
+
+    def __init__(self, folder: Path, n_batches: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._orders, theirs = context.Pipe()
+        arguments = (folder, n_batches, torch.get_num_threads(), theirs)
+        self._process = context.Process(target=serve_stock, args=arguments, daemon=True)
+        self._process.start()
+        theirs.close()  # so that its end is told by an error here
+
+    def timed(self, order: str) -> Callable[[], float]:
+        """Return a function that has ``step``, ``epoch`` or ``rank`` done and returns the seconds it took."""
+
+        def ordered() -> float:
+            self._orders.send(order)
+            return self._orders.recv()
+
+        return ordered
+
+    def close(self) -> None:
+        """End the process."""
+        self._orders.send("")
+        self._process.join()
+
+
 class without_arguments:  # noqa: N801
     """RecBole's Config reads the command line of whoever uses it."""
 
@@ -106,18 +157,19 @@ class without_arguments:  # noqa: N801
         sys.argv = self.before
 
 
-def training_step(model, optimizer, batches: Iterator) -> Callable[[], float]:
-    """Return a function that times a step: gradients to none, loss, backward, optimiser."""
+def training_step(model, optimizer, batches: Iterator, n: int) -> Callable[[], float]:
+    """Return a function that times a step, the mean of ``n`` in a row: gradients to none, loss, backward, optimiser."""
 
-    def step() -> float:
-        batch = next(batches)
+    def steps() -> float:
+        taken = list(itertools.islice(batches, n))
         start = time.perf_counter()
-        optimizer.zero_grad()
-        model.calculate_loss(batch).backward()
-        optimizer.step()
-        return time.perf_counter() - start
+        for batch in taken:
+            optimizer.zero_grad()
+            model.calculate_loss(batch).backward()
+            optimizer.step()
+        return (time.perf_counter() - start) / n
 
-    return step
+    return steps
 
 
 def epoch(model, optimizer, loader, n_batches: int) -> Callable[[], float]:
@@ -140,38 +192,30 @@ def forever(loader) -> Iterator:
         yield from (batch for batch in loader if len(batch) == BATCH or len(loader) == 1)
 
 
-def training_rows(folder: Path, stock: Stock, repeat: int, n_batches: int) -> list[Row]:
+def training_rows(folder: Path, stock: StockProcess, repeat: int, n_batches: int) -> list[Row]:
     """Step and epoch of both models against RecBole's."""
     rows, epochs = [], []
-    stock.model.train()
-    theirs = training_step(stock.model, stock.trainer.optimizer, forever(stock.train))
-    stock_epoch = epoch(stock.model, stock.trainer.optimizer, stock.train, n_batches)
     for name, target in (("PopDCL", 7), ("LightGCN", 6)):
         config = our_config(name, folder)
         data = load_data(config, own_batches=True)
         model = build_model(config, data).train()
         optimizer = torch.optim.Adam(model.parameters(), lr=config["learning_rate"], fused=True)
-        step = training_step(model, optimizer, forever(data.train))
-        rows.append(row(f"training step, {name}", "RecBole's LightGCN", step, theirs, target, repeat=repeat))
+        step = training_step(model, optimizer, forever(data.train), n_batches)
+        rows.append(row(f"training step, {name}", "RecBole's LightGCN", step, stock.timed("step"), target,
+                        repeat=repeat))  # fmt: skip
         if name == "LightGCN":
             what = f"{min(n_batches, len(data.train))} batches of an epoch, LightGCN"
             ours = epoch(model, optimizer, data.train, n_batches)
-            epochs.append(row(what, "RecBole's loader and steps", ours, stock_epoch, 6, repeat=repeat))
+            epochs.append(row(what, "RecBole's loader and steps", ours, stock.timed("epoch"), 6, repeat=repeat))
     return rows + epochs
 
 
-def ranking_rows(folder: Path, stock: Stock, repeat: int) -> list[Row]:
+def ranking_rows(folder: Path, stock: StockProcess, repeat: int) -> list[Row]:
     """Three sets in one pass against RecBole's evaluator, and against the product and the top-K alone."""
     config = our_config("LightGCN", folder)
     data = load_data(config, own_batches=True)
     model = build_model(config, data).eval()
     ranker = build_ranker(config, data)
-    balanced = Stock(folder, "test_balanced")  # RecBole has one test set at a time
-
-    def theirs() -> float:
-        stock.model.restore_user_e = stock.model.restore_item_e = None  # propagation counts, once
-        parts = ((stock, stock.valid), (stock, stock.test), (balanced, balanced.test))
-        return seconds(lambda: [side.trainer.evaluate(loader, load_best_model=False) for side, loader in parts])
 
     def ours() -> float:
         model.train(), model.eval()  # forgets the embeddings: propagation counts
@@ -192,7 +236,7 @@ def ranking_rows(folder: Path, stock: Stock, repeat: int) -> list[Row]:
 
     what = f"ranking three sets with segments, {len(users)} users"
     return [
-        row(what, "RecBole's evaluator, three times", ours, theirs, 8, repeat=repeat),
+        row(what, "RecBole's evaluator, three times", ours, stock.timed("rank"), 8, repeat=repeat),
         row(what, "propagation, product and top-20 alone", ours, plain, 1.5, limit=True, repeat=repeat),
     ]
 
@@ -298,7 +342,7 @@ def main() -> None:
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--data_path", help="folder that holds the data set's folder")
     parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--batches", type=int, default=20, help="of an epoch (default: 20)")
+    parser.add_argument("--batches", type=int, default=20, help="taken in a row, and of an epoch (default: 20)")
     parser.add_argument("--users", type=int, default=4096, help="that are ranked (default: 4096)")
     parser.add_argument("--load", type=int, default=3_000_000, help="interactions to load (default: 3,000,000)")
     parser.add_argument("--threads", type=int, help="default: torch's own")
@@ -320,9 +364,10 @@ def main() -> None:
         os.chdir(folder)  # RecBole leaves logs where it runs
         try:
             write_sets(data, folder, arguments.users)
-            stock = Stock(folder)
+            stock = StockProcess(folder, arguments.batches)
             rows = training_rows(folder, stock, arguments.repeat, arguments.batches)
             rows += ranking_rows(folder, stock, arguments.repeat)
+            stock.close()
             rows += loss_rows(arguments.repeat)
             rows.append(loading_row(folder / "load", arguments.load, arguments.repeat))
             rows.append(import_row(arguments.repeat))

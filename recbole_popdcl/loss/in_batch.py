@@ -17,7 +17,7 @@ from recbole_popdcl import device
 from recbole_popdcl.distributed import rows_of_loss, sum_rows_of_loss
 from recbole_popdcl.products import inner_products
 
-ROWS_PER_BLOCK = 512  # fewer, and starting an operator costs more than what the cache saves
+ROWS_PER_BLOCK = 256
 ROWS_PER_BLOCK_OF_GPU = 2048  # where a block costs as many launches however small it is
 
 
