@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-EPOCHS = 60  # of a trial, which must last until the second node has begun one
-
 
 @dataclass
 class Faultless:
@@ -19,10 +17,12 @@ class Faultless:
 
     Attributes:
         arguments: of the command line that makes it, but the folder.
+        epochs: of each trial.
         scores: {temperature: score}.
     """
 
     arguments: list[str]
+    epochs: int
     scores: dict[float, float]
 
     def start(self, folder: Path, log, *more: str) -> subprocess.Popen:
@@ -30,25 +30,40 @@ class Faultless:
         command = [sys.executable, "-m", "recbole_popdcl.cli", "tune", *self.arguments, f"--run_dir={folder}", *more]
         return subprocess.Popen(command, stderr=log, stdout=log, start_new_session=True)
 
+    def check(self, found: dict) -> None:
+        """Whether a search like this one found the same."""
+        assert scores_of(found, self.epochs) == pytest.approx(self.scores)
 
-@pytest.fixture(scope="session")
-def faultless(toy, tmp_path_factory) -> Faultless:
+
+def search(toy: dict, folder: Path, epochs: int) -> Faultless:
+    """Search in ``folder``, undisturbed."""
     pytest.importorskip("ray")
     from recbole_popdcl.experiment.tune import Search, tune
 
-    folder = tmp_path_factory.mktemp("faultless")
     (folder / "space.yaml").write_text("temperature: [0.1, 0.2, 0.3, 0.4]\n")
-    properties = {**toy, "epochs": EPOCHS, "stopping_step": EPOCHS, "train_batch_size": 64}
+    properties = {**toy, "epochs": epochs, "stopping_step": epochs, "train_batch_size": 64}
     arguments = [f"--{name}={value}" for name, value in properties.items() if name != "dataset"]
     found = tune("SSM", "toy", arguments, folder / "space.yaml", folder / "s", Search(scheduler="none"))
     fixed = ["--model=SSM", "--dataset=toy", "--scheduler=none", f"--space={folder / 'space.yaml'}"]
-    return Faultless([*fixed, *arguments], scores_of(found))
+    return Faultless([*fixed, *arguments], epochs, scores_of(found, epochs))
 
 
-def scores_of(found: dict) -> dict[float, float]:
+@pytest.fixture(scope="session")
+def faultless(toy, tmp_path_factory) -> Faultless:
+    return search(toy, tmp_path_factory.mktemp("faultless"), 15)
+
+
+@pytest.fixture
+def long_faultless(toy, tmp_path) -> Faultless:
+    """Its trials last until a second node has begun one."""
+    (tmp_path / "faultless").mkdir()
+    return search(toy, tmp_path / "faultless", 60)
+
+
+def scores_of(found: dict, epochs: int) -> dict[float, float]:
     """Return {temperature: score} of a search in which no trial failed."""
     assert [row["error"] for row in found["trials"]] == [""] * 4
-    assert [row["validations"] for row in found["trials"]] == [EPOCHS] * 4
+    assert [row["validations"] for row in found["trials"]] == [epochs] * 4
     return {row["temperature"]: row["score"] for row in found["trials"]}
 
 
