@@ -16,5 +16,7 @@ def inner_products(rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
         others: [m, d].
     """
     rows, others = rows.detach(), others.detach()
-    taken = rows.device.type == "cpu" and rows.dtype == torch.float32 and rows.numel() and others.numel()
-    return ONEDNN(rows, others, None, "none", [], "") if ONEDNN and taken else rows @ others.T
+    suited = rows.device.type == "cpu" and rows.dtype == torch.float32 and rows.numel() and others.numel()
+    if ONEDNN and suited and torch.backends.mkldnn.enabled:
+        return ONEDNN(rows, others, None, "none", [], "")
+    return rows @ others.T

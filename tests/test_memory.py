@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+
+from recbole_popdcl import memory
 
 STEPS = """
 import resource, torch
@@ -40,8 +43,27 @@ def test_it_is_kept_unless_the_user_says_otherwise():
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch):
-    from recbole_popdcl import memory
-
     monkeypatch.setattr(os, "confstr_names", {})
     monkeypatch.setattr(memory, "ctypes", None)
     memory.keep_freed_memory()
+
+
+@pytest.mark.parametrize(
+    ("largest", "calls"),
+    [
+        (2**40, [(-3, 2**27), (-1, 2**29)]),
+        (2**25, [(-3, 2**27), (-3, 2**25), (-1, 2**29)]),
+        (0, [(-3, 2**27), (-3, 2**25)]),
+    ],
+)
+def test_a_limit_on_what_is_given_back_is_never_set_alone(monkeypatch, largest, calls):
+    """glibc before 2.35 refuses blocks of more than 32 MiB."""
+    made = []
+    library = SimpleNamespace(
+        mallopt=lambda name, size: made.append((name, size)) or int(name == -1 or size <= largest)
+    )
+    monkeypatch.setattr(os, "confstr_names", {"CS_GNU_LIBC_VERSION": 2})
+    monkeypatch.setattr(os, "environ", {})
+    monkeypatch.setattr(memory, "ctypes", SimpleNamespace(CDLL=lambda _: library))
+    memory.keep_freed_memory()
+    assert made == calls

@@ -60,6 +60,13 @@ def test_there_is_no_gradient(way):
     assert not inner_products(table(3, 4).requires_grad_(), table(5, 4).requires_grad_()).requires_grad
 
 
+def test_the_users_switch_holds():
+    left, right = table(30, 64), table(50, 64)
+    with torch.backends.mkldnn.flags(enabled=False), torch.profiler.profile() as profile:
+        inner_products(left, right)
+    assert "mkldnn::_linear_pointwise" not in {event.key for event in profile.key_averages()}
+
+
 def test_onednn_is_found():
     """A torch that renames the operator would silently make everything slower."""
     assert (products.ONEDNN is not None) == torch.backends.mkldnn.is_available()

@@ -40,6 +40,9 @@ class CsrMatrix(nn.Module):
         crow, col, values = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
         return cls(crow, col, values, matrix.shape[1])
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_scipy": None}
+
     def _apply(self, *arguments: Any, **options: Any) -> CsrMatrix:
         self._scipy = None
         return super()._apply(*arguments, **options)
@@ -58,7 +61,7 @@ class CsrMatrix(nn.Module):
         if self._scipy is None:
             parts = (self.values.numpy(), self.col.numpy(), self.crow.numpy())
             self._scipy = sp.csr_matrix(parts, shape=(len(self.crow) - 1, self.n_columns))
-        return self._scipy[rows.numpy()]
+        return self._scipy[rows.numpy()].astype(self._scipy.dtype, copy=False)  # scipy 1.8 forgets it without rows
 
 
 def _scipy_product(matrix: sp.csr_matrix, dense: torch.Tensor) -> torch.Tensor:

@@ -41,12 +41,12 @@ def l1_distance(x: torch.Tensor, y: torch.Tensor, weights: torch.Tensor) -> torc
         ...             torch.tensor([1.0, 0.0])).item()
         1.0
     """
-    return (x - y).abs().mean(dim=1) @ _shares(weights, x)
+    return ((x - y).abs().mean(dim=1) * _shares(weights, x)).sum()  # a product would round under autocast
 
 
 def l2_distance(x: torch.Tensor, y: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Return the mean squared difference of two blocks [m, d], rows weighted by ``weights`` [m]."""
-    return (x - y).square().mean(dim=1) @ _shares(weights, x)
+    return ((x - y).square().mean(dim=1) * _shares(weights, x)).sum()
 
 
 def negative_distance_correlation(x: torch.Tensor, y: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -62,20 +62,21 @@ def negative_distance_correlation(x: torch.Tensor, y: torch.Tensor, weights: tor
     tiny = torch.finfo(a.dtype).tiny
 
     def mean(values: torch.Tensor) -> torch.Tensor:
-        return shares @ values @ shares
+        return (values * shares).sum(dim=1).mul(shares).sum()
 
     covariance = mean(a * b).clamp(min=tiny)
     return -(covariance / (mean(a.square()) * mean(b.square())).sqrt().clamp(min=tiny)).sqrt()
 
 
 def _shares(weights: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    return (weights / weights.sum()).to(rows.dtype)
+    weights = weights.to(rows.dtype)
+    return weights / weights.sum()
 
 
 def _centred_distances(x: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-    distances = torch.cdist(x, x)
-    of_rows = distances @ shares
-    return distances - of_rows - of_rows.unsqueeze(1) + of_rows @ shares
+    distances = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")  # exactly 0 between equal rows
+    of_rows = (distances * shares).sum(dim=1)
+    return distances - of_rows - of_rows.unsqueeze(1) + (of_rows * shares).sum()
 
 
 # What keeps interest and conformity apart; the larger, the further apart they are.

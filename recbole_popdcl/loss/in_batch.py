@@ -157,7 +157,7 @@ class _InBatchLoss(torch.autograd.Function):
         total = tables[0].new_zeros(())
         couples = list(zip(tables[::2], tables[1::2]))
         # those of the items transposed, as the product gives them
-        gradients = [(torch.zeros_like(users), torch.zeros_like(items.T)) for users, items in couples]
+        gradients = [(torch.zeros_like(users), items.new_zeros(items.shape[::-1])) for users, items in couples]
         pairs = torch.arange(n, device=tables[0].device)
         item_sum = tables[1].sum(dim=0)
         own = rows_of_loss(n)

@@ -80,6 +80,8 @@ class EncoderRecommender(GeneralRecommender):
     def l2(self, users: torch.Tensor, *items: torch.Tensor, others: tuple[torch.Tensor, ...] = ()) -> torch.Tensor:
         """Return lambda times the L2 term.
 
+        A gradient of the rows alone on the CPU, for a loss that also trains the encoder.
+
         Args:
             users: internal ids [b]; the term is taken on their layer-0 embeddings.
             items: one or more blocks of internal ids [b], likewise.
@@ -97,7 +99,7 @@ class EncoderRecommender(GeneralRecommender):
         return self._final_scores((user_table[users] * item_table[items]).sum(dim=1), users, items)
 
     def full_sort_predict(self, interaction: Interaction) -> torch.Tensor:
-        """Return the ranking scores of the given users for all items, [b, n_items]."""
+        """Return the ranking scores of the given users for all items, [b, n_items], without a gradient."""
         users = interaction[self.USER_ID]
         user_table, item_table = self._ranking_tables()
         return self._final_scores(inner_products(user_table[users], item_table), users, None)

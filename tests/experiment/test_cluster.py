@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -68,6 +67,18 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def registered(port: int) -> int:
+    """Number of nodes that the head knows of."""
+    from ray._private.state import GlobalState
+    from ray._raylet import GcsClientOptions
+
+    state = GlobalState()
+    state._initialize_global_state(GcsClientOptions.from_gcs_address(f"127.0.0.1:{port}"))
+    alive = sum(node["Alive"] for node in state.node_table())
+    state.disconnect()
+    return alive
+
+
 def test_a_search_on_two_nodes_survives_the_loss_of_one(long_faultless, tmp_path):
     port = free_port()
     (tmp_path / "logs").mkdir()
@@ -76,7 +87,7 @@ def test_a_search_on_two_nodes_survives_the_loss_of_one(long_faultless, tmp_path
         assert wait_until(lambda: listens(port), nodes[0].process)
         # an address of its own: the driver belongs to the head, whose loss it would not survive
         nodes.append(Node(tmp_path / "logs", "127.0.0.2", f"--address=127.0.0.1:{port}"))
-        time.sleep(5)
+        assert wait_until(lambda: registered(port) == 2, nodes[1].process)
         with open(tmp_path / "log", "w") as log:
             driver = long_faultless.start(tmp_path / "s", log, f"--ray_address=127.0.0.1:{port}")
 

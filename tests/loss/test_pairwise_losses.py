@@ -196,6 +196,18 @@ def test_discrepancies_of_dice():
 
 
 @pytest.mark.parametrize("name", DISCREPANCIES)
+def test_dices_discrepancies_of_equal_rows_and_under_autocast(name):
+    one = torch.randn(1, 16, generator=torch.Generator().manual_seed(3)).expand(64, 16)
+    x, y = one[:, :8].clone().requires_grad_(), one[:, 8:].clone().requires_grad_()
+    DISCREPANCIES[name](x, y, torch.ones(64)).backward()
+    assert torch.isfinite(x.grad).all()
+    x, y = torch.randn(2, 64, 8, generator=torch.Generator().manual_seed(4))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = DISCREPANCIES[name](x, y, torch.ones(64))
+    assert torch.equal(mixed, DISCREPANCIES[name](x, y, torch.ones(64)))
+
+
+@pytest.mark.parametrize("name", DISCREPANCIES)
 def test_a_weight_counts_rows_of_dices_discrepancies(name):
     """Value and gradient are those of the blocks in which a row stands as often as it weighs."""
     x, y, *_ = (table.requires_grad_() for table in batch(6, 7))
