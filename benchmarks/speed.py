@@ -17,9 +17,8 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -157,17 +156,20 @@ class without_arguments:  # noqa: N801
         sys.argv = self.before
 
 
+def take_steps(model, optimizer, batches: Iterable) -> None:
+    """Take a step for each batch: gradients to none, loss, backward, optimiser."""
+    for batch in batches:
+        optimizer.zero_grad()
+        model.calculate_loss(batch).backward()
+        optimizer.step()
+
+
 def training_step(model, optimizer, batches: Iterator, n: int) -> Callable[[], float]:
-    """Return a function that times a step, the mean of ``n`` in a row: gradients to none, loss, backward, optimiser."""
+    """Return a function that times a step, the mean of ``n`` in a row; batches are drawn before."""
 
     def steps() -> float:
         taken = list(itertools.islice(batches, n))
-        start = time.perf_counter()
-        for batch in taken:
-            optimizer.zero_grad()
-            model.calculate_loss(batch).backward()
-            optimizer.step()
-        return (time.perf_counter() - start) / n
+        return seconds(lambda: take_steps(model, optimizer, taken)) / n
 
     return steps
 
@@ -175,15 +177,7 @@ def training_step(model, optimizer, batches: Iterator, n: int) -> Callable[[], f
 def epoch(model, optimizer, loader, n_batches: int) -> Callable[[], float]:
     """Return a function that times the first ``n_batches`` of an epoch: shuffling, sampling, batching and steps."""
 
-    def run() -> float:
-        start = time.perf_counter()
-        for batch in itertools.islice(iter(loader), n_batches):
-            optimizer.zero_grad()
-            model.calculate_loss(batch).backward()
-            optimizer.step()
-        return time.perf_counter() - start
-
-    return run
+    return lambda: seconds(lambda: take_steps(model, optimizer, itertools.islice(iter(loader), n_batches)))
 
 
 def forever(loader) -> Iterator:
@@ -349,6 +343,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     arguments = parser.parse_args()
+    if arguments.batches < 1:
+        parser.error("--batches must be at least 1")
     quiet()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

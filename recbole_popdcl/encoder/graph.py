@@ -30,22 +30,13 @@ class CsrMatrix(nn.Module):
     def __init__(self, crow: torch.Tensor, col: torch.Tensor, values: torch.Tensor, n_columns: int) -> None:
         super().__init__()
         self.n_columns = n_columns
-        self._scipy: sp.csr_matrix | None = None  # the same memory
         for name, tensor in (("crow", crow.int()), ("col", col.int()), ("values", values)):
             self.register_buffer(name, tensor, persistent=False)
 
     @classmethod
     def from_scipy(cls, matrix: sp.csr_matrix) -> CsrMatrix:
         """Take over a scipy matrix."""
-        crow, col, values = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
-        return cls(crow, col, values, matrix.shape[1])
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_scipy": None}
-
-    def _apply(self, *arguments: Any, **options: Any) -> CsrMatrix:
-        self._scipy = None
-        return super()._apply(*arguments, **options)
+        return cls(*_parts(matrix), matrix.shape[1])
 
     def matmul(self, dense: torch.Tensor) -> torch.Tensor:
         """Return self @ dense, [rows, d] for ``dense`` [columns, d], without a gradient."""
@@ -58,15 +49,14 @@ class CsrMatrix(nn.Module):
 
     def select(self, rows: torch.Tensor) -> sp.csr_matrix:
         """Return the given rows, int64 [r], of a matrix on the CPU."""
-        if self._scipy is None:
-            parts = (self.values.numpy(), self.col.numpy(), self.crow.numpy())
-            self._scipy = sp.csr_matrix(parts, shape=(len(self.crow) - 1, self.n_columns))
-        return self._scipy[rows.numpy()].astype(self._scipy.dtype, copy=False)  # scipy 1.8 forgets it without rows
+        parts = (self.values.numpy(), self.col.numpy(), self.crow.numpy())
+        matrix = sp.csr_matrix(parts, shape=(len(self.crow) - 1, self.n_columns))  # on the same memory
+        return matrix[rows.numpy()].astype(matrix.dtype, copy=False)  # scipy 1.8 forgets it without rows
 
 
-def _scipy_product(matrix: sp.csr_matrix, dense: torch.Tensor) -> torch.Tensor:
-    crow, col, values = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
-    return _bag_product(crow, col, values, dense)
+def _parts(matrix: sp.csr_matrix) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Row pointers, columns and entries, on the same memory."""
+    return torch.from_numpy(matrix.indptr), torch.from_numpy(matrix.indices), torch.from_numpy(matrix.data)
 
 
 def _bag_product(crow: torch.Tensor, col: torch.Tensor, values: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
@@ -147,7 +137,7 @@ class PropagatedRows(torch.autograd.Function):
             users, items = adjacency.matmul(users, items)
             user_total += users.index_select(0, user_rows)
             item_total += items.index_select(0, item_rows)
-        user_last, item_last = _scipy_product(of_users, items), _scipy_product(of_items, users)
+        user_last, item_last = _bag_product(*_parts(of_users), items), _bag_product(*_parts(of_items), users)
         if not ctx.mean:
             return user_last, item_last
         return (user_total + user_last) / (n_layers + 1), (item_total + item_last) / (n_layers + 1)
@@ -157,8 +147,8 @@ class PropagatedRows(torch.autograd.Function):
         user_rows, item_rows = ctx.saved_tensors
         if ctx.mean:
             user_grad, item_grad = user_grad / (ctx.n_layers + 1), item_grad / (ctx.n_layers + 1)
-        users = _scipy_product(ctx.of_items.T.tocsr(), item_grad)
-        items = _scipy_product(ctx.of_users.T.tocsr(), user_grad)
+        users = _bag_product(*_parts(ctx.of_items.T.tocsr()), item_grad)
+        items = _bag_product(*_parts(ctx.of_users.T.tocsr()), user_grad)
         for layer in range(ctx.n_layers):
             if layer:
                 users, items = ctx.adjacency.matmul(users, items)

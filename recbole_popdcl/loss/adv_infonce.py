@@ -46,10 +46,9 @@ def adv_infonce_loss(
         total = torch.logsumexp(rows.negatives(rows.second, -torch.inf), dim=1, keepdim=True)
         total = torch.where(torch.isinf(total), torch.zeros_like(total), total)  # a pair without negatives
         hardness = rows.second - total + rows.n_negatives.clamp(min=1).log()
-        logits = rows.scores / temperature
-        return rows.softmax_loss(rows.positives / temperature, logits + hardness + math.log(negative_weight))
+        return rows.softmax_loss(rows.positives, rows.scores + hardness + math.log(negative_weight))
 
-    return in_batch_loss(users, items, row_losses, ignored, (hardness_users, hardness_items))
+    return in_batch_loss(users, items, row_losses, ignored, (hardness_users, hardness_items), temperature)
 
 
 class GradientReversal(torch.autograd.Function):

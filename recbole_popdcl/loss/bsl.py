@@ -42,12 +42,12 @@ def bsl_loss(
     weight = temperature / positive_temperature if exponent is None else exponent
 
     def row_losses(rows: Rows) -> torch.Tensor:
-        logits = rows.negatives(rows.scores / temperature, -torch.inf)
+        logits = rows.negatives(rows.scores, -torch.inf)
         mean = torch.logsumexp(logits, dim=1, keepdim=True) - rows.n_negatives.clamp(min=1).log()
         mean = torch.where(torch.isinf(mean), -1.0 / temperature, mean)  # a pair without negatives
         return (weight * mean).squeeze(1)
 
-    negatives = in_batch_loss(users, items, row_losses, ignored)
+    negatives = in_batch_loss(users, items, row_losses, ignored, temperature=temperature)
     with torch.autocast(users.device.type, enabled=False):
         dtype = torch.promote_types(users.dtype, torch.float32)
         scores = F.cosine_similarity(users.to(dtype), items.to(dtype), dim=1)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
+from recbole_popdcl.products import inner_products
 
 # exp(60) stays finite in float32 after the weight and 1/tau; a negative with such a margin weighs exp(-1e26) = 0.
 LARGEST_EXPONENT = 60.0
@@ -87,7 +88,7 @@ def popdcl_margins(
         >>> round(negative[0, 1].item(), 4)  # 0.2 / 0.8 * e^(1 - 0)
         0.6796
     """
-    scores = (F.normalize(users, dim=1) / temperature) @ F.normalize(items, dim=1).T
+    scores = inner_products(F.normalize(users, dim=1) / temperature, F.normalize(items, dim=1))
     rows = Rows(scores, torch.arange(len(scores), device=scores.device))
     logits = _negative_logits(rows, omega_plus, temperature, negative_margin, negative_score_floor)
     return _positive_margins(rows, not_chosen, temperature).squeeze(1), temperature * (scores - logits)
