@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.side_by_side import machine, seconds
 from recbole_popdcl.encoder.lightgcn import LightGCNEncoder
-from recbole_popdcl.evaluation.ranking import largest
+from recbole_popdcl.evaluation.ranking import largest, users_per_batch
 from recbole_popdcl.files import written_whole
 from recbole_popdcl.loss.popdcl import popdcl_loss
 from recbole_popdcl.memory import keep_freed_memory
@@ -70,7 +70,7 @@ def measure(size: Size, repeat: int) -> dict[str, float]:
 
     @torch.no_grad()
     def rank() -> None:
-        for block in tables[0][1 : RANKED_USERS + 1].split(256):
+        for block in tables[0][1 : RANKED_USERS + 1].split(users_per_batch(n_items)):
             largest(inner_products(block, tables[1]), 20)
 
     found = {"step_ms": _median(step, repeat)}

@@ -77,8 +77,7 @@ class Ranker:
         self._exposure = [metric for metric in metrics if metric in EXPOSURE_METRICS]
         self._correlations = [metric for metric in metrics if metric in CORRELATION_METRICS]
         self.device = torch.device(device)
-        memory_mb = memory_mb or MEMORY_MB.get(self.device.type, MEMORY_MB["cuda"])
-        self.batch_size = max(1, memory_mb * 2**20 // (4 * BLOCKS_PER_BATCH * sets.n_items))
+        self.batch_size = users_per_batch(sets.n_items, self.device.type, memory_mb)
         self._block = self.batch_size  # users are shared out by these, so that several processes rank the same batches
         self._train = _index(sets.train).to(self.device)
         self._sets = {name: _index(pairs).to(self.device) for name, pairs in sets.sets.items()}
@@ -345,6 +344,13 @@ class _Counter:
             for metric in self.ranker._correlations:
                 value = exposure.CORRELATIONS[metric](users, items, ranks, popularity)
                 yield str(ResultKey(SET_KEYS[self.name], "", metric.lower(), None)), value
+
+
+def users_per_batch(n_items: int, device_type: str = "cpu", memory_mb: int | None = None) -> int:
+    """Return how many users' scores for ``n_items`` items are ranked at a time in ``memory_mb`` MiB, by default
+    MEMORY_MB of the device."""
+    memory_mb = memory_mb or MEMORY_MB.get(device_type, MEMORY_MB["cuda"])
+    return max(1, memory_mb * 2**20 // (4 * BLOCKS_PER_BATCH * n_items))
 
 
 def _index(pairs: InteractionSet) -> PairIndex:
