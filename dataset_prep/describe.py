@@ -64,7 +64,7 @@ def popularity_plot(folder: Path, manifest: Mapping[str, Any], plot: Path) -> No
     axes.set(xlabel="rank of the item", ylabel="interactions of the item", title=manifest["name"])
     axes.legend()
     axes.grid(alpha=0.3)
-    with written_whole(plot) as temporary:
+    with written_whole(plot, make_folder=True) as temporary:
         try:
             figure.savefig(temporary, format=plot.suffix[1:] or None, dpi=150)
         except ValueError as error:

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return arguments.function(arguments, properties)
         except PopDCLError as error:
             if not _tells():
-                time.sleep(3)  # before torchrun, which ends all when one ends, takes its word from it
+                time.sleep(30)  # until the first has told: torchrun ends all when one ends
             else:
                 print(f"recbole-popdcl: error: {error}", file=sys.stderr)
             return 2

@@ -16,18 +16,23 @@ from recbole_popdcl.errors import PopDCLError
 
 
 @contextlib.contextmanager
-def written_whole(path: str | Path) -> Iterator[Path]:
+def written_whole(path: str | Path, make_folder: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; when the block ends well, rename it to ``path``.
 
     The bytes are flushed to disk before the rename, so that a crash leaves the old file or the new one, never a part.
 
+    Args:
+        path: of the file.
+        make_folder: make its folder where there is none. Not for a folder that is made once: somebody may delete it.
+
     Raises:
-        PopDCLError: the folder cannot be written to, or the disk is full.
+        PopDCLError: the folder is not there or cannot be written to, or the disk is full.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())

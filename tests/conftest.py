@@ -8,6 +8,7 @@ import socket
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -15,6 +16,8 @@ from recbole_popdcl.cli import main
 from recbole_popdcl.data.atomic import write_interactions
 
 os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="popdcl-tests-")  # the user's own key stays as it is
+hypothesis.settings.register_profile("same", derandomize=True, database=None)  # examples of one run to the next
+hypothesis.settings.load_profile("same")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has jobs in the background ignore Ctrl-C
 
 

@@ -19,7 +19,8 @@ def test_notebook(path, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     committed = nbformat.read(path, as_version=4)
     notebook = nbformat.read(path, as_version=4)
-    nbclient.NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    folder = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=900, coalesce_streams=True, resources=folder).execute()
     for before, after in zip(committed.cells, notebook.cells):
         assert [output.output_type for output in before.get("outputs", [])] == [
             output.output_type for output in after.get("outputs", [])

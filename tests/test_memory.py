@@ -12,7 +12,8 @@ import pytest
 from recbole_popdcl import memory
 
 STEPS = """
-import resource, torch
+import ctypes, resource, torch
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: the bounds count pages of 4 KiB
 from recbole_popdcl.memory import keep_freed_memory
 keep_freed_memory()
 def step():

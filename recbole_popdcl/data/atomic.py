@@ -170,7 +170,7 @@ def write_interactions(
         PopDCLError: an id holds a tab, a line end or a NUL byte, or the file cannot be written.
     """
     users, items = (_lines(ids, end, path) for ids, end in ((users, "\t"), (items, "\n")))
-    with written_whole(path) as temporary, open(temporary, "wb") as file:
+    with written_whole(path, make_folder=True) as temporary, open(temporary, "wb") as file:
         file.write(b"user_id:token\titem_id:token\n")
         for start in range(0, len(users), ROWS_PER_WRITE):
             columns = (ids.slice(start, ROWS_PER_WRITE) for ids in (users, items))

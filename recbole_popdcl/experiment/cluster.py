@@ -49,7 +49,7 @@ class Cluster:
         }  # fmt: skip
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=False, **options)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except Exception as error:  # plain ones too, where Ray's own processes do not start in time
             reason = " ".join(str(error).split())[:200]
             raise PopDCLError(f"cannot use a Ray cluster at {self.address or 'this machine'}: {reason}") from error
         if threading.current_thread() is threading.main_thread():

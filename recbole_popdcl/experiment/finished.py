@@ -151,7 +151,7 @@ def recommend(
             "score": scores,
         }
     )
-    with written_whole(output) as temporary:
+    with written_whole(output, make_folder=True) as temporary:
         if kind == ".csv":
             frame.to_csv(temporary, index=False)
         else:

@@ -141,7 +141,7 @@ def _free_folder(config: Config, run_dir: str | Path | None) -> Path:
 
 def _store(folder: Path, config: Config, space: Mapping[str, Any], search: Search) -> None:
     content = {"space": dict(space), "search": asdict(search), "properties": config.resolved()}
-    with written_whole(folder / SEARCH) as temporary:
+    with written_whole(folder / SEARCH, make_folder=True) as temporary:
         temporary.write_text(dump_yaml(content), encoding="utf-8")
 
 
@@ -193,14 +193,19 @@ def _fit(folder: Path, config: Config, data: Data, space: Mapping[str, Any], sea
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"go on with: recbole-popdcl tune --resume --run_dir={folder}") from None
     except (ray_tune.TuneError, OSError, ValueError) as error:  # Ray could not keep its own state
-        if not (folder / SEARCH).exists():
-            raise PopDCLError(f"the search stopped: its folder {folder} is gone") from error
+        _still_there(folder)
         if isinstance(error, ValueError):
             raise
         raise PopDCLError(
             f"the search stopped: {reason(error)}; go on with: recbole-popdcl tune --resume --run_dir={folder}"
         ) from error
+    _still_there(folder)  # trials that go on do not notice that it was deleted, and Ray makes another
     return finished
+
+
+def _still_there(folder: Path) -> None:
+    if not (folder / SEARCH).exists():
+        raise PopDCLError(f"the search stopped: its folder {folder} is gone")
 
 
 def _trial(values: dict[str, Any], properties: dict[str, Any], data: Data, search: Search) -> None:
@@ -226,6 +231,8 @@ def _trial(values: dict[str, Any], properties: dict[str, Any], data: Data, searc
         trainer.tensorboard.close()
         if trainer.best_valid_result is None:
             raise PopDCLError("the trial ended before its first validation; raise epochs or lower eval_step")
+        if trainer.start_epoch >= trainer.epochs:  # nothing was left to train: its last report had been lost
+            report(max(trainer.train_loss_dict), trainer.best_valid_score)
 
 
 def _domains(space: Mapping[str, Any], search: Search) -> dict[str, Any]:

@@ -128,6 +128,7 @@ def test_a_real_limit():
         from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
 
         n_users, n_items = 401, 60_000
+        torch.set_num_threads(1)  # more of them would need memory for their stacks
         ids = np.arange(1, n_users)
         train, valid = (InteractionSet(ids, ids + k, n_users, n_items) for k in (1, 2))
         users, items = (torch.randn(n, 4, generator=torch.Generator().manual_seed(n)) for n in (n_users, n_items))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +29,21 @@ class Faultless:
     epochs: int
     scores: dict[float, float]
 
-    def start(self, folder: Path, log, *more: str) -> subprocess.Popen:
-        """Start the same search in ``folder`` as a process group of its own; output goes to the open file ``log``."""
+    @contextlib.contextmanager
+    def started(self, folder: Path, log: Path, *more: str) -> Iterator[subprocess.Popen]:
+        """Start the same search in ``folder`` as a process group of its own, which does not outlive the block.
+
+        Its output goes to the file ``log``.
+        """
         command = [sys.executable, "-m", "recbole_popdcl.cli", "tune", *self.arguments, f"--run_dir={folder}", *more]
-        return subprocess.Popen(command, stderr=log, stdout=log, start_new_session=True)
+        with open(log, "w") as file:
+            driver = subprocess.Popen(command, stderr=file, stdout=file, start_new_session=True)
+            try:
+                yield driver
+            finally:
+                if driver.poll() is None:
+                    os.killpg(driver.pid, signal.SIGKILL)
+                    driver.wait()
 
     def check(self, found: dict) -> None:
         """Whether a search like this one found the same."""
@@ -69,8 +84,8 @@ def scores_of(found: dict, epochs: int) -> dict[float, float]:
 
 def wait_until(true, process: subprocess.Popen, seconds: float = 240) -> bool:
     """Wait until ``true()``; False if the process ends or the time is up before."""
-    end = time.time() + seconds
-    while time.time() < end and process.poll() is None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
         if true():
             return True
         time.sleep(0.1)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
+import torch
 
 from recbole_popdcl.cli import main
+from recbole_popdcl.config import Config
+from recbole_popdcl.data.loader import load_sets
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.run import run
-from recbole_popdcl.experiment.tune import Search, tune
+from recbole_popdcl.experiment.tune import Search, _trial, tune
 from tests.conftest import the_one_line
 from tests.experiment.conftest import wait_until
 
@@ -102,8 +107,7 @@ def test_optuna_draws_from_distributions(toy, tmp_path):
 
 
 def test_a_killed_driver_goes_on(faultless, tmp_path):
-    with open(tmp_path / "log", "w") as log:
-        driver = faultless.start(tmp_path / "s", log)
+    with faultless.started(tmp_path / "s", tmp_path / "log") as driver:
         begun = wait_until(lambda: list((tmp_path / "s").glob("trial-*/run/last.pt")), driver)
         os.killpg(driver.pid, signal.SIGKILL)
         driver.wait()
@@ -114,8 +118,7 @@ def test_a_killed_driver_goes_on(faultless, tmp_path):
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_terminated_search_says_how_to_go_on(faultless, tmp_path, number, status):
-    with open(tmp_path / "log", "w") as log:
-        driver = faultless.start(tmp_path / "s", log)
+    with faultless.started(tmp_path / "s", tmp_path / "log") as driver:
         begun = wait_until(lambda: list((tmp_path / "s").glob("trial-*/run/last.pt")), driver)
         driver.send_signal(number)
         assert driver.wait(timeout=60) == status, (tmp_path / "log").read_text()[-2000:]
@@ -127,8 +130,7 @@ def test_a_terminated_search_says_how_to_go_on(faultless, tmp_path, number, stat
 
 def test_a_killed_worker_is_started_again(faultless, tmp_path):
     psutil = pytest.importorskip("psutil")
-    with open(tmp_path / "log", "w") as log:
-        driver = faultless.start(tmp_path / "s", log)
+    with faultless.started(tmp_path / "s", tmp_path / "log") as driver:
         begun = wait_until(lambda: list((tmp_path / "s").glob("trial-*/run/last.pt")), driver)
         workers = [
             process for process in psutil.process_iter(["cmdline", "name"])
@@ -142,11 +144,30 @@ def test_a_killed_worker_is_started_again(faultless, tmp_path):
     faultless.check(tune(run_dir=tmp_path / "s", resume=True))
 
 
-def test_a_folder_that_is_deleted_is_one_line(faultless, tmp_path):
-    with open(tmp_path / "log", "w") as log:
-        driver = faultless.start(tmp_path / "s", log)
+def test_a_trial_whose_last_report_was_lost_reports_again(toy, tmp_path, monkeypatch):
+    from ray.air import session
+
+    reports: list[dict] = []
+    monkeypatch.setattr(session, "get_trial_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(session, "report", reports.append)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    config = Config("SSM", config_dict=toy)
+    for _ in range(2):
+        _trial({"temperature": 0.2}, config.resolved(), load_sets(config), Search())
+    assert [report["validations"] for report in reports] == [1, 2, 3, 3]
+    del reports[2]["score"], reports[3]["score"]  # of a validation, not of the best
+    assert reports[3] == reports[2]
+
+
+@pytest.mark.parametrize("made_again", [False, True])
+def test_a_folder_that_is_deleted_is_one_line(faultless, tmp_path, made_again):
+    with faultless.started(tmp_path / "s", tmp_path / "log") as driver:
         begun = wait_until(lambda: list((tmp_path / "s").glob("trial-*/run/last.pt")), driver)
+        trials = list((tmp_path / "s").glob("trial-*"))
         shutil.rmtree(tmp_path / "s", ignore_errors=True)
+        if made_again:  # as Ray does for a trial that begins
+            for trial in trials:
+                trial.mkdir(parents=True, exist_ok=True)
         status = driver.wait(timeout=240)
     assert begun
     printed = [line for line in (tmp_path / "log").read_text().splitlines() if line.startswith("recbole-popdcl:")]
@@ -158,24 +179,33 @@ def _ancestors(process) -> list[int]:
     return [parent.pid for parent in process.parents()]
 
 
+def fill(path: Path) -> None:
+    """Leave no room on the disk of ``path``."""
+    with open(path, "ab", buffering=0) as ballast, contextlib.suppress(OSError):
+        while True:
+            ballast.write(bytes(1024))
+
+
 def test_a_full_disk_is_one_line_and_no_loss(faultless, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", disk], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", disk], capture_output=True).returncode:
         pytest.skip("no right to mount a small disk")
     try:
-        with open(tmp_path / "log", "w") as log:
-            assert faultless.start(disk / "s", log).wait(timeout=240) == 2
+        with faultless.started(disk / "s", tmp_path / "log") as driver:
+            assert wait_until(lambda: list((disk / "s").glob("trial-*/run/last.pt")), driver)
+            wait_until(lambda: fill(disk / "ballast"), driver)
+            assert driver.wait(timeout=1) == 2
         printed = [line for line in (tmp_path / "log").read_text().splitlines() if " INFO " not in line]
         assert printed[-1] == (
             "recbole-popdcl: error: the search stopped: No space left on device; go on with: "
             f"recbole-popdcl tune --resume --run_dir={disk / 's'}"
         )
         assert not [line for line in printed if line.startswith("Traceback")]
-        subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
+        (disk / "ballast").unlink()
         faultless.check(tune(run_dir=disk / "s", resume=True))
     finally:
-        subprocess.run(["umount", disk], check=True)
+        subprocess.run(["umount", "--lazy", disk], check=True)  # a worker may still be there
 
 
 @pytest.mark.parametrize(

@@ -49,12 +49,15 @@ class BrokenError(Exception):
 
 def start(arguments: Sequence[str], log: Path) -> int:
     """Run a command in a child of this process, which has imported everything already; return its number."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STATUS)  # none reaches the child where this one's work is unwound
     child = os.fork()
     if child:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return child
     status = 70
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # until the command line takes it, and after its end
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         with open(log, "w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
             status = command_line(list(arguments))
     except KeyboardInterrupt:  # before the command line took it, or after its end
@@ -241,7 +244,7 @@ def check_ending(status: int, number: int, folder: Path, log: Path) -> None:
         raise BrokenError(f"exit status {status} after signal {number}, not {wanted}: {last}")
     if number in STATUS:
         told = f"go on with: recbole-popdcl run --resume --run_dir={folder}"
-        needs_telling = (folder / "last.pt").exists()
+        needs_telling = (folder / "last.pt").exists() and not (folder / "result.json").exists()
         if not last.startswith("recbole-popdcl: interrupted") or (needs_telling and told not in last):
             raise BrokenError(f"after signal {number} the last line was: {last}")
 
