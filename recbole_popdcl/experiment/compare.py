@@ -264,5 +264,5 @@ def sweep(runs: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
 
 
 def _write(path: Path, frame: pd.DataFrame) -> None:
-    with written_whole(path, make_folder=True) as temporary:
+    with written_whole(path) as temporary:
         frame.to_csv(temporary, index=False)

@@ -120,7 +120,9 @@ ODD = st.text(st.sampled_from("aaaa0077 ,\"'\\\0#é\u2028\ufeff\r\n\t"), max_siz
 ROWS = st.lists(st.lists(ODD, min_size=2, max_size=2) | st.lists(ODD, max_size=4), max_size=5)
 
 
-@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(ROWS, st.sampled_from("\t, "), st.sampled_from(["\n", "\r\n"]))
 def test_what_arrow_reads_is_what_pandas_reads(tmp_path, rows, separator, end):
     """The fast reading is silent about nothing that the slow one refuses, and both see the same texts."""

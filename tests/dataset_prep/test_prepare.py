@@ -302,7 +302,9 @@ TOKENS = st.text(
 ).filter(lambda text: text.strip() and not text.startswith("\ufeff"))  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.lists(st.tuples(TOKENS, TOKENS), min_size=1, max_size=30))
 def test_any_table_comes_back_unchanged(tmp_path, rows):
     users, items = zip(*rows)

@@ -231,6 +231,21 @@ def test_faults_are_one_line(toy, tmp_path, monkeypatch, capsys, options, messag
     assert message in the_one_line(command, capsys, logged=True)
 
 
+def test_a_ray_that_does_not_start_is_one_line(toy, tmp_path, monkeypatch, capsys):
+    import ray
+
+    def late(**_):
+        raise Exception("The current node timed out\nduring startup.")
+
+    monkeypatch.setattr(ray, "init", late)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "space.yaml").write_text("temperature: [0.1]\n")
+    line = the_one_line(
+        ["tune", "--model=SSM", "--dataset=toy", "--space=space.yaml", *arguments(toy)], capsys, logged=True
+    )
+    assert "cannot use a Ray cluster at this machine: The current node timed out during startup." in line
+
+
 def test_nothing_to_resume(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["tune", "--resume", "--run_dir=nowhere"]) == 2

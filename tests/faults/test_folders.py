@@ -32,7 +32,7 @@ def disk(tmp_path):
     folder = tmp_path / "disk"
     mounted(folder, "-t", "tmpfs", "-o", "size=700k", "tmpfs")
     yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture()
@@ -40,7 +40,7 @@ def read_only(tmp_path):
     folder = tmp_path / "read_only"
     mounted(folder, "-t", "tmpfs", "-o", "ro", "tmpfs")
     yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("free", [0, 2, 8, 60, 150, 300, 440])
@@ -74,7 +74,7 @@ def test_a_read_only_run(toy, tmp_path):
         with pytest.raises(PopDCLError, match=r"^cannot write into .*: Read-only file system$"):
             run(run_dir=tmp_path / "run", resume=True, arguments=["--epochs=5"])
     finally:
-        subprocess.run(["umount", "--lazy", str(tmp_path / "run")], check=True)
+        subprocess.run(["umount", str(tmp_path / "run")], check=True)
 
 
 @pytest.mark.parametrize("moment", ["_train_epoch", "evaluate"])
