@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "recbole_popdcl/__init__.py").read_text(encoding="utf-8"))[1]
 PROPERTIES = "recbole_popdcl.properties"  # installed from properties/ at the top, so that a wheel has them too
-REPORT = ["matplotlib>=3.7", "jinja2>=3"]
+REPORT = ["matplotlib>=3.10.7", "jinja2>=3.1.6"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocstrings[python]>=0.27"]
 
 setup(
@@ -18,7 +18,7 @@ setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
-    python_requires=">=3.9,<3.12",
+    python_requires=">=3.11,<3.15",
     packages=[*find_packages(include=["recbole_popdcl*", "dataset_prep*"]), PROPERTIES],
     package_dir={PROPERTIES: "properties"},
     package_data={
@@ -28,35 +28,36 @@ setup(
         "dataset_prep": ["py.typed"],
     },
     install_requires=[
-        "recbole>=1.2.1,<1.3",
-        "torch>=2.0",
-        "numpy>=1.22,<2",  # RecBole 1.2.1 uses names that numpy 2 dropped
-        "pandas>=2,<3",  # 1.5 refuses a file of one row in which columns are missing; 3 was only tried in part
-        "pyarrow>=20,<26",  # 20 has the streaming JSON reader; 26 needs numpy 2
-        "scipy>=1.8,<1.13",  # RecBole's graph models (NGCF, NCL …) use dok_matrix._update, gone in 1.13
-        "pyyaml>=6",
-        "filelock>=3",
-        "tqdm>=4.60",
-        "tensorboard>=2.10",
+        "recbole>=1.2.0,!=1.2.1,<1.3",  # 1.2.1 asks for ray <= 2.6.3, which has no wheel above Python 3.11
+        "kmeans-pytorch>=0.3",  # recbole 1.2.0 imports it with its general models, but does not declare it
+        "torch>=2.10",  # weights_only could be got round before (CVE-2025-32434, CVE-2026-24747)
+        "numpy>=2.3.3,<3",
+        "pandas>=3,<4",
+        "pyarrow>=23.0.1",  # CVE-2026-25087
+        "scipy>=1.16.1",
+        "pyyaml>=6.0.3",
+        "filelock>=3.20",
+        "tqdm>=4.67",
+        "tensorboard>=2.20",
     ],
     extras_require={
-        # RecBole allows no newer ray, which needs pkg_resources; ray 2.4 cannot be imported on Python 3.11
-        "tune": ["ray[tune]>=2.5,<=2.6.3", "setuptools<81", "optuna>=3", *REPORT],
+        "tune": ["ray[tune]>=2.55,<3", "optuna>=4.6", *REPORT],  # older Rays let the network run code
         "report": REPORT,
         "docs": DOCS,
         "dev": [
-            "pytest>=7",
-            "hypothesis>=6",
-            "ir-measures>=0.3.3",  # trec_eval, to compare the metrics with
-            "ruff>=0.6",
-            "mypy>=1.11",
+            "pytest>=9",
+            "hypothesis>=6.150",
+            "ir-measures>=0.4",  # trec_eval, to compare the metrics with
+            "ruff>=0.17",
+            "mypy>=2",
             "coverage>=7.10",  # which follows into subprocesses
             "build",
-            "setuptools<81",
-            "optuna>=3",
-            "playwright>=1.40",
-            "nbclient>=0.8",
-            "ipykernel>=6",
+            "packaging",
+            "ray[tune]>=2.55,<3",
+            "optuna>=4.6",
+            "playwright>=1.56",
+            "nbclient>=0.10",
+            "ipykernel>=7",
             *REPORT,
             *DOCS,
         ],
@@ -64,9 +65,10 @@ setup(
     entry_points={"console_scripts": ["recbole-popdcl = recbole_popdcl.cli:main"]},
     classifiers=[
         "License :: OSI Approved :: MIT License",
-        "Programming Language :: Python :: 3.9",
-        "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
         "Typing :: Typed",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],

@@ -8,10 +8,29 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import recbole.trainer.trainer as recbole_trainer
 from torch.utils.tensorboard import SummaryWriter
 
 from recbole_popdcl.errors import PopDCLError
+
+
+# Names that numpy 2 dropped and RecBole uses; numpy's own new meanings of ``bool`` and ``long`` stay as they are.
+NUMPY_NAMES = {
+    "int": np.int64,
+    "float": np.float64,
+    "complex": np.complex128,
+    "object": np.object_,
+    "str": np.str_,
+    "unicode": np.str_,
+}
+
+
+def add_numpy_names() -> None:
+    """Give numpy those of NUMPY_NAMES that it lacks; RecBole's own hook would fail on numpy 2."""
+    for name, value in NUMPY_NAMES.items():
+        if not hasattr(np, name):
+            setattr(np, name, value)
 
 
 @contextlib.contextmanager

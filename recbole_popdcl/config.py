@@ -16,6 +16,7 @@ from recbole.config import Config as RecBoleConfig
 from recbole.utils import argument_list
 
 from recbole_popdcl import distributed
+from recbole_popdcl.compat import add_numpy_names
 from recbole_popdcl.errors import PopDCLError, nearest, reason, shown
 from recbole_popdcl.evaluation.keys import ACCURACY_METRICS, normalise_metrics
 from recbole_popdcl.evaluation.objective import Objective
@@ -282,6 +283,10 @@ class Config(RecBoleConfig):
         super().__init__(model, dataset, [find_config_file(file) for file in files], dict(config_dict or {}))
 
     # -- reading the layers; RecBole's constructor calls these in order ----------------------------------------------
+
+    def compatibility_settings(self) -> None:
+        """Make numpy have the names that RecBole uses."""
+        add_numpy_names()
 
     def _build_yaml_loader(self) -> type[_Loader]:
         return _Loader  # RecBole's own property files are read with it too
