@@ -1,7 +1,11 @@
 """Packaging; the exact set that is tested stands in constraints.txt."""
 
 import re
+import sys
 from pathlib import Path
+
+if not (3, 11) <= sys.version_info < (3, 15):  # pip would name conflicts between packages
+    sys.exit("recbole-popdcl: error: needs Python 3.11 to 3.14, not %d.%d" % sys.version_info[:2])  # noqa: UP031
 
 from setuptools import find_packages, setup
 
@@ -35,6 +39,7 @@ setup(
         "pandas>=3,<4",
         "pyarrow>=23.0.1",  # CVE-2026-25087
         "scipy>=1.16.1",
+        "statsmodels>=0.14.6",  # corrected p-values
         "pyyaml>=6.0.3",
         "filelock>=3.20",
         "tqdm>=4.67",

@@ -21,17 +21,15 @@ def deterministic(config: Config) -> Iterator[None]:
         yield
         return
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    filling = getattr(torch.utils, "deterministic", None)  # torch 2.2
-    filled = filling and filling.fill_uninitialized_memory
+    filled = torch.utils.deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
-    if filling:  # which costs time, and is for code that reads memory before writing it
-        filling.fill_uninitialized_memory = False
+    # filling costs time, and is for code that reads memory before writing it
+    torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        if filling:
-            filling.fill_uninitialized_memory = filled
+        torch.utils.deterministic.fill_uninitialized_memory = filled
 
 
 def not_deterministic(config: Config) -> list[str]:

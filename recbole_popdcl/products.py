@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
-
-def _onednn() -> Any:
-    """torch's operator for oneDNN's product, or None where this torch has none that multiplies and does nothing else.
-
-    `@` takes MKL's on the CPU, which leaves AVX-512 aside on AMD's processors.
-    """
-    operator = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
-    if operator is not None:
-        try:
-            operator(torch.ones(1, 1), torch.ones(1, 1), None, "none", [], "")
-        except RuntimeError:  # torch 2.0, where something has to follow the product
-            return None
-    return operator
-
-
-ONEDNN = _onednn()
+# torch's operator for oneDNN's product, None in a build without oneDNN. `@` takes MKL's on the CPU, which leaves
+# AVX-512 aside on AMD's processors.
+ONEDNN = torch.ops.mkldnn._linear_pointwise if torch.backends.mkldnn.is_available() else None
 
 
 def inner_products(rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:

@@ -51,7 +51,7 @@ class CsrMatrix(nn.Module):
         """Return the given rows, int64 [r], of a matrix on the CPU."""
         parts = (self.values.numpy(), self.col.numpy(), self.crow.numpy())
         matrix = sp.csr_matrix(parts, shape=(len(self.crow) - 1, self.n_columns))  # on the same memory
-        return matrix[rows.numpy()].astype(matrix.dtype, copy=False)  # scipy 1.8 forgets it without rows
+        return matrix[rows.numpy()]
 
 
 def _parts(matrix: sp.csr_matrix) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from recbole_popdcl.errors import PopDCLError
 
-CORRECTIONS = ("holm", "bh")
+CORRECTIONS = {"holm": "holm", "bh": "fdr_bh"}  # our name: that of statsmodels
 
 
 def paired_tests(
@@ -81,14 +82,6 @@ def corrected(p: np.ndarray, correction: str) -> np.ndarray:
         >>> corrected([0.01, 0.04, 0.03], "bh").tolist()
         [0.03, 0.04, 0.04]
     """
-    p = np.asarray(p, dtype=float)
-    order, m = np.argsort(p, kind="stable"), len(p)
-    if correction == "holm":
-        ascending = np.maximum.accumulate(p[order] * np.arange(m, 0, -1))
-    elif correction == "bh":
-        ascending = np.minimum.accumulate((p[order] * m / np.arange(1, m + 1))[::-1])[::-1]
-    else:
+    if correction not in CORRECTIONS:
         raise PopDCLError(f"correction must be one of {', '.join(CORRECTIONS)}, not {correction!r}")
-    result = np.empty(m)
-    result[order] = np.minimum(ascending, 1.0)
-    return result
+    return multipletests(p, method=CORRECTIONS[correction])[1]

@@ -172,10 +172,8 @@ class _InBatchLoss(torch.autograd.Function):
                             leaves[3] if len(leaves) > 3 else None, positives, sums)  # fmt: skip
                 loss = row_losses(rows).sum()
             total += loss.detach()
-            found = torch.autograd.grad(loss, leaves, allow_unused=True)  # torch 2.0 cannot fill the unused ones itself
-            of_scores, of_positives, of_sums, *of_second = (
-                torch.zeros_like(leaf) if grad is None else grad for grad, leaf in zip(found, leaves)
-            )
+            gradients_of_leaves = torch.autograd.grad(loss, leaves, materialize_grads=True)
+            of_scores, of_positives, of_sums, *of_second = gradients_of_leaves
             of_scores = of_scores.contiguous().scatter_add_(1, rows.own, of_positives)
             for grad, (users, items), (user_grad, item_grad) in zip((of_scores, *of_second), couples, gradients):
                 user_grad[place] = inner_products(grad, items.T)

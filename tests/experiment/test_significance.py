@@ -57,8 +57,7 @@ def test_corrections_by_their_definitions(m):
     bh = [min(min(1.0, q * m / (sorted(p).index(q) + 1)) for q in p if q >= x) for x in p]
     np.testing.assert_allclose(corrected(p, "holm"), holm)
     np.testing.assert_allclose(corrected(p, "bh"), bh)
-    if hasattr(stats, "false_discovery_control"):  # from scipy 1.11 on
-        np.testing.assert_allclose(corrected(p, "bh"), stats.false_discovery_control(p))
+    np.testing.assert_allclose(corrected(p, "bh"), stats.false_discovery_control(p))
 
 
 def test_faults():

@@ -130,8 +130,7 @@ def several_blocks():
 def value_and_gradients(name, batch, tables, temperature=0.3):
     leaves = [table.detach().clone().requires_grad_() for table in tables[: TABLES.get(name, 2)]]
     value = LOSSES[name](batch, temperature, *leaves)
-    found = torch.autograd.grad(value, leaves, allow_unused=True)  # torch 2.0 cannot fill the unused ones itself
-    return value.detach(), tuple(torch.zeros_like(leaf) if grad is None else grad for grad, leaf in zip(found, leaves))
+    return value.detach(), torch.autograd.grad(value, leaves, materialize_grads=True)
 
 
 def close(found, expected, rtol=1e-9, atol=1e-11):
