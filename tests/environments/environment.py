@@ -27,7 +27,8 @@ SHOWN = ("torch", "numpy", "pandas", "scipy", "pyarrow", "ray", "recbole", "matp
 # Every package is used by one of these at least; a few minutes in all.
 PART = (
     "tests/loss", "tests/encoder", "tests/data", "tests/evaluation", "tests/dataset_prep", "tests/test_config.py",
-    "tests/test_checkpoint.py", "tests/test_popularity.py", "tests/experiment/test_run.py",
+    "tests/test_checkpoint.py", "tests/model/test_stock_models.py",
+    "tests/test_popularity.py", "tests/experiment/test_run.py",
     "tests/experiment/test_significance.py",
     "tests/experiment/test_tune.py::test_the_table_has_every_trial_best_first",
     "tests/experiment/test_tune.py::test_optuna_draws_from_distributions",
@@ -40,12 +41,14 @@ class Outcome:
     """What came of an environment.
 
     Attributes:
-        versions: {package: version} that were installed.
+        versions: {package: version} that were resolved.
+        installed: whether they are installed and ``uv pip check`` finds them in accord.
         passed, failed: numbers of tests; errors count as failed.
         first: the first line that tells of a failure, of the installation or of a test; nothing if all is well.
     """
 
     versions: dict[str, str] = field(default_factory=dict)
+    installed: bool = False
     passed: int = 0
     failed: int = 0
     first: str = ""
@@ -69,7 +72,7 @@ def pinned(package: str) -> str:
 
 
 def interpreter(version: str) -> str | None:
-    """Return the Python of a version such as ``3.9`` that is on the path or below pyenv's folder, None without one."""
+    """Return the Python of a version such as ``3.13`` on the path or below pyenv's folder, None without one."""
     pyenv = os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))
     below = sorted(glob.glob(f"{pyenv}/versions/{version}.*/bin/python"))
     for found in [sys.executable, shutil.which(f"python{version}"), *below]:
@@ -118,7 +121,7 @@ def requirements_of(wheel: Path) -> list[Requirement]:
 
 def examine(
     folder: Path,
-    python: str,
+    version: str,
     wheel: Path,
     requirements: list[str],
     overrides: tuple[str, ...] = (),
@@ -126,9 +129,11 @@ def examine(
 ) -> Outcome:
     """Resolve and install requirements and the wheel, run PART, and take the environment away again.
 
+    Without an interpreter of that version they are resolved only.
+
     Args:
         folder: of the environment; what was resolved and what the tests printed stay in it.
-        python: the interpreter.
+        version: of Python, such as ``3.13``.
         wheel: of the project.
         requirements: as in a requirements file.
         overrides: requirements that stand instead of all others on the same package.
@@ -137,21 +142,29 @@ def examine(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "wanted.txt").write_text("\n".join(requirements) + "\n", encoding="utf-8")
     (folder / "overrides.txt").write_text("\n".join(overrides) + "\n", encoding="utf-8")
-    chosen, environment = folder / "chosen.txt", folder / "environment"
+    chosen, environment, python = folder / "chosen.txt", folder / "environment", interpreter(version)
     its_python = environment / "bin" / "python"
     shutil.rmtree(environment, ignore_errors=True)
     resolution = "lowest-direct" if lowest else "highest"
-    fault = (
-        _uv("pip", "compile", folder / "wanted.txt", "--override", folder / "overrides.txt", "--resolution", resolution,
-            "--only-binary", ":all:", "--python", python, "--no-header", "--no-annotate", "--output-file", chosen)
-        or _uv("venv", "--python", python, environment)
+    outcome = Outcome()
+    outcome.first = _uv(
+        "pip", "compile", folder / "wanted.txt", "--override", folder / "overrides.txt", "--resolution", resolution,
+        "--only-binary", ":all:", "--python-version", version, "--no-header", "--no-annotate", "--output-file", chosen
+    )  # fmt: skip
+    if outcome.first:
+        return outcome
+    outcome.versions = dict(re.findall(r"^([\w.-]+)==(\S+)$", chosen.read_text(encoding="utf-8"), re.MULTILINE))
+    if python is None:
+        return outcome
+    outcome.first = (
+        _uv("venv", "--python", python, environment)
         or _uv("pip", "install", "--python", its_python, "--no-deps", "-r", chosen, wheel)
         or _uv("pip", "install", "--python", its_python, "-c", chosen, *TOOLS,
                "--override", folder / "overrides.txt")
+        or _uv("pip", "check", "--python", its_python)
     )  # fmt: skip
-    outcome = Outcome(first=fault)
-    if not fault:
-        outcome.versions = dict(re.findall(r"^([\w.-]+)==(\S+)$", chosen.read_text(encoding="utf-8"), re.MULTILINE))
+    outcome.installed = not outcome.first
+    if outcome.installed:
         _test(its_python, wheel.parents[2] / "testing", folder / "tests.log", outcome)
     shutil.rmtree(environment, ignore_errors=True)
     return outcome

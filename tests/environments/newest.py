@@ -19,7 +19,6 @@ from tests.environments.environment import (
     command_line,
     examine,
     heading,
-    interpreter,
     publish,
     requirements_of,
 )
@@ -63,7 +62,7 @@ def main() -> None:
     requirements = requirements_of(wheel)
     bounded = {requirement.name: beyond(requirement) for requirement in requirements if beyond(requirement)}
     tries = {name: {name: bounded[name]} for name in (arguments.packages or ",".join(bounded)).split(",")}
-    python = interpreter(platform.python_version().rpartition(".")[0])
+    python = platform.python_version().rpartition(".")[0]
     wanted = [*map(str, requirements), f"torch<={arguments.torch}"]
     rows: list[tuple[str, str, dict[str, str], Outcome]] = []
     for name, lifted in tries.items():
