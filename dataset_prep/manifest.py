@@ -23,10 +23,10 @@ MANIFEST = "manifest.json"
 def statistics(part: Interactions) -> dict[str, Any]:
     """Return the paper's Table 2 for a set: users, items, interactions, and sparsity as it is called there, the share
     of all user-item pairs that are interactions."""
-    users, items = np.count_nonzero(counts(part.users)), np.count_nonzero(counts(part.items))
+    users, items = (int(np.count_nonzero(counts(side))) for side in (part.users, part.items))
     return {
-        "users": int(users),
-        "items": int(items),
+        "users": users,
+        "items": items,
         "interactions": len(part),
         "sparsity": round(len(part) / max(users * items, 1), 8),
     }

@@ -142,13 +142,13 @@ def recommend(
         parts = (batch.cpu().unsqueeze(1).expand(items.shape), items.cpu(), rank, scores.cpu())
         for column, part in zip(columns, parts):
             column.append(part[listed].numpy())
-    user_ids, item_ids, ranks, scores = (np.concatenate(column) for column in columns)
+    user_ids, item_ids, ranks, of_lists = (np.concatenate(column) for column in columns)
     frame = pd.DataFrame(
         {
             "user_id": dataset.field2id_token[dataset.uid_field][user_ids],
             "item_id": dataset.field2id_token[dataset.iid_field][item_ids],
             "rank": ranks,
-            "score": scores,
+            "score": of_lists,
         }
     )
     with written_whole(output, make_folder=True) as temporary:

@@ -77,9 +77,9 @@ def corrected(p: np.ndarray, correction: str) -> np.ndarray:
         correction: ``holm`` or ``bh``, as paired_tests.
 
     Examples:
-        >>> corrected([0.01, 0.04, 0.03], "holm").tolist()
+        >>> corrected([0.01, 0.04, 0.03], "holm").round(4).tolist()
         [0.03, 0.06, 0.06]
-        >>> corrected([0.01, 0.04, 0.03], "bh").tolist()
+        >>> corrected([0.01, 0.04, 0.03], "bh").round(4).tolist()
         [0.03, 0.04, 0.04]
     """
     if correction not in CORRECTIONS:

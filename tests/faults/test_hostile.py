@@ -195,7 +195,7 @@ CHECKPOINTS = {
     in_itself: "it holds a value in several places",
     unfolding: "it holds a value in several places",
     deep: "it is nested too deeply",
-    outside_indices: "column index values must be < 3",
+    outside_indices: "indices must be < 3",
     wrong_kind: "no attribute 'numpy'",
     other_attributes: "its other parameters are ['n_items'], those of the model []",
     no_state: "it holds no state",
