@@ -1,9 +1,9 @@
-"""RecBole atomic interaction files (``<dataset>.<set>.inter``): fast reading with clear faults, and writing."""
+"""RecBole atomic files, interactions and side information: fast reading with clear faults, and writing."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,11 @@ ROWS_PER_WRITE = 1 << 20
 MAX_HEADER = 1 << 20  # characters
 NOTHING = pa.scalar("", pa.large_string())
 FIELD_TYPES = ("token", "token_seq", "float", "float_seq")
+# What RecBole's reader takes for a missing value, beside an empty cell.
+MISSING = (
+    "", "NA", "N/A", "n/a", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>", "#NA", "#N/A", "#N/A N/A",
+    "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN",
+)  # fmt: skip
 
 
 def read_header(path: Path, separator: str, encoding: str = "utf-8") -> dict[str, str]:
@@ -115,6 +120,23 @@ def _read_by_pandas(
     path: Path, fields: dict[str, str], columns: list[str], separator: str, encoding: str
 ) -> pd.DataFrame:
     """As ``_read_by_arrow``; raises as ``read_interactions``."""
+    frame = _texts(path, fields, separator, encoding)
+    for column in columns:
+        values = frame[column]
+        empty = np.flatnonzero((values == "").to_numpy() | values.isna().to_numpy())
+        if len(empty):
+            raise PopDCLError(f"{path}, line {empty[0] + 2}: '{column}' is empty")
+        if fields[column] != "float":
+            frame[column] = pd.Categorical.from_codes(*pd.factorize(values))
+    return frame[columns]
+
+
+def _texts(path: Path, fields: dict[str, str], separator: str, encoding: str) -> pd.DataFrame:
+    """All cells as texts, row k of line k + 2; what stands in no cell of a short line is missing.
+
+    Raises:
+        PopDCLError: the file cannot be read, or a row has too many columns; names file and line.
+    """
     beyond = "\0beyond"  # takes what stands after the last column, which pandas would let pass
     try:
         frame = pd.read_csv(
@@ -136,14 +158,102 @@ def _read_by_pandas(
     excess = np.flatnonzero(~frame[beyond].isna().to_numpy() & (frame[beyond] != "").to_numpy())
     if len(excess):
         raise PopDCLError(f"{path}, line {excess[0] + 2}: more than the {len(fields)} columns of the header")
+    return frame.drop(columns=beyond)
+
+
+def read_features(
+    path: Path,
+    fields: dict[str, str],
+    columns: list[str],
+    ids: Collection[str],
+    verbatim: Collection[str],
+    separator: str,
+    seq_separator: str,
+    encoding: str = "utf-8",
+) -> pd.DataFrame:
+    """Read columns of an atomic file in which cells may be missing or hold sequences.
+
+    Texts are taken as they are written, quotation marks too, so that ids are those of ``read_interactions``. A cell
+    that is empty or says so (MISSING) is missing; blank lines are passed over.
+
+    Args:
+        path: the file.
+        fields: {field: type} of its header, as ``read_header`` returns them.
+        columns: names of the fields to read.
+        ids: those of which no cell may be missing.
+        verbatim: those in which only an empty cell is missing, as an id may be called ``NA``.
+        separator: one character between columns.
+        seq_separator: text between the parts of a sequence.
+        encoding: of the text.
+
+    Returns:
+        DataFrame with ``columns``: tokens as texts and missing ones as NaN, floats as float64 and missing ones as NaN,
+        sequences as Arrow lists of texts or of float64, empty where the cell is missing.
+
+    Raises:
+        PopDCLError: no rows, a row with too many columns, an empty id, or what is no finite number; names file and
+            line.
+    """
+    texts = _texts(path, fields, separator, encoding)[columns].fillna("")
+    texts = texts[(texts != "").any(axis=1)]
+    if texts.empty:
+        raise PopDCLError(f"{path} holds no rows")
+    frame = {}
     for column in columns:
-        values = frame[column]
-        empty = np.flatnonzero((values == "").to_numpy() | values.isna().to_numpy())
-        if len(empty):
-            raise PopDCLError(f"{path}, line {empty[0] + 2}: '{column}' is empty")
-        if fields[column] != "float":
-            frame[column] = pd.Categorical.from_codes(*pd.factorize(values))
-    return frame[columns]
+        cells, kind = texts[column], fields[column]
+        missing = cells == "" if column in verbatim else cells.isin(MISSING)
+        if column in ids and missing.any():
+            raise PopDCLError(f"{path}, line {missing.idxmax() + 2}: '{column}' is empty")
+        if kind == "token":
+            frame[column] = cells.mask(missing)
+        elif kind == "float":
+            frame[column] = _finite(cells.mask(missing), cells.index[~missing], path)
+        else:
+            lengths, parts = _parts(cells.mask(missing, ""), seq_separator)
+            if kind == "float_seq":
+                words = parts.to_pandas().astype(object).rename(column)
+                parts = pa.array(_finite(words, np.repeat(cells.index, lengths), path), pa.float64())
+            frame[column] = lists(lengths, parts, cells.index)
+    return pd.DataFrame(frame).reset_index(drop=True)
+
+
+def _parts(cells: pd.Series, seq_separator: str) -> tuple[np.ndarray, pa.Array]:
+    """Split sequences; return the number of parts of each [n], and all parts that are not empty, one after another."""
+    split = pc.split_pattern(_in_one(pa.array(cells.array, pa.large_string())), seq_separator)
+    parts = pc.list_flatten(split)
+    filled = pc.not_equal(parts, "")
+    rows = pc.list_parent_indices(split).filter(filled).to_numpy()
+    return np.bincount(rows, minlength=len(cells)), parts.filter(filled).cast(pa.large_string())
+
+
+def _finite(words: pd.Series, rows: pd.Index | np.ndarray, path: Path) -> np.ndarray:
+    """The words that are not missing as float64, missing ones as NaN; ``rows`` are those of the words not missing."""
+    numbers = pd.to_numeric(words, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    there = words.notna().to_numpy()
+    wrong = np.flatnonzero(~np.isfinite(numbers[there]))
+    if len(wrong):
+        word = words[there].iloc[wrong[0]]
+        raise PopDCLError(f"{path}, line {rows[wrong[0]] + 2}: '{words.name}' holds {word!r}, not a finite number")
+    return numbers
+
+
+def lists(lengths: np.ndarray, parts: pa.Array, index: pd.Index | None = None) -> pd.Series:
+    """Return a column of Arrow lists.
+
+    Args:
+        lengths: number of parts of each row [n].
+        parts: the parts of all rows, one row after the other.
+        index: of the column.
+    """
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    column = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), parts)
+    return pd.Series(pd.array(column, dtype=pd.ArrowDtype(column.type)), index=index)
+
+
+def flat(column: pd.Series) -> tuple[np.ndarray, pa.Array]:
+    """Return lengths int64 [n] and parts of a column of lists, as ``lists`` takes them; a missing list is empty."""
+    values = _in_one(pa.array(column.array))
+    return pc.fill_null(pc.list_value_length(values), 0).to_numpy().astype(np.int64), pc.list_flatten(values)
 
 
 def _numbers(values: pd.Series, path: Path) -> pd.Series:
@@ -152,6 +262,11 @@ def _numbers(values: pd.Series, path: Path) -> pd.Series:
     if len(wrong):
         raise PopDCLError(f"{path}, line {wrong[0] + 2}: '{values.name}' is {values.iloc[wrong[0]]!r}, not a number")
     return numbers
+
+
+def _in_one(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """The same array in one piece; that of a long file comes in several."""
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
 
 
 def write_interactions(

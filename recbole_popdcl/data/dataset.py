@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from recbole.data.dataset import Dataset
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_popdcl.data.atomic import read_header, read_interactions
+from recbole_popdcl.data.atomic import read_interactions
+from recbole_popdcl.data.side_information import SideInformation
 from recbole_popdcl.data.split import SETS, balanced_split, first_occurrences, k_core
-from recbole_popdcl.errors import PopDCLError, nearest, reason
+from recbole_popdcl.errors import PopDCLError, nearest
 
 
-class SplitDataset(Dataset):
+class SplitDataset(SideInformation):
     """Interactions of one dataset and their split into SETS.
 
     Prepared files ``<dataset>.train.inter``, ``.valid.inter``, ``.test_imbalanced.inter``, ``.test_balanced.inter`` and
@@ -33,7 +33,6 @@ class SplitDataset(Dataset):
         PopDCLError: no such dataset, a damaged file, or nothing left after the filters.
     """
 
-    field2seqlen: dict[str, int]
     inter_feat: Any  # a frame while it is loaded, then RecBole's Interaction
 
     def _get_preset(self) -> None:
@@ -79,7 +78,8 @@ class SplitDataset(Dataset):
         if self.benchmark_filename_list is None:
             super()._load_inter_feat(token, dataset_path)
             return
-        frames, lengths = [], dict(self.field2seqlen)
+        frames: list[Any] = []
+        lengths = dict(self.field2seqlen)
         for file in self.benchmark_filename_list:
             frames.append(self._load_feat(str(self._file(file)), FeatureSource.INTERACTION))
             for field, length in self.field2seqlen.items():
@@ -97,60 +97,20 @@ class SplitDataset(Dataset):
             for frame in frames:
                 frame[field] = frame[field].cat.set_categories(categories)
 
-    def _remap(self, remap_list: list[tuple[pd.DataFrame, str, FeatureType]]) -> None:
-        """Number tokens from 1 as they come, as RecBole does, but for categories without spelling out every row."""
-        feat, field, _ = remap_list[0] if len(remap_list) == 1 else (None, "", None)
-        if feat is None or not isinstance(feat[field].dtype, pd.CategoricalDtype):
-            super()._remap(remap_list)
-            return
-        codes, found = pd.factorize(feat[field].cat.codes)
-        tokens = np.array(["[PAD]", *feat[field].cat.categories[found]])
-        self.field2id_token[field] = tokens
-        self.field2token_id[field] = {token: number for number, token in enumerate(tokens)}
-        feat[field] = codes + 1
-
-    def _load_feat(self, filepath: str, source: FeatureSource) -> pd.DataFrame:
-        if source != FeatureSource.INTERACTION:
-            return self._read_by_recbole(filepath, source)
-        separator = self.config["field_separator"]
-        encoding = self.config["encoding"] or "utf-8"
-        fields = read_header(Path(filepath), separator, encoding)
-        wanted, unwanted = self._get_load_and_unload_col(source)
-        needed = {self.uid_field, self.iid_field}
-        columns = [
-            name for name in fields if name in needed or (name not in (unwanted or ()) and name in (wanted or fields))
-        ]
-        columns += sorted(needed.difference(columns))  # missing ones are named by the reader
-        for name in needed:
-            if fields.get(name, "token") != "token":
-                raise PopDCLError(f"{filepath}, line 1: '{name}' must be of type token, not {fields[name]}")
-        if any(fields.get(name, "token").endswith("_seq") for name in columns):
-            frame = self._read_by_recbole(filepath, source)
-            if frame is None:
-                return None
-            for name in sorted(needed):
-                empty = np.flatnonzero(frame[name].isna().to_numpy())
-                if len(empty):
-                    raise PopDCLError(f"{filepath}: '{name}' of row {empty[0] + 1} is empty")
-            return frame
+    def _load_feat(self, filepath: str, source: FeatureSource | str) -> pd.DataFrame | None:
+        path = Path(filepath)
+        fields, columns = self._fields_to_load(path, source)
+        if source != FeatureSource.INTERACTION or any(fields[name].endswith("_seq") for name in columns):
+            return super()._load_feat(filepath, source)
         for name in columns:
-            kind = FeatureType(fields.get(name, "token"))
-            self.set_field_property(name, kind, source, 1)
-            if kind == FeatureType.FLOAT:
-                self.field2bucketnum[name] = 2
-        frame = read_interactions(Path(filepath), columns, separator, encoding)
+            self._set_properties(name, FeatureType(fields[name]), source, 1)
+        frame = read_interactions(path, columns, self.config["field_separator"], self.config["encoding"] or "utf-8")
         for name in columns:
-            if name not in needed and frame[name].dtype == "category":
+            if name not in (self.uid_field, self.iid_field) and frame[name].dtype == "category":
                 frame[name] = frame[name].astype(object)  # RecBole sorts and joins texts
         if frame.empty and filepath.endswith(f"{self.dataset_name}.inter"):
             raise PopDCLError(f"{filepath} holds no interactions")
         return frame
-
-    def _read_by_recbole(self, filepath: str, source: FeatureSource) -> pd.DataFrame | None:
-        try:
-            return super()._load_feat(filepath, source)
-        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError) as error:
-            raise PopDCLError(f"{filepath} cannot be read: {reason(error)}") from error
 
     def _data_filtering(self) -> None:
         super()._data_filtering()

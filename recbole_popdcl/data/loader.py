@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -177,14 +176,12 @@ def with_batches(data: Data, config: Config, own_batches: bool) -> Data:
 
 def load_sets(config: Config) -> Data:
     """Load, filter and split the dataset of a configuration, without training batches; raises as load_data."""
-    with warnings.catch_warnings():  # RecBole fills missing values in a way that pandas 3 will not allow
-        warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
-        try:
-            dataset = SplitDataset(config)
-            parts = dataset.build()
-        except (ValueError, KeyError) as error:  # what RecBole makes of properties that do not fit the data
-            reason = " ".join(str(error).split())
-            raise PopDCLError(f"dataset '{config['dataset']}' cannot be loaded as configured: {reason}") from error
+    try:
+        dataset = SplitDataset(config)
+        parts = dataset.build()
+    except (ValueError, KeyError) as error:  # what RecBole makes of properties that do not fit the data
+        reason = " ".join(str(error).split())
+        raise PopDCLError(f"dataset '{config['dataset']}' cannot be loaded as configured: {reason}") from error
     train_set = parts[0]
     sets = {
         name: InteractionSet(*part.ids(), n_users=dataset.user_num, n_items=dataset.item_num)
