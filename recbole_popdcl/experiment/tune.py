@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import errno
 import logging
+import os
 import random
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +36,7 @@ from recbole_popdcl.trainer import LAST, check_valid_metric
 
 SEARCH, TRIALS, BEST = "search.yaml", "trials.csv", "best.yaml"
 SCORE, BEST_SCORE, VALIDATIONS = "score", "best_score", "validations"
+NO_WORD = "the trial's process ended without a word"
 
 
 @dataclass(frozen=True)
@@ -111,15 +115,18 @@ def tune(
         check_valid_metric(config, data.evaluation)
         if not config["eval_step"]:
             raise PopDCLError("property 'eval_step' is 0, but a search needs validations to compare trials by")
-        if not resume:
-            _store(folder, config, space_values, search)
-            mark(folder)
-        log.info("search in %s: %s", folder, ", ".join(f"{name} {values}" for name, values in space_values.items()))
         with Cluster(ray_address, search.cpus_per_trial, search.gpus_per_trial):
-            finished = _fit(folder, config, data, space_values, search, resume)
-        rows = _rows(finished, space_values, config)
-        _write_table(folder / TRIALS, rows)
-        return _conclude(folder, config, rows, space_values)
+            searcher = _searcher(search)
+            if not resume:  # not before all that can be wrong is known: nothing half-begun is left behind
+                _store(folder, config, space_values, search)
+                mark(folder)
+            log.info("search in %s: %s", folder, ", ".join(f"{name} {values}" for name, values in space_values.items()))
+            with _way_on(folder):
+                finished = _fit(folder, config, data, space_values, search, searcher, resume)
+                rows = _rows(finished, space_values, config)  # while the cluster runs, where Ray still knows its paths
+        with _way_on(folder):
+            _write_table(folder / TRIALS, rows)
+            return _conclude(folder, config, rows, space_values)
 
 
 def _checked(search: Search | None, space: Mapping[str, Any], source: str) -> Search:
@@ -157,17 +164,40 @@ def _stored(run_dir: str | Path | None) -> tuple[Path, Config, dict[str, Any], S
         raise PopDCLError(f"{folder / SEARCH} is not the record of a search: {error}") from error
 
 
-def _fit(folder: Path, config: Config, data: Data, space: Mapping[str, Any], search: Search, resume: bool) -> Any:
+@contextlib.contextmanager
+def _way_on(folder: Path) -> Iterator[None]:
+    """Give what ends a search, but not for good, the command that goes on."""
+    command = f"go on with: recbole-popdcl tune --resume --run_dir={folder}"
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(command) from None
+    except Exception as error:
+        from ray.tune import TuneError
+
+        _still_there(folder)
+        if isinstance(error, (TuneError, OSError)) or isinstance(error.__cause__, OSError):
+            raise PopDCLError(f"the search stopped: {reason(error)}; {command}") from error
+        raise
+
+
+def _fit(
+    folder: Path, config: Config, data: Data, space: Mapping[str, Any], search: Search, searcher: Any, resume: bool
+) -> Any:
     """Run the trials and return Ray's table of them."""
-    from ray import air
     from ray import tune as ray_tune
 
+    from recbole_popdcl.experiment.record import whole_files
+
     trainable = ray_tune.with_resources(
-        ray_tune.with_parameters(_trial, properties=config.resolved(), data=data, search=search),
+        ray_tune.with_parameters(_trial, folder=folder, properties=config.resolved(), data=data, search=search),
         {"cpu": search.cpus_per_trial, "gpu": search.gpus_per_trial},
     )
-    if resume and ray_tune.Tuner.can_restore(str(folder)):
-        tuner = ray_tune.Tuner.restore(str(folder), trainable=trainable, resume_unfinished=True, restart_errored=True)
+    # tuner.pkl is there before the first state of the trials
+    if resume and (folder / "tuner.pkl").exists() and any(folder.glob("experiment_state-*.json")):
+        tuner = ray_tune.Tuner.restore(
+            str(folder), trainable, resume_unfinished=True, restart_errored=True, storage_filesystem=whole_files()
+        )
     else:
         tuner = ray_tune.Tuner(
             trainable,
@@ -176,29 +206,20 @@ def _fit(folder: Path, config: Config, data: Data, space: Mapping[str, Any], sea
                 metric=BEST_SCORE,
                 mode="max",
                 num_samples=1 if search.search == "grid" else search.trials,
-                search_alg=_searcher(search),
+                search_alg=searcher,
                 scheduler=_scheduler(search, config),
-                trial_dirname_creator=lambda trial: f"trial-{trial.trial_id.rsplit('_', 1)[-1]}",
+                trial_dirname_creator=lambda trial: _trial_name(trial.trial_id),
             ),
-            run_config=air.RunConfig(
+            run_config=ray_tune.RunConfig(
                 name=folder.name,
                 storage_path=str(folder.parent),
-                failure_config=air.FailureConfig(max_failures=search.retries),
+                storage_filesystem=whole_files(),
+                failure_config=ray_tune.FailureConfig(max_failures=search.retries),
                 verbose=0,
                 callbacks=[_progress()],
             ),
         )
-    try:
-        finished = tuner.fit()
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"go on with: recbole-popdcl tune --resume --run_dir={folder}") from None
-    except (ray_tune.TuneError, OSError, ValueError) as error:  # Ray could not keep its own state
-        _still_there(folder)
-        if isinstance(error, ValueError):
-            raise
-        raise PopDCLError(
-            f"the search stopped: {reason(error)}; go on with: recbole-popdcl tune --resume --run_dir={folder}"
-        ) from error
+    finished = tuner.fit()
     _still_there(folder)  # trials that go on do not notice that it was deleted, and Ray makes another
     return finished
 
@@ -208,13 +229,19 @@ def _still_there(folder: Path) -> None:
         raise PopDCLError(f"the search stopped: its folder {folder} is gone")
 
 
-def _trial(values: dict[str, Any], properties: dict[str, Any], data: Data, search: Search) -> None:
-    """One trial, in a worker: train in the trial's folder, go on where it stopped, report every validation."""
-    from ray.air import session
+def _trial_name(trial_id: str) -> str:
+    return f"trial-{trial_id.rsplit('_', 1)[-1]}"
+
+
+def _trial(values: dict[str, Any], folder: Path, properties: dict[str, Any], data: Data, search: Search) -> None:
+    """One trial, in a worker: train in the search's folder, go on where it stopped, report every validation."""
+    from ray import tune as ray_tune
 
     torch.set_num_threads(max(1, int(search.cpus_per_trial)))
     config = Config(config_dict={**properties, **values, "show_progress": False})
-    folder = Path(session.get_trial_dir()) / "run"
+    _still_there(folder)
+    # Ray's own folder of a trial is a temporary one, from which it copies now and then
+    folder = folder / _trial_name(ray_tune.get_context().get_trial_id()) / "run"
     data = with_batches(data, config, issubclass(config.model_class, EncoderRecommender))
     resume = (folder / CONFIG).is_file() and (folder / LAST).is_file()
     if not resume:
@@ -225,7 +252,7 @@ def _trial(values: dict[str, Any], properties: dict[str, Any], data: Data, searc
         def report(epoch: int, score: float) -> None:
             best = {BEST_SCORE: float(trainer.best_valid_score), **trainer.best_valid_result}
             # counted by epochs, as Ray starts its own count again in a trial that goes on
-            session.report({SCORE: score, VALIDATIONS: (epoch + 1) // config["eval_step"], **best})
+            ray_tune.report({SCORE: score, VALIDATIONS: (epoch + 1) // config["eval_step"], **best})
 
         train(trainer, config, data, resume, report)
         trainer.tensorboard.close()
@@ -282,21 +309,36 @@ def _progress() -> Any:
     from ray.tune import Callback
 
     class Progress(Callback):
-        """A log line for each trial that ends."""
+        """A log line for each trial that ends; the end of the search, where no trial can go on."""
 
         def on_trial_complete(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
             last = trial.last_result
             ended = sum(other is trial or other.status in ("TERMINATED", "ERROR") for other in trials)
             logging.getLogger().info(
-                "%d of %d trials ended: %s, %s, best %.5f after %d validations", ended, len(trials), trial.local_dir and
-                trial.trial_id, _settings_text(trial.config), last.get(BEST_SCORE, float("nan")),
-                last.get(VALIDATIONS, 0),
+                "%d of %d trials ended: %s, %s, best %.5f after %d validations", ended, len(trials), trial.trial_id,
+                _settings_text(trial.config), last.get(BEST_SCORE, float("nan")), last.get(VALIDATIONS, 0),
             )  # fmt: skip
 
+        def on_trial_recover(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
+            _check_disk(trial)
+
         def on_trial_error(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
+            _check_disk(trial)
             logging.getLogger().warning("trial %s failed: %s", trial.trial_id, _settings_text(trial.config))
 
     return Progress()
+
+
+def _check_disk(trial: Any) -> None:
+    """Raise what made a trial fail if it is none of the trial's own: its search's folder is gone, or the disk is full.
+
+    Ray itself logs that it could not write, and goes on.
+    """
+    _still_there(Path(trial.path).parent)
+    told = _told(trial)
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        if os.strerror(number) in told:
+            raise OSError(number, os.strerror(number))
 
 
 def _settings_text(settings: Mapping[str, Any]) -> str:
@@ -314,7 +356,7 @@ def _rows(finished: Any, space: Mapping[str, Any], config: Config) -> list[dict[
         last = trial.last_result or {}
         rows.append(
             {
-                "trial": Path(trial.local_path).name,
+                "trial": _trial_name(trial.trial_id),
                 **{name: trial.config.get(name) for name in space},
                 "score": last.get(BEST_SCORE),
                 **{key: last.get(key) for key in accuracy},
@@ -330,11 +372,16 @@ def _error(trial: Any) -> str:
     """Last line of what a failed trial left, such as the PopDCLError it ended with; nothing for the others."""
     if trial.status != "ERROR":
         return ""
+    last = next((line.strip() for line in reversed(_told(trial).split("\n")) if line.strip()), NO_WORD)
+    return NO_WORD if "its worker process has died" in last else last  # a guess of Ray's at the reasons follows
+
+
+def _told(trial: Any) -> str:
+    """What Ray wrote down of a trial's failures."""
     try:
-        lines = Path(trial.error_file).read_text(encoding="utf-8", errors="replace").split("\n")
-    except (OSError, TypeError):  # a worker that was killed leaves none
-        return "the trial's process ended without a word"
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+    except (OSError, TypeError):
+        return ""
 
 
 def trials_table(rows: list[dict[str, Any]]) -> str:

@@ -1,43 +1,59 @@
-"""A search that nothing disturbs, to compare disturbed ones with."""
+"""What a search that is disturbed must end with: the plain runs of its settings."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
+
+from recbole_popdcl.experiment.run import run
 
 
 @dataclass
 class Faultless:
-    """A finished search of four trials.
+    """A search, and what it must find.
 
     Attributes:
         arguments: of the command line that makes it, but the folder.
         epochs: of each trial.
         scores: {temperature: score}.
+        temporary: where its clusters have their temporary folders.
     """
 
     arguments: list[str]
     epochs: int
     scores: dict[float, float]
+    temporary: Path
 
-    @contextlib.contextmanager
-    def started(self, folder: Path, log: Path, *more: str) -> Iterator[subprocess.Popen]:
-        """Start the same search in ``folder`` as a process group of its own, which does not outlive the block.
+    def started(self, folder: Path, log: Path, *more: str) -> contextlib.AbstractContextManager[subprocess.Popen]:
+        """Start the search in ``folder`` as a process group of its own, which does not outlive the block.
 
         Its output goes to the file ``log``.
         """
-        command = [sys.executable, "-m", "recbole_popdcl.cli", "tune", *self.arguments, f"--run_dir={folder}", *more]
+        return self._command(log, *self.arguments, f"--run_dir={folder}", *more)
+
+    def resumed(self, folder: Path, log: Path) -> contextlib.AbstractContextManager[subprocess.Popen]:
+        """Go on with the search in ``folder``, likewise."""
+        return self._command(log, "--resume", f"--run_dir={folder}")
+
+    @contextlib.contextmanager
+    def _command(self, log: Path, *arguments: str) -> Iterator[subprocess.Popen]:
+        command = [sys.executable, "-m", "recbole_popdcl.cli", "tune", *arguments]
+        environment = {**os.environ, "RAY_TMPDIR": str(self.temporary)}
         with open(log, "w") as file:
-            driver = subprocess.Popen(command, stderr=file, stdout=file, start_new_session=True)
+            driver = subprocess.Popen(command, stderr=file, stdout=file, start_new_session=True, env=environment)
             try:
                 yield driver
             finally:
@@ -45,41 +61,44 @@ class Faultless:
                     os.killpg(driver.pid, signal.SIGKILL)
                     driver.wait()
 
-    def check(self, found: dict) -> None:
-        """Whether a search like this one found the same."""
-        assert scores_of(found, self.epochs) == pytest.approx(self.scores)
+    def check(self, folder: Path) -> None:
+        """Whether the search in ``folder`` ended with the scores of the plain runs, and no trial failed."""
+        with open(folder / "trials.csv", newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["error"] for row in rows] == [""] * len(self.scores)
+        assert [int(row["validations"]) for row in rows] == [self.epochs] * len(self.scores)
+        assert {float(row["temperature"]): float(row["score"]) for row in rows} == pytest.approx(self.scores)
 
 
-def search(toy: dict, folder: Path, epochs: int) -> Faultless:
-    """Search in ``folder``, undisturbed."""
-    pytest.importorskip("ray")
-    from recbole_popdcl.experiment.tune import Search, tune
-
-    (folder / "space.yaml").write_text("temperature: [0.1, 0.2, 0.3, 0.4]\n")
+@contextlib.contextmanager
+def faultless_search(toy: Mapping, folder: Path, epochs: int, temperatures: list[float]) -> Iterator[Faultless]:
+    """A search over temperatures; its plain runs are made in ``folder``."""
     properties = {**toy, "epochs": epochs, "stopping_step": epochs, "train_batch_size": 64}
-    arguments = [f"--{name}={value}" for name, value in properties.items() if name != "dataset"]
-    found = tune("SSM", "toy", arguments, folder / "space.yaml", folder / "s", Search(scheduler="none"))
-    fixed = ["--model=SSM", "--dataset=toy", "--scheduler=none", f"--space={folder / 'space.yaml'}"]
-    return Faultless([*fixed, *arguments], epochs, scores_of(found, epochs))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a trial: sums in another order can give other ranks
+    try:
+        scores = {
+            value: run("SSM", config_dict={**properties, "temperature": value}, run_dir=folder / str(value))["valid"]
+            for value in temperatures
+        }
+    finally:
+        torch.set_num_threads(threads)
+    (folder / "space.yaml").write_text(f"temperature: {temperatures}\n")
+    arguments = [f"--{name}={value}" for name, value in properties.items()]
+    fixed = ["--model=SSM", "--scheduler=none", f"--space={folder / 'space.yaml'}"]
+    temporary = Path(tempfile.mkdtemp(prefix="t-"))  # not pytest's, whose paths are too long for a socket
+    try:
+        best = {value: found["valid/recall@20"] for value, found in scores.items()}
+        yield Faultless([*fixed, *arguments], epochs, best, temporary)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def faultless(toy, tmp_path_factory) -> Faultless:
-    return search(toy, tmp_path_factory.mktemp("faultless"), 15)
-
-
-@pytest.fixture
-def long_faultless(toy, tmp_path) -> Faultless:
-    """Its trials last until a second node has begun one."""
-    (tmp_path / "faultless").mkdir()
-    return search(toy, tmp_path / "faultless", 60)
-
-
-def scores_of(found: dict, epochs: int) -> dict[float, float]:
-    """Return {temperature: score} of a search in which no trial failed."""
-    assert [row["error"] for row in found["trials"]] == [""] * 4
-    assert [row["validations"] for row in found["trials"]] == [epochs] * 4
-    return {row["temperature"]: row["score"] for row in found["trials"]}
+def faultless(toy, tmp_path_factory) -> Iterator[Faultless]:
+    pytest.importorskip("ray")
+    with faultless_search(toy, tmp_path_factory.mktemp("faultless"), 15, [0.1, 0.2, 0.3, 0.4]) as search:
+        yield search
 
 
 def wait_until(true, process: subprocess.Popen, seconds: float = 240) -> bool:
@@ -90,3 +109,17 @@ def wait_until(true, process: subprocess.Popen, seconds: float = 240) -> bool:
             return True
         time.sleep(0.1)
     return False
+
+
+def trains(folder: Path, driver: subprocess.Popen) -> bool:
+    """Wait until a trial of the search in ``folder`` has written a checkpoint, or another one."""
+    before = _checkpoints(folder)
+    return wait_until(lambda: _checkpoints(folder) != before, driver)
+
+
+def _checkpoints(folder: Path) -> set[tuple[Path, int]]:
+    found = set()
+    for path in folder.glob("trial-*/run/last.pt"):
+        with contextlib.suppress(FileNotFoundError):
+            found.add((path, path.stat().st_mtime_ns))
+    return found

@@ -1,4 +1,4 @@
-"""A search on two Ray nodes: it spreads over both, and survives the loss of one."""
+"""A cluster of one's own, which nobody else can use; a search on two Ray nodes, which survives the loss of one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,80 @@ from pathlib import Path
 
 import pytest
 
-from recbole_popdcl.experiment.tune import tune
+from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.experiment import cluster
+from recbole_popdcl.experiment.cluster import Cluster
 from tests.conftest import free_port
-from tests.experiment.conftest import wait_until
+from tests.experiment.conftest import faultless_search, wait_until
 
-pytest.importorskip("ray")
+ray = pytest.importorskip("ray")
 psutil = pytest.importorskip("psutil")
+
+
+def authentication() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH")}
+
+
+def test_what_a_local_cluster_is_closed_with_is_new_each_time_and_gone_after_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))  # Ray by itself would keep a token there
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # the user's word on clusters of theirs
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "mine")
+    before, tokens = dict(os.environ), []
+    for _ in range(2):
+        with cluster._closed_to_others():
+            assert os.environ["RAY_AUTH_MODE"] == "token"
+            tokens.append(os.environ["RAY_AUTH_TOKEN"])
+            folder = Path(os.environ["RAY_TMPDIR"])
+            assert folder.stat().st_mode & 0o777 == 0o700
+        assert dict(os.environ) == before
+        assert not folder.exists()
+    assert len({*tokens, "mine"}) == 3
+    assert all(len(token) == 64 for token in tokens)
+
+
+def test_temporary_folders_have_paths_that_sockets_can_have(monkeypatch, tmp_path):
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr(cluster, "LONGEST_BASE", len(str(tmp_path)))
+    near = Path(cluster._temporary_folder())
+    assert near.parent == tmp_path
+    monkeypatch.setattr(cluster, "LONGEST_BASE", len(str(tmp_path)) - 1)
+    elsewhere = Path(cluster._temporary_folder())
+    assert elsewhere.parent == Path("/tmp")
+    elsewhere.rmdir()
+
+
+def test_a_local_cluster_while_it_lasts(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    before, handler = {**os.environ}, signal.getsignal(signal.SIGTERM)
+    with Cluster(None, 1, 0):
+        seen = ray.get(ray.remote(num_cpus=1)(lambda: dict(os.environ)).remote())
+        assert seen["CUDA_VISIBLE_DEVICES"] == ""  # asked for no GPU
+        folder = Path(seen["RAY_TMPDIR"])
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        assert files
+        assert not [path for path in files if seen["RAY_AUTH_TOKEN"].encode() in path.read_bytes()]
+        with (
+            pytest.raises(PopDCLError, match=r"this process uses a Ray cluster already; call ray\.shutdown"),
+            Cluster(None, 1, 0),
+        ):
+            pass
+        assert ray.is_initialized()
+        assert signal.getsignal(signal.SIGTERM) is handler
+    assert not ray.is_initialized()
+    assert not folder.exists()
+    assert not (tmp_path / "home").exists()
+    assert {name for name in before if os.environ.get(name) != before[name]} == set()
+    assert authentication() == {}
+
+
+def test_a_ray_that_listens_on_the_network_is_not_used(monkeypatch):
+    class Found:
+        address_info = {"node_ip_address": "192.0.2.2"}  # noqa: RUF012
+
+    monkeypatch.setattr(ray, "init", lambda *_, **__: Found)
+    with pytest.raises(PopDCLError, match="does not keep to loopback"), Cluster(None, 1, 0):
+        pass
 
 
 class Node:
@@ -69,11 +137,9 @@ class Node:
 
 ASK = """
 import sys
-from ray._private.state import GlobalState
-from ray._raylet import GcsClientOptions
-state = GlobalState()
-state._initialize_global_state(GcsClientOptions.from_gcs_address(sys.argv[1]))
-print(sum(node["Alive"] for node in state.node_table()))
+import ray
+ray.init(sys.argv[1], log_to_driver=False, logging_level="ERROR")
+print(sum(node["Alive"] for node in ray.nodes()))
 """
 
 
@@ -91,27 +157,43 @@ def registered(port: int) -> int:
     return 0
 
 
-def test_a_search_on_two_nodes_survives_the_loss_of_one(long_faultless, tmp_path):
+def refused(address: str, **changes: str) -> str:
+    """What a process with another environment is told that tries to use the cluster."""
+    code = f"from recbole_popdcl.experiment.cluster import Cluster\nwith Cluster({address!r}, 1, 0): print('used')"
+    environment = {**os.environ, "RAY_NUM_REDIS_GET_RETRIES": "1", **changes}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert "used" not in ended.stdout
+    return ended.stderr
+
+
+def test_a_search_on_two_nodes_with_a_token_survives_the_loss_of_one(toy, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
     port = free_port()
-    (tmp_path / "logs").mkdir()
+    for name in ("logs", "plain"):
+        (tmp_path / name).mkdir()
     nodes = [Node(tmp_path / "logs", "127.0.0.1", "--head", f"--port={port}", "--include-dashboard=false")]
     try:
         # first: of nodes that start together on one machine, both take the same socket, and one ends
         assert wait_until(lambda: registered(port) == 1, nodes[0].process), nodes[0].told()
+        told = refused(f"127.0.0.1:{port}", RAY_AUTH_TOKEN="b" * 64)
+        assert "if it asks for a token, RAY_AUTH_MODE=token and RAY_AUTH_TOKEN give it" in told
         # an address of its own: the driver belongs to the head, whose loss it would not survive
         nodes.append(Node(tmp_path / "logs", "127.0.0.2", f"--address=127.0.0.1:{port}"))
         assert wait_until(lambda: registered(port) == 2, nodes[1].process), nodes[1].told()
-        address = f"--ray_address=127.0.0.1:{port}"
-        with long_faultless.started(tmp_path / "s", tmp_path / "log", address) as driver:
+        address, folder, log = f"--ray_address=127.0.0.1:{port}", tmp_path / "s", tmp_path / "log"
+        # trials that last until the second node has begun one
+        with faultless_search(toy, tmp_path / "plain", 60, [0.1, 0.2]) as search:
+            with search.started(folder, log, address) as driver:
 
-            def both_train() -> bool:
-                begun = list((tmp_path / "s").glob("trial-*/run/last.pt"))
-                return len(begun) >= 2 and all(node.trials() for node in nodes)
+                def both_train() -> bool:
+                    begun = list(folder.glob("trial-*/run/last.pt"))
+                    return len(begun) >= 2 and all(node.trials() for node in nodes)
 
-            assert wait_until(both_train, driver), (tmp_path / "log").read_text()[-2000:]
-            nodes.pop().kill()
-            assert driver.wait(timeout=240) == 0, (tmp_path / "log").read_text()[-2000:]
+                assert wait_until(both_train, driver), log.read_text()[-2000:]
+                nodes.pop().kill()
+                assert driver.wait(timeout=240) == 0, log.read_text()[-2000:]
+            search.check(folder)
     finally:
         for node in reversed(nodes):
             node.kill()
-    long_faultless.check(tune(run_dir=tmp_path / "s", resume=True))

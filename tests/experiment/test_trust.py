@@ -66,6 +66,7 @@ def test_the_pickles_of_a_stranger_are_not_read(home, toy, tmp_path, capsys):
     assert (folder / SEARCH).exists()
     for name in ("tuner.pkl", "trainable.pkl"):
         (folder / name).write_bytes(pickle.dumps(Payload(tmp_path / "executed")))
+    (folder / "experiment_state-2026-01-01_00-00-00.json").write_text("{}")  # without one there is nothing to read
     line = the_one_line(["tune", "--resume", f"--run_dir={folder}"], capsys)
     assert line.startswith(f"recbole-popdcl: error: the search in {folder} was not begun there by you")
     assert not (tmp_path / "executed").exists()

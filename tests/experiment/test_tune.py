@@ -6,11 +6,16 @@ import contextlib
 import csv
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
+import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
+import pyarrow.fs
 import pytest
 import torch
 
@@ -18,10 +23,11 @@ from recbole_popdcl.cli import main
 from recbole_popdcl.config import Config
 from recbole_popdcl.data.loader import load_sets
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.experiment import tune as module
 from recbole_popdcl.experiment.run import run
 from recbole_popdcl.experiment.tune import Search, _trial, tune
 from tests.conftest import the_one_line
-from tests.experiment.conftest import wait_until
+from tests.experiment.conftest import trains, wait_until
 
 pytest.importorskip("ray")
 
@@ -47,6 +53,15 @@ def searched(toy, tmp_path_factory):
     options = Search(scheduler="none", retries=0)
     found = tune("SSM", "toy", arguments(toy), folder / "space.yaml", folder / "s", options)
     return folder / "s", found
+
+
+def test_a_search_leaves_what_its_documents_say(searched):
+    folder, found = searched
+    ray = ("tuner.pkl", ".validate_storage_marker", "experiment_state-", "basic-variant-state-")
+    ours = {"search.yaml", "trials.csv", "best.yaml", "result.json", ".begun_by"}
+    left = {path.name for path in folder.iterdir()}
+    assert {name for name in left if not name.startswith(ray)} == ours | {row["trial"] for row in found["trials"]}
+    assert {path.name for path in (folder / found["trials"][0]["trial"]).iterdir()} == {"run"}
 
 
 def test_the_table_has_every_trial_best_first(searched):
@@ -89,80 +104,136 @@ def test_a_finished_search_ends_at_once_when_resumed(searched):
 
 
 def test_asha_stops_trials_that_fall_behind(toy, tmp_path):
-    (tmp_path / "space.yaml").write_text("temperature: [0.2, 0.25, 0.9, 2.0, 4.0, 8.0]\n")  # the best ones first
+    (tmp_path / "space.yaml").write_text("temperature: [0.2, 0.25, 4.0, 8.0]\n")  # the best ones first
     more = ("--epochs=9", "--stopping_step=9", "--learning_rate=0.05")
     found = tune("SSM", "toy", arguments(toy, *more), tmp_path / "space.yaml", tmp_path / "s")
     validations = {row["temperature"]: row["validations"] for row in found["trials"]}
     assert max(validations[0.2], validations[0.25]) == 9
-    assert min(validations[value] for value in (0.9, 2.0, 4.0, 8.0)) < 9
+    assert min(validations[value] for value in (4.0, 8.0)) < 9
 
 
 def test_optuna_draws_from_distributions(toy, tmp_path):
     (tmp_path / "space.yaml").write_text("temperature: {distribution: uniform, low: 0.05, high: 0.9}\n")
-    options = Search("optuna", trials=3, scheduler="none")
+    options = Search("optuna", trials=2, scheduler="none")
     found = tune("SSM", "toy", arguments(toy, "--epochs=1"), tmp_path / "space.yaml", tmp_path / "s", options)
     values = [row["temperature"] for row in found["trials"]]
-    assert len(set(values)) == 3
+    assert len(set(values)) == 2
     assert all(0.05 <= value <= 0.9 for value in values)
 
 
-def test_a_killed_driver_goes_on(faultless, tmp_path):
-    with faultless.started(tmp_path / "s", tmp_path / "log") as driver:
-        begun = wait_until(lambda: list((tmp_path / "s").glob("trial-*/run/last.pt")), driver)
+def test_a_search_that_is_disturbed_again_and_again_ends_like_plain_runs(faultless, tmp_path):
+    psutil = pytest.importorskip("psutil")
+    folder, log = tmp_path / "s", tmp_path / "log"
+    with faultless.started(folder, log) as driver:
+        assert trains(folder, driver), log.read_text()[-2000:]
+        check_that_it_says_how_to_go_on(driver, signal.SIGINT, 130, folder, log, faultless.temporary)
+    with faultless.resumed(folder, log) as driver:
+        assert trains(folder, driver), log.read_text()[-2000:]
         os.killpg(driver.pid, signal.SIGKILL)
         driver.wait()
-    assert begun, (tmp_path / "log").read_text()[-2000:]
-    assert not (tmp_path / "s" / "trials.csv").exists()
-    faultless.check(tune(run_dir=tmp_path / "s", resume=True))
-
-
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_terminated_search_says_how_to_go_on(faultless, tmp_path, number, status):
-    with faultless.started(tmp_path / "s", tmp_path / "log") as driver:
-        begun = wait_until(lambda: list((tmp_path / "s").glob("trial-*/run/last.pt")), driver)
-        driver.send_signal(number)
-        assert driver.wait(timeout=60) == status, (tmp_path / "log").read_text()[-2000:]
-    assert begun
-    told = f"recbole-popdcl: interrupted; go on with: recbole-popdcl tune --resume --run_dir={tmp_path / 's'}"
-    assert (tmp_path / "log").read_text().splitlines()[-1] == told
-    faultless.check(tune(run_dir=tmp_path / "s", resume=True))
-
-
-def test_a_killed_worker_is_started_again(faultless, tmp_path):
-    psutil = pytest.importorskip("psutil")
-    with faultless.started(tmp_path / "s", tmp_path / "log") as driver:
-        begun = wait_until(lambda: list((tmp_path / "s").glob("trial-*/run/last.pt")), driver)
+    shutil.rmtree(faultless.temporary)
+    faultless.temporary.mkdir()
+    assert not (folder / "trials.csv").exists()
+    with faultless.resumed(folder, log) as driver:
+        assert trains(folder, driver), log.read_text()[-2000:]
+        check_that_it_says_how_to_go_on(driver, signal.SIGTERM, 143, folder, log, faultless.temporary)
+    with faultless.resumed(folder, log) as driver:
+        assert trains(folder, driver), log.read_text()[-2000:]
         workers = [
-            process for process in psutil.process_iter(["cmdline", "name"])
-            if "ImplicitFunc" in " ".join(process.info["cmdline"] or ()) and driver.pid in _ancestors(process)
+            process for process in psutil.Process(driver.pid).children(recursive=True)
+            if "ImplicitFunc" in " ".join(process.cmdline())
         ]  # fmt: skip
         for worker in workers:
             worker.kill()
-        assert driver.wait(timeout=240) == 0, (tmp_path / "log").read_text()[-2000:]
-    assert begun
+        assert driver.wait(timeout=240) == 0, log.read_text()[-2000:]
     assert workers
-    faultless.check(tune(run_dir=tmp_path / "s", resume=True))
+    faultless.check(folder)
+    assert not list(faultless.temporary.iterdir())
+
+
+def check_that_it_says_how_to_go_on(driver, number, status, folder, log, temporary) -> None:
+    driver.send_signal(number)
+    assert driver.wait(timeout=60) == status, log.read_text()[-2000:]
+    told = f"recbole-popdcl: interrupted; go on with: recbole-popdcl tune --resume --run_dir={folder}"
+    assert log.read_text().splitlines()[-1] == told
+    assert not list(temporary.iterdir())
+
+
+# A call of each of Ray's servers, which is none of its business before the token is shown.
+CALLS = [
+    "ray.rpc.CoreWorkerService/PushTask", "ray.rpc.NodeManagerService/RequestWorkerLease",
+    "ray.rpc.ObjectManagerService/Push", "ray.rpc.NodeInfoGcsService/GetAllNodeInfo",
+]  # fmt: skip
+
+
+def answers(port: int, *metadata: tuple[str, str]) -> dict[str, str]:
+    """{call: what the server on a port of loopback says to it}, but of calls that it does not know."""
+    grpc = pytest.importorskip("grpc")
+    found = {}
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        for call in CALLS if not metadata else CALLS[-1:]:
+            try:
+                channel.unary_unary(f"/{call}")(b"", timeout=20, metadata=metadata)
+                found[call] = "OK"
+            except grpc.RpcError as error:
+                found[call] = error.code().name
+    return {call: answer for call, answer in found.items() if answer != "UNIMPLEMENTED"}
+
+
+def test_nobody_else_can_use_the_cluster_of_a_search(faultless, tmp_path):
+    psutil = pytest.importorskip("psutil")
+    with faultless.started(tmp_path / "s", tmp_path / "log") as driver:
+        assert trains(tmp_path / "s", driver), (tmp_path / "log").read_text()[-2000:]
+        family = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
+        listening = {
+            (process.name(), place.laddr.ip.removeprefix("::ffff:"), place.laddr.port)
+            for process in family for place in process.net_connections("inet") if place.status == psutil.CONN_LISTEN
+        }  # fmt: skip
+        assert {ip for _, ip, _ in listening} == {"127.0.0.1"}
+        names = " ".join(name for name, *_ in listening)
+        assert all(name in names for name in ("python", "gcs_server", "raylet", "ray::ImplicitFunc"))
+        for name, _, port in listening:
+            if "RuntimeEnv" in name:
+                with pytest.raises(urllib.error.HTTPError, match="401"):
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/get_or_create_runtime_env", b"x", timeout=20)
+            else:
+                assert set(answers(port).values()) == {"UNAUTHENTICATED"}, name
+        head, gcs = next((process, port) for process in family for name, _, port in listening
+                         if process.name() == name == "gcs_server")  # fmt: skip
+        token = head.environ()["RAY_AUTH_TOKEN"]
+        assert answers(gcs, ("authorization", f"Bearer {token}")) == {CALLS[-1]: "OK"}  # they are real calls
+        assert not [process for process in family if token in " ".join(process.cmdline())]
+        (folder,) = faultless.temporary.iterdir()
+        assert folder.stat().st_mode & 0o777 == 0o700
+        (reporter,) = (process for process in family if "UsageStats" in " ".join(process.cmdline()[1:]))
+        assert reporter.environ()["RAY_USAGE_STATS_ENABLED"] == "0"
 
 
 def test_a_trial_whose_last_report_was_lost_reports_again(toy, tmp_path, monkeypatch):
-    from ray.air import session
+    import ray.tune
+
+    class Context:
+        def get_trial_id(self) -> str:
+            return "search_00000"
 
     reports: list[dict] = []
-    monkeypatch.setattr(session, "get_trial_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(session, "report", reports.append)
+    monkeypatch.setattr(ray.tune, "get_context", Context)
+    monkeypatch.setattr(ray.tune, "report", reports.append)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
     config = Config("SSM", config_dict=toy)
+    (tmp_path / "search.yaml").touch()
     for _ in range(2):
-        _trial({"temperature": 0.2}, config.resolved(), load_sets(config), Search())
+        _trial({"temperature": 0.2}, tmp_path, config.resolved(), load_sets(config), Search())
     assert [report["validations"] for report in reports] == [1, 2, 3, 3]
     del reports[2]["score"], reports[3]["score"]  # of a validation, not of the best
     assert reports[3] == reports[2]
+    assert (tmp_path / "trial-00000" / "run" / "last.pt").exists()
 
 
 @pytest.mark.parametrize("made_again", [False, True])
 def test_a_folder_that_is_deleted_is_one_line(faultless, tmp_path, made_again):
     with faultless.started(tmp_path / "s", tmp_path / "log") as driver:
-        begun = wait_until(lambda: list((tmp_path / "s").glob("trial-*/run/last.pt")), driver)
+        begun = trains(tmp_path / "s", driver)
         trials = list((tmp_path / "s").glob("trial-*"))
         shutil.rmtree(tmp_path / "s", ignore_errors=True)
         if made_again:  # as Ray does for a trial that begins
@@ -173,10 +244,6 @@ def test_a_folder_that_is_deleted_is_one_line(faultless, tmp_path, made_again):
     printed = [line for line in (tmp_path / "log").read_text().splitlines() if line.startswith("recbole-popdcl:")]
     assert status == 2, (tmp_path / "log").read_text()[-2000:]
     assert len(printed) == 1
-
-
-def _ancestors(process) -> list[int]:
-    return [parent.pid for parent in process.parents()]
 
 
 def fill(path: Path) -> None:
@@ -193,7 +260,7 @@ def test_a_full_disk_is_one_line_and_no_loss(faultless, tmp_path):
         pytest.skip("no right to mount a small disk")
     try:
         with faultless.started(disk / "s", tmp_path / "log") as driver:
-            assert wait_until(lambda: list((disk / "s").glob("trial-*/run/last.pt")), driver)
+            assert trains(disk / "s", driver)
             wait_until(lambda: fill(disk / "ballast"), driver)
             assert driver.wait(timeout=1) == 2
         printed = [line for line in (tmp_path / "log").read_text().splitlines() if " INFO " not in line]
@@ -203,7 +270,8 @@ def test_a_full_disk_is_one_line_and_no_loss(faultless, tmp_path):
         )
         assert not [line for line in printed if line.startswith("Traceback")]
         (disk / "ballast").unlink()
-        faultless.check(tune(run_dir=disk / "s", resume=True))
+        tune(run_dir=disk / "s", resume=True)
+        faultless.check(disk / "s")
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)  # a worker may still be there
 
@@ -229,12 +297,22 @@ def test_faults_are_one_line(toy, tmp_path, monkeypatch, capsys, options, messag
     space = [] if any(option.startswith("--space") for option in options) else ["--space=space.yaml"]
     command = ["tune", "--model=SSM", "--dataset=toy", *space, *arguments(toy, "--epochs=1", *options)]
     assert message in the_one_line(command, capsys, logged=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["space.yaml"]
+
+
+def test_a_search_that_cannot_begin_leaves_its_folder_free(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "Cluster", lambda *_: contextlib.nullcontext())
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    (tmp_path / "space.yaml").write_text("temperature: [0.1]\n")
+    with pytest.raises(PopDCLError, match="search 'optuna' needs Optuna"):
+        tune("SSM", "toy", arguments(toy), tmp_path / "space.yaml", tmp_path / "s", Search("optuna"))
+    assert not (tmp_path / "s").exists()
 
 
 def test_a_ray_that_does_not_start_is_one_line(toy, tmp_path, monkeypatch, capsys):
     import ray
 
-    def late(**_):
+    def late(*_, **__):
         raise Exception("The current node timed out\nduring startup.")
 
     monkeypatch.setattr(ray, "init", late)
@@ -260,3 +338,49 @@ def test_a_folder_that_is_taken(toy, tmp_path):
     (tmp_path / "space.yaml").write_text("temperature: [0.1]\n")
     with pytest.raises(PopDCLError, match="is not empty"):
         tune("SSM", "toy", arguments(toy), tmp_path / "space.yaml", tmp_path / "x")
+
+
+@pytest.fixture
+def record(tmp_path):
+    """A file of Ray's record, and how Ray copies a new one over it."""
+    pytest.importorskip("ray")
+    from recbole_popdcl.experiment.record import whole_files
+
+    files = whole_files()
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "state.json").write_bytes(b"n" * 100_000)
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "state.json").write_bytes(b"old")
+
+    def copy() -> None:
+        pyarrow.fs.copy_files(str(tmp_path / "new"), str(tmp_path / "s"), destination_filesystem=files)
+
+    return tmp_path / "s" / "state.json", files, copy
+
+
+def test_a_record_that_cannot_be_written_leaves_the_old_one(record):
+    path, _, copy = record
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))  # as a disk that becomes full
+    try:
+        with pytest.raises(PopDCLError, match=r"cannot write .*state\.json: File too large"):
+            copy()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == b"old"
+    assert list(path.parent.iterdir()) == [path]
+    copy()
+    assert path.read_bytes() == b"n" * 100_000
+
+
+def test_a_record_is_not_there_before_it_is_whole(record):
+    path, files, _ = record
+    with files.open_output_stream(str(path)) as stream:
+        stream.write(b"half")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"half"
+    stream = files.open_output_stream(str(path))
+    stream.write(b"quarter")
+    del stream  # as by a thread that ends with its process
+    assert path.read_bytes() == b"half"
+    assert list(path.parent.iterdir()) == [path]
