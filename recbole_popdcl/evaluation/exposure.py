@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 # The head takes this share of the training interactions; the other items are the long tail (Abdollahpouri et al. 2019).
 HEAD_SHARE = 0.8
@@ -162,21 +163,8 @@ def _spearman(groups: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Spearman's correlation within each group in which neither side is constant."""
     groups = np.unique(groups, return_inverse=True)[1]
     n = np.bincount(groups)
-    x, y = _average_ranks(groups, x), _average_ranks(groups, y)
+    x, y = (pd.Series(side).groupby(groups).rank().to_numpy() for side in (x, y))  # equal values share their mean rank
     x, y = (side - (np.bincount(groups, side) / n)[groups] for side in (x, y))
     covariance, of_x, of_y = (np.bincount(groups, product) for product in (x * y, x * x, y * y))
     defined = (of_x > 0) & (of_y > 0)
     return covariance[defined] / np.sqrt(of_x[defined] * of_y[defined])
-
-
-def _average_ranks(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Rank of each value within its group from 1; equal values share the mean of their ranks."""
-    order = np.lexsort((values, groups))
-    g, v = groups[order], values[order]
-    first = np.r_[True, (g[1:] != g[:-1]) | (v[1:] != v[:-1])] if len(g) else np.zeros(0, dtype=bool)
-    tie = np.cumsum(first) - 1
-    place = np.arange(1.0, len(g) + 1)
-    ranks = np.empty(len(g))
-    ranks[order] = (np.bincount(tie, place) / np.bincount(tie))[tie]
-    starts = np.cumsum(np.bincount(groups)) - np.bincount(groups)
-    return ranks - starts[groups]
