@@ -76,7 +76,7 @@ class Cluster:
                 warnings.simplefilter("ignore", FutureWarning)  # Ray below 2.60 says that OVERRIDE_ON_ZERO will be 0
                 found = ray.init(
                     self.address or "local",  # not one that somebody started on this machine, nor what is left of one
-                    log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False, **local,
+                    log_to_driver=False, logging_level=logging.ERROR, **local,
                 )  # fmt: skip
         except Exception as error:  # plain ones too, where Ray's own processes do not start in time
             told = " ".join(str(error).split())[:200]
@@ -117,7 +117,7 @@ def _closed_to_others() -> Iterator[dict[str, Any]]:
         with _environment({**settings, **secret, "RAY_TMPDIR": folder}):
             read_environment()
             ray_constants.ENABLE_RAY_CLUSTER = False
-            yield {"_node_ip_address": "localhost"}
+            yield {"_node_ip_address": "localhost", "include_dashboard": False}
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = several_machines
         read_environment()
@@ -129,7 +129,11 @@ def _temporary_folder() -> str:
     base = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
     if len(os.fsencode(base)) > LONGEST_BASE:  # for the path of a socket
         base = "/tmp"
-    return tempfile.mkdtemp(prefix="ray-", dir=base)
+    try:
+        return tempfile.mkdtemp(prefix="ray-", dir=base)
+    except OSError as error:
+        told = f"cannot make Ray's temporary folder in {base}: {error.strerror or error}"
+        raise PopDCLError(f"{told}; RAY_TMPDIR may name another place") from error
 
 
 @contextlib.contextmanager

@@ -52,6 +52,10 @@ def test_temporary_folders_have_paths_that_sockets_can_have(monkeypatch, tmp_pat
     elsewhere = Path(cluster._temporary_folder())
     assert elsewhere.parent == Path("/tmp")
     elsewhere.rmdir()
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "x"))
+    monkeypatch.setattr(cluster, "LONGEST_BASE", 1000)
+    with pytest.raises(PopDCLError, match=r"cannot make Ray's temporary folder in .*x: No such file"):
+        cluster._temporary_folder()
 
 
 def test_a_local_cluster_while_it_lasts(monkeypatch, tmp_path):
