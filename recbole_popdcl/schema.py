@@ -227,13 +227,18 @@ TYPES: dict[str, Any] = {
     "USER_ID_FIELD": Text(),
     "ITEM_ID_FIELD": Text(),
 }
+# Of RecBole's own models alone.
+STOCK_TYPES: dict[str, Any] = {
+    "dropout_prob": Real(0, 1),
+    "knn_method": Choice(("item", "user")),
+}
 
 
 def check_type(name: str, value: Any, where: str) -> None:
     """Check the type and range of one property.
 
     Args:
-        name: name of the property; one that this table does not hold is not checked.
+        name: name of the property; one that neither table holds is not checked.
         value: its value after parsing.
         where: where the value came from, for the message ("command line", a file, "dict").
 
@@ -247,7 +252,7 @@ def check_type(name: str, value: Any, where: str) -> None:
             ...
         recbole_popdcl.errors.PopDCLError: dict: property 'temperature' must be a number above 0, not -1
     """
-    kind = TYPES.get(name)
+    kind = TYPES.get(name) or STOCK_TYPES.get(name)
     wanted = kind.check(value) if kind else None
     if wanted:
         raise PopDCLError(f"{where}: property '{name}' must be {wanted}, not {shown(value)}")

@@ -7,10 +7,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+from recbole.utils import ModelType, get_model
 
 from recbole_popdcl.cli import main
+from recbole_popdcl.compat import REPAIRS
 from recbole_popdcl.config import properties_folder, read_yaml
-from recbole_popdcl.model.table import MODELS
+from recbole_popdcl.model.table import MODELS, NEEDED_PACKAGES, UNSUPPORTED, general_models
 
 DOCS = Path(__file__).parent.parent / "docs"
 TABLE = (DOCS / "errors.md").read_text(encoding="utf-8")
@@ -35,6 +37,29 @@ def test_every_row_of_models(model, properties, file):
     assert {name: str(defaults[name]) for name in named} == named
     own = set(defaults) - set(read_yaml(properties_folder() / "model" / "LightGCN.yaml")) - {"false_negatives"}
     assert own - {"omega_leave_one_out", "negative_score_floor"} == set(named)
+
+
+def stock_row(model: str) -> str:
+    """The row that docs/stock_models.md has of a general model of RecBole."""
+    kind, state = "", "as under RecBole 1.2.1"
+    if model in general_models():
+        stock = get_model(model)
+        kind = "without training" if stock.type == ModelType.TRADITIONAL else stock.input_type.name.lower()
+    if model in REPAIRS:
+        state = f"repaired: {REPAIRS[model].__doc__}"
+    if model in NEEDED_PACKAGES:
+        state += f"; needs the package `{NEEDED_PACKAGES[model]}`"
+    if model in UNSUPPORTED:
+        state = f"refused: it {UNSUPPORTED[model]}"
+    if model in MODELS:
+        state = "`--model` gives [this package's own](models.md)"
+    return f"| `{model}` | {kind} | {state} |"
+
+
+def test_every_row_of_stock_models():
+    text = (DOCS / "stock_models.md").read_text(encoding="utf-8")
+    expected = [stock_row(model) for model in sorted({*general_models(), *UNSUPPORTED}, key=str.lower)]
+    assert [line for line in text.splitlines() if line.startswith("| `")] == expected, "\n".join(["wanted:", *expected])
 
 
 def test_the_table_is_read():

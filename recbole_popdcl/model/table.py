@@ -8,6 +8,7 @@ from pathlib import Path
 import recbole
 from recbole.utils import get_model
 
+from recbole_popdcl.compat import repaired
 from recbole_popdcl.errors import PopDCLError, nearest
 
 MODELS = {
@@ -35,8 +36,13 @@ MODELS = {
 }
 # Kinds of models in RecBole; those that need sequences, features or a knowledge graph cannot be ranked here.
 KINDS = ("general", "context_aware", "sequential", "knowledge_aware")
-# General models of RecBole that one run cannot train, and why.
-UNSUPPORTED = {"RaCT": "is trained in three runs of RecBole, of which each reads the checkpoint of the one before"}
+# General models of RecBole that cannot run here, and why.
+UNSUPPORTED = {
+    "RaCT": "is trained in three runs of RecBole, of which each reads the checkpoint of the one before",
+    "AsymKNN": "needs RecBole 1.2.1, which is not supported here as it asks for ray 2.6.3 or older",
+}
+# General models of RecBole that need a package which this one does not bring; {model: module}.
+NEEDED_PACKAGES = {"NCL": "faiss"}
 
 
 def model_names() -> list[str]:
@@ -45,7 +51,7 @@ def model_names() -> list[str]:
 
 
 def find_model(name: str, missing_ok: bool = False) -> type | None:
-    """Return the model class of a name, in any letter case.
+    """Return the model class of a name, in any letter case; RecBole's own come repaired (recbole_popdcl/compat.py).
 
     Raises:
         PopDCLError: no such model (None instead with ``missing_ok``), or a RecBole model that cannot be ranked here.
@@ -61,15 +67,15 @@ def find_model(name: str, missing_ok: bool = False) -> type | None:
     kind = _stock_kinds().get(name.lower())
     if kind is None and missing_ok:
         return None
-    general = {stock.lower(): stock for stock in _general_models()}
+    general = {stock.lower(): stock for stock in (*UNSUPPORTED, *general_models())}
+    stock = general.get(name.lower(), name)
+    if stock in UNSUPPORTED:
+        raise PopDCLError(f"model '{stock}' is not supported: it {UNSUPPORTED[stock]}")
     if kind is None:
         raise PopDCLError(f"unknown model {name!r}{nearest(name, [*MODELS, *general.values()])}")
     if kind != "general":
         raise PopDCLError(f"model {name!r} is a {kind.split('_')[0]} model; only general models rank here")
-    stock = general.get(name.lower(), name)
-    if stock in UNSUPPORTED:
-        raise PopDCLError(f"model '{stock}' is not supported: it {UNSUPPORTED[stock]}")
-    return get_model(stock)
+    return repaired(get_model(stock))
 
 
 def _stock_kinds() -> dict[str, str]:
@@ -81,6 +87,7 @@ def _stock_kinds() -> dict[str, str]:
     }  # fmt: skip
 
 
-def _general_models() -> list[str]:
+def general_models() -> list[str]:
+    """Return the names of RecBole's general models."""
     package = importlib.import_module("recbole.model.general_recommender")
     return [name for name, value in vars(package).items() if isinstance(value, type)]
