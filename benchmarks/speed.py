@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.side_by_side import Row, as_json, in_new_process, markdown, peak_memory_of, row, seconds
+from recbole_popdcl.compat import add_numpy_names, repaired
 from recbole_popdcl.config import Config
 from recbole_popdcl.data.atomic import write_interactions
 from recbole_popdcl.data.loader import Data, load_data, load_sets
@@ -70,13 +71,17 @@ class Stock:
         from recbole.model.general_recommender import LightGCN
         from recbole.trainer import Trainer
 
-        model = LightGCN(self.config, self.train.dataset).to(self.config["device"])
+        model = repaired(LightGCN)(self.config, self.train.dataset).to(self.config["device"])
         return model, Trainer(self.config, model)
 
 
 def stock_config(folder: Path, test: str):
-    """Return RecBole's own Config."""
-    from recbole.config import Config as StockConfig
+    """Return RecBole's own Config, but for the hook that fails on numpy 2."""
+    from recbole.config import Config as RecBoleConfig
+
+    class StockConfig(RecBoleConfig):
+        def compatibility_settings(self) -> None:
+            add_numpy_names()
 
     properties = {
         "data_path": str(folder), "benchmark_filename": ["train", "valid", test], "load_col": None,

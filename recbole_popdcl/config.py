@@ -16,7 +16,7 @@ from recbole.config import Config as RecBoleConfig
 from recbole.utils import argument_list
 
 from recbole_popdcl import distributed
-from recbole_popdcl.compat import add_numpy_names
+from recbole_popdcl.compat import add_numpy_names, repaired
 from recbole_popdcl.errors import PopDCLError, nearest, reason, shown
 from recbole_popdcl.evaluation.keys import ACCURACY_METRICS, normalise_metrics
 from recbole_popdcl.evaluation.objective import Objective
@@ -327,7 +327,7 @@ class Config(RecBoleConfig):
         dataset = str(dataset)
         if re.search(r"[/\\\0]", dataset) or dataset in ("", ".", ".."):
             raise PopDCLError(f"dataset name {dataset!r} may not hold a path; the folder goes into data_path")
-        model_class: Any = model if isinstance(model, type) else find_model(str(model))
+        model_class: Any = repaired(model) if isinstance(model, type) else find_model(str(model))
         return model_class.__name__, model_class, dataset
 
     def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:

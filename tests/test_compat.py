@@ -265,3 +265,12 @@ def test_config_imports_neither_trainers_nor_models():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_class_of_recboles_is_repaired_too(toy):
+    from recbole.model.general_recommender import NGCF
+
+    properties = {name: value for name, value in toy.items() if name != "embedding_size"}
+    config = Config(NGCF, config_dict=properties)
+    assert config.model_class is repaired(NGCF)
+    assert config["model"] == "NGCF"

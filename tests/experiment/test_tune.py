@@ -30,6 +30,7 @@ from tests.conftest import the_one_line
 from tests.experiment.conftest import trains, wait_until
 
 pytest.importorskip("ray")
+psutil = pytest.importorskip("psutil")
 
 
 def table(folder):
@@ -123,7 +124,6 @@ def test_optuna_draws_from_distributions(toy, tmp_path):
 
 
 def test_a_search_that_is_disturbed_again_and_again_ends_like_plain_runs(faultless, tmp_path):
-    psutil = pytest.importorskip("psutil")
     folder, log = tmp_path / "s", tmp_path / "log"
     with faultless.started(folder, log) as driver:
         assert trains(folder, driver), log.read_text()[-2000:]
@@ -140,14 +140,17 @@ def test_a_search_that_is_disturbed_again_and_again_ends_like_plain_runs(faultle
         check_that_it_says_how_to_go_on(driver, signal.SIGTERM, 143, folder, log, faultless.temporary)
     with faultless.resumed(folder, log) as driver:
         assert trains(folder, driver), log.read_text()[-2000:]
-        workers = [
-            process for process in psutil.Process(driver.pid).children(recursive=True)
-            if "ImplicitFunc" in " ".join(process.cmdline())
-        ]  # fmt: skip
-        for worker in workers:
-            worker.kill()
+
+        def a_worker_is_killed() -> bool:
+            for process in psutil.Process(driver.pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if "ImplicitFunc" in " ".join(process.cmdline()):
+                        process.kill()
+                        return True
+            return False
+
+        assert wait_until(a_worker_is_killed, driver), log.read_text()[-2000:]  # one whose trial may be the next
         assert driver.wait(timeout=240) == 0, log.read_text()[-2000:]
-    assert workers
     faultless.check(folder)
     assert not [word for word in ("Traceback", "Configuration for experiment") if word in log.read_text()]
     assert not list(faultless.temporary.iterdir())
@@ -183,7 +186,6 @@ def answers(port: int, *metadata: tuple[str, str]) -> dict[str, str]:
 
 
 def test_nobody_else_can_use_the_cluster_of_a_search(faultless, tmp_path):
-    psutil = pytest.importorskip("psutil")
     with faultless.started(tmp_path / "s", tmp_path / "log") as driver:
         assert trains(tmp_path / "s", driver), (tmp_path / "log").read_text()[-2000:]
         family = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
