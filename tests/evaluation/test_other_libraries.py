@@ -85,9 +85,7 @@ def by_trec_eval(case: Case, topk: list[int]) -> dict[str, np.ndarray]:
         f"{u:03}": {f"{i}": float(-place) for place, i in enumerate(items)} or nobody for u, items in enumerate(lists)
     }
     qrels = {f"{u:03}": {f"{i}": 1 for i in items} for u, items in enumerate(truths)}
-    measures = {
-        ir_measures.parse_measure(f"{TREC_NAMES[name]}@{k}"): (name, k) for name in ACCURACY_METRICS for k in topk
-    }
+    measures = {getattr(ir_measures, TREC_NAMES[name]) @ k: (name, k) for name in ACCURACY_METRICS for k in topk}
     values = {f"{name.lower()}@{k}": np.full(len(lists), np.nan) for name, k in measures.values()}
     for found in ir_measures.iter_calc(list(measures), qrels, run):
         name, k = measures[found.measure]
