@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import yaml
 from recbole.config import Config as RecBoleConfig
+from recbole.evaluator.register import metrics_dict
 from recbole.utils import argument_list
 
 from recbole_popdcl import distributed
@@ -449,7 +450,7 @@ class Config(RecBoleConfig):
 
 def recbole_metrics(metrics: Sequence[str]) -> list[str]:
     """Return those of the metrics that RecBole's own checks and classes know, ``Recall`` where it knows none."""
-    return [metric for metric in metrics if metric in ACCURACY_METRICS] or ["Recall"]
+    return [metric for metric in metrics if metric in ACCURACY_METRICS and metric.lower() in metrics_dict] or ["Recall"]
 
 
 def find_config_file(file: str | Path) -> Path:

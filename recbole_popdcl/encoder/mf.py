@@ -16,12 +16,16 @@ class MFEncoder(nn.Module):
         n_items: number of items, padding included.
         embedding_size: dimension d.
         embedding_init: ``xavier`` (uniform, Glorot and Bengio 2010) or ``normal`` (standard deviation 0.1).
+
+    Attributes:
+        dimension: of the embeddings that come out; an encoder that joins layers has another than ``embedding_size``.
     """
 
     __call__: Callable[..., tuple[torch.Tensor, torch.Tensor]]  # forward, with hooks
 
     def __init__(self, n_users: int, n_items: int, embedding_size: int, embedding_init: str = "xavier") -> None:
         super().__init__()
+        self.dimension = embedding_size
         self.user_embedding = nn.Embedding(n_users, embedding_size)
         self.item_embedding = nn.Embedding(n_items, embedding_size)
         for table in (self.user_embedding, self.item_embedding):

@@ -61,7 +61,7 @@ class ResultKey:
             ('balanced/tail/ndcg@20', 'ndcg@20', 'test_balanced')
         """
         *parts, metric_at_k = text.lower().split("/")
-        match = re.fullmatch(r"([a-z]+)(?:@([1-9]\d*))?", metric_at_k)
+        match = re.fullmatch(r"([a-z][a-z0-9]*)(?:@([1-9]\d*))?", metric_at_k)
         form = f"{where} must be of the form [set/][segment/]metric@K such as valid/recall@20, not {text!r}"
         without_k = match and match[1] in [metric.lower() for metric in CORRELATION_METRICS]
         if not match or len(parts) > 2 or bool(match[2]) == without_k:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from recbole.utils import argument_list
+
 from recbole_popdcl.config import Config, properties_folder, read_yaml
 from recbole_popdcl.errors import PopDCLError, nearest
 from recbole_popdcl.schema import check_type
@@ -18,11 +20,10 @@ DISTRIBUTIONS = {
     "randint": ("low", "high"),
     "qrandint": ("low", "high", "q"),
 }
-# What all trials share, as the data are loaded once, or what decides between them.
+# What all trials share: the data are loaded once, and one measure decides between them. RecBole's lists name its own.
 SHARED = {
-    "model", "dataset", "data_path", "k_core", "split_ratio", "split_seed", "benchmark_filename", "load_col",
-    "unload_col", "val_interval", "field_separator", "encoding", "USER_ID_FIELD", "ITEM_ID_FIELD", "segment_by",
-    "valid_metric", "metrics", "topk", "eval_mask", "user_inter_num_interval", "item_inter_num_interval",
+    "model", "dataset", "data_path", "k_core", "split_ratio", "split_seed", "encoding", "segment_by", "eval_mask",
+    "discretization", "numerical_features", *argument_list.dataset_arguments, *argument_list.evaluation_arguments,
 }  # fmt: skip
 
 

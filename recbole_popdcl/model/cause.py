@@ -25,7 +25,7 @@ class CausE(EncoderRecommender):
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
-        self.control = nn.Embedding(self.n_items, config["embedding_size"])
+        self.control = nn.Embedding(self.n_items, self.encoder.dimension)
         nn.init.xavier_uniform_(self.control.weight)
         self.keep("probability", control_probability(self.item_popularity(), config["control_ratio"]))
         self.discrepancy_weight, self.rank_by = config["discrepancy_weight"], config["rank_by"]

@@ -23,6 +23,11 @@ class DICE(EncoderRecommender):
         if config["embedding_size"] % 2:
             raise PopDCLError("property 'embedding_size' must be even for DICE: half is interest, half conformity")
         super().__init__(config, dataset)
+        if self.encoder.dimension != config["embedding_size"]:
+            raise PopDCLError(
+                f"property 'encoder' cannot be {config['encoder']} for DICE: it turns {config['embedding_size']} "
+                f"dimensions into {self.encoder.dimension}, whose halves are not interest and conformity"
+            )
         self.keep("popularity", self.item_popularity())
         self.weights = (config["interest_weight"], config["conformity_weight"])
         self.weight_decay_by_epoch = config["loss_decay"]

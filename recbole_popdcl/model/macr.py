@@ -21,8 +21,7 @@ class MACR(EncoderRecommender):
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
-        size = config["embedding_size"]
-        self.user_branch, self.item_branch = (nn.Linear(size, 1, bias=False) for _ in range(2))
+        self.user_branch, self.item_branch = (nn.Linear(self.encoder.dimension, 1, bias=False) for _ in range(2))
         for branch in (self.user_branch, self.item_branch):
             nn.init.xavier_uniform_(branch.weight)
         self.item_weight, self.user_weight = config["item_branch_weight"], config["user_branch_weight"]

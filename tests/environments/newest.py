@@ -69,8 +69,8 @@ def main() -> None:
         outcome = examine(arguments.work / f"newest-{name}", python, wheel, wanted, tuple(lifted.values()))
         rows.append((name, lifted[name], lifted, outcome))
         publish(table(rows), arguments.output)
-    if not arguments.packages:  # those of which there is something newer
-        lifted = {name: bounded[name] for (name, *_, outcome) in rows if outcome.versions}
+    lifted = {name: bounded[name] for (name, *_, outcome) in rows if outcome.versions}  # there is something newer
+    if lifted and not arguments.packages:
         outcome = examine(arguments.work / "newest-all", python, wheel, wanted, tuple(lifted.values()))
         rows.append((ALL, "", lifted, outcome))
         publish(table(rows), arguments.output)

@@ -10,8 +10,10 @@ import pytest
 import torch
 import yaml
 
+from recbole_popdcl import config
 from recbole_popdcl.checkpoint import load_checkpoint
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation import keys, metrics, objective, ranking
 from recbole_popdcl.evaluation.per_user import read_per_user
 from recbole_popdcl.experiment.finished import evaluate, load_run, recommend
 from recbole_popdcl.experiment.run import run
@@ -438,3 +440,18 @@ def test_an_optimiser_without_a_fused_kernel(toy, tmp_path):
     losses = [line["train_loss"] for line in lines(tmp_path / "r")]
     assert losses == sorted(losses, reverse=True)
     assert losses[0] > losses[-1]
+
+
+def test_a_metric_that_recbole_does_not_know(toy, tmp_path, monkeypatch):
+    """RecBole's evaluator is made, and must not be asked for it; F1 is worked out from two others."""
+
+    def f1(hits, n_truth, topk):
+        both = [function(hits, n_truth, topk) for function in (metrics.precision, metrics.recall)]
+        return 2 * both[0] * both[1] / (both[0] + both[1]).clamp(min=1e-12)
+
+    for module in (keys, ranking, objective, config):
+        monkeypatch.setattr(module, "ACCURACY_METRICS", (*keys.ACCURACY_METRICS, "F1"))
+    monkeypatch.setattr(keys, "METRICS", (*keys.METRICS, "F1"))
+    monkeypatch.setitem(metrics.FUNCTIONS, "F1", f1)
+    result = run("BPR", config_dict={**toy, "metrics": ["F1"], "epochs": 2}, run_dir=tmp_path / "r")
+    assert 0 < result["test"]["balanced/f1@20"] < 1

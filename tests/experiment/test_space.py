@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from recbole.utils import argument_list
 
 from recbole_popdcl.config import Config, properties_folder
 from recbole_popdcl.errors import PopDCLError
@@ -27,6 +28,13 @@ def test_every_model_has_a_space(model):
 def test_the_space_of_popdcl_is_the_papers_grid():
     found, _ = read_space(Config("PopDCL", "ml-100k"), None)
     assert found == {"temperature": [round(0.07 + 0.01 * k, 2) for k in range(21)]}
+
+
+@pytest.mark.parametrize("name", [*argument_list.dataset_arguments, "k_core", "split_seed", "metrics", "valid_metric"])
+def test_what_shapes_the_data_or_the_choice_is_not_searched(tmp_path, name):
+    """The data are loaded once for all trials, so that the winner would be evaluated on others than it was tuned on."""
+    with pytest.raises(PopDCLError, match=f"'{name}' is the same for all trials"):
+        space(tmp_path, f"{name}: [1, 2]")
 
 
 def test_lists_and_distributions(tmp_path):

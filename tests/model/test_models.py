@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from recbole.data.interaction import Interaction
 
 from recbole_popdcl import device
 from recbole_popdcl.config import Config
 from recbole_popdcl.data.loader import load_data
+from recbole_popdcl.encoder.lightgcn import LightGCNEncoder
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.finished import evaluate
 from recbole_popdcl.experiment.run import build_model, run
@@ -273,3 +275,40 @@ def test_false_negatives_are_the_training_items_of_the_user(toy, monkeypatch):
     assert torch.equal(recommender.false_negatives(users, items), mask)
     monkeypatch.undo()
     assert built("SSM", toy)[0].false_negatives(users, items) is None
+
+
+class JoinedLayers(LightGCNEncoder):
+    """Layers side by side, as NGCF's encoder has them: twice the dimensions."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.dimension = 2 * self.user_embedding.embedding_dim
+
+    def forward(self, users, items):
+        return tuple(table[ids] for table, ids in zip(self.tables(), (users, items)))
+
+    def tables(self):
+        tables = (self.user_embedding.weight, self.item_embedding.weight)
+        return tuple(torch.cat(layers, dim=1) for layers in zip(tables, self.adjacency.matmul(*tables)))
+
+
+@pytest.fixture
+def joined_layers(monkeypatch):
+    monkeypatch.setattr("recbole_popdcl.encoder.LightGCNEncoder", JoinedLayers)
+
+
+@pytest.mark.parametrize("model", [name for name in MODELS if name != "DICE"])
+def test_an_encoder_may_have_another_width(joined_layers, toy, model):
+    recommender, _, batch = built(model, toy, n_layers=1)
+    if hasattr(recommender, "begin_epoch"):
+        recommender.begin_epoch(7)  # after BC loss's warm-up
+    assert recommender.encoder.dimension == 2 * toy["embedding_size"]
+    assert "encoder.user_embedding.weight" in stepped(recommender, batch, steps=1)
+    recommender.eval()
+    scores = recommender.full_sort_predict(Interaction({"user_id": torch.tensor([1, 2])}))
+    assert torch.isfinite(scores).all()
+
+
+def test_dice_refuses_an_encoder_whose_halves_are_something_else(joined_layers, toy):
+    with pytest.raises(PopDCLError, match=r"^property 'encoder' cannot be lightgcn for DICE: it turns 8 dimensions"):
+        built("DICE", toy, n_layers=1)
