@@ -23,14 +23,20 @@ class Scores:
         return {"valid/recall@20": self.scores[self.asked - 1]}
 
 
-def trained(toy, folder, scores, resume=False, model="SSM", **properties):
-    """The trainer after training, its ranker, and the epochs in metrics.jsonl."""
+def prepared(toy, folder, scores, model="SSM", **properties):
+    """A trainer that is given scores, its configuration and its data."""
     properties = {"encoder": "mf", "train_batch_size": 4096, "epochs": 40, **properties}  # one step an epoch
     config = Config(model, config_dict={**toy, **properties})
     data = load_data(config, own_batches=True)
     folder.mkdir(exist_ok=True)
     trainer = prepare_trainer(config, data, folder)
     trainer.ranker = Scores(scores)
+    return trainer, config, data
+
+
+def trained(toy, folder, scores, resume=False, **properties):
+    """The trainer after training, its ranker, and the epochs in metrics.jsonl."""
+    trainer, config, data = prepared(toy, folder, scores, **properties)
     train(trainer, config, data, resume)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return trainer, trainer.ranker, [line["epoch"] for line in lines]
@@ -75,6 +81,13 @@ def test_a_run_that_gains_to_the_end_has_all_its_epochs(toy, tmp_path):
     rising = [0.1 * k for k in range(1, 9)]
     trainer, _, epochs = trained(toy, tmp_path / "r", rising, stopping_step=0, epochs=8)
     assert (epochs, trainer.best_epoch) == (list(range(8)), 7)
+
+
+def test_the_best_epoch_is_known_without_checkpoints(toy, tmp_path):
+    trainer, _, data = prepared(toy, tmp_path / "r", [0.1, 0.3, *WORSE], stopping_step=1)
+    assert trainer.fit(data.train, saved=False) == (0.3, {"valid/recall@20": 0.3})
+    assert (trainer.best_epoch, max(trainer.train_loss_dict)) == (1, 3)
+    assert not (tmp_path / "r" / "checkpoint.pt").exists()
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 4])

@@ -36,11 +36,11 @@ PAIRS = [
     (7, 4), (3, 4), (2, 3), (6, 6), (5, 1), (1, 9), (6, 2), (2, 5), (3, 7), (2, 9), (7, 7), (2, 7), (1, 3),
     (7, 8), (7, 2),
 ]  # fmt: skip
-# A batch of training pairs. Users, items and negatives come more than once, items 1, 3, 5 and 6 on both sides, and in
-# the second row the item and its negative are equally popular.
+# A batch of training pairs. Users, items and negatives come more than once, items 3, 5 and 6 on both sides, others on
+# one alone, and in the second row the item and its negative are equally popular.
 USERS = [5, 2, 6, 5, 3, 1, 2]
 ITEMS = [4, 1, 3, 6, 2, 4, 5]
-NEGATIVES = [3, 6, 1, 3, 5, 6, 6]
+NEGATIVES = [3, 6, 7, 3, 5, 6, 6]
 B = len(USERS)
 USER_POPULARITY = [sum(u == user for u, _ in PAIRS) for user in range(N_USERS)]
 POPULARITY = [sum(i == item for _, i in PAIRS) for item in range(N_ITEMS)]
@@ -71,6 +71,8 @@ def built(name, encoder, epoch, properties):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.7)
+        # the padding item would be the first in a ranking, were it not left out
+        model.encoder.item_embedding.weight[0] = model.encoder.user_embedding.weight[2]
     if hasattr(model, "begin_epoch"):
         model.begin_epoch(epoch)
     return model
@@ -297,10 +299,26 @@ def sl_at_k(h):
 
 
 EXPECTED = {
-    "LightGCN": lightgcn, "IPSCN": ips_cn, "CausE": cause, "SamReg": sam_reg, "MACR": macr, "BCLoss": bc_loss,
-    "SSM": ssm, "DCL": dcl, "HCL": dcl, "PopDCL": popdcl, "AdvInfoNCE": adv_infonce, "BSL": bsl, "CCL": ccl,
-    "DICE": dice, "DirectAU": direct_au, "PD": pd, "PDA": pd, "PSL": psl, "SLatK": sl_at_k,
-}  # fmt: skip
+    "LightGCN": lightgcn,
+    "IPSCN": ips_cn,
+    "CausE": cause,
+    "SamReg": sam_reg,
+    "MACR": macr,
+    "BCLoss": bc_loss,
+    "SSM": ssm,
+    "DCL": dcl,
+    "HCL": dcl,
+    "PopDCL": popdcl,
+    "AdvInfoNCE": adv_infonce,
+    "BSL": bsl,
+    "CCL": ccl,
+    "DICE": dice,
+    "DirectAU": direct_au,
+    "PD": pd,
+    "PDA": pd,
+    "PSL": psl,
+    "SLatK": sl_at_k,
+}
 
 # -- properties, numbers of which are all different, and epochs: every phase of a model is there ----------------------
 
@@ -405,6 +423,7 @@ def test_ids_of_the_batch_tell_users_from_items():
     """What the comparison stands on: each id is valid on both sides, and means something else there."""
     ids = {*USERS, *ITEMS, *NEGATIVES}
     assert max(ids) < min(N_USERS, N_ITEMS)
+    assert {*ITEMS} - {*NEGATIVES} and {*NEGATIVES} - {*ITEMS} and {*ITEMS} & {*NEGATIVES}
     assert {*zip(USERS, ITEMS)} <= {*PAIRS}
     assert not {*zip(USERS, NEGATIVES)} & {*PAIRS}
     assert all(len(set(triple)) == 3 for triple in zip(USERS, ITEMS, NEGATIVES))
