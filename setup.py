@@ -39,14 +39,14 @@ setup(
         "pandas>=3,<4",
         "pyarrow>=23.0.1",  # CVE-2026-25087
         "scipy>=1.16.1",
-        "statsmodels>=0.14.6",  # corrected p-values
+        "statsmodels>=0.14.6",  # corrects p-values
         "pyyaml>=6.0.3",
         "filelock>=3.20",
         "tqdm>=4.67",
         "tensorboard>=2.20",
     ],
     extras_require={
-        "tune": ["ray[tune]>=2.55,<3", "optuna>=4.6", *REPORT],  # older Rays let the network run code
+        "tune": ["ray[tune]>=2.55,<3", "fsspec", "optuna>=4.6", *REPORT],  # older versions let the network run code
         "report": REPORT,
         "docs": DOCS,
         "dev": [

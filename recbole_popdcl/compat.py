@@ -46,6 +46,15 @@ def repaired(model: type) -> type:
     return type(model.__name__, (repair, model), {"__module__": __name__}) if repair else model
 
 
+def __getattr__(name: str) -> type:
+    """Return a repaired class by its name, as pickle looks for it."""
+    if name not in REPAIRS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from recbole.utils import get_model
+
+    return repaired(get_model(name))
+
+
 def normalized_adjacency(pairs: sp.coo_matrix, left: float, right: float) -> torch.Tensor:
     """Return D^left A D^right of the bipartite graph, users before items, as RecBole's models hold it.
 
@@ -154,7 +163,7 @@ class _SimpleX(_Stock):
 
 
 class _ItemKNN(_Stock):
-    """has the property `knn_method` (item or user); takes the same of equally near neighbours on every machine"""
+    """has the property `knn_method` (item or user); has the same of equally near neighbours on every x86-64 machine"""
 
     def __init__(self, config: Any, dataset: Any) -> None:
         from recbole.model.general_recommender.itemknn import ItemKNN

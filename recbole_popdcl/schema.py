@@ -230,6 +230,8 @@ TYPES: dict[str, Any] = {
 # Of RecBole's own models alone.
 STOCK_TYPES: dict[str, Any] = {
     "dropout_prob": Real(0, 1),
+    "k": Whole(1),
+    "shrink": Real(0),
     "knn_method": Choice(("item", "user")),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 
@@ -12,9 +13,10 @@ import torch
 from recbole.data.interaction import Interaction
 from recbole.utils import get_model
 
+from recbole_popdcl import compat
 from recbole_popdcl.compat import REPAIRS, nearest_rows, normalized_adjacency, repaired
 from recbole_popdcl.config import Config
-from recbole_popdcl.data.loader import load_sets
+from recbole_popdcl.data.loader import load_data, load_sets
 from recbole_popdcl.experiment.run import run
 from recbole_popdcl.model.table import find_model
 from tests.conftest import the_one_line
@@ -274,3 +276,30 @@ def test_a_class_of_recboles_is_repaired_too(toy):
     config = Config(NGCF, config_dict=properties)
     assert config.model_class is repaired(NGCF)
     assert config["model"] == "NGCF"
+
+
+@pytest.mark.parametrize("name", REPAIRS)
+def test_repaired_classes_are_pickled_by_name(name):
+    repaired_class = repaired(get_model(name))
+    assert pickle.loads(pickle.dumps(repaired_class)) is repaired_class
+
+
+def test_other_names_are_no_classes():
+    with pytest.raises(AttributeError, match="has no attribute 'BPR'"):
+        compat.BPR  # noqa: B018
+
+
+@pytest.mark.parametrize("argument", ["--k=-3", "--k=many", "--shrink=much", "--shrink=-1"])
+def test_wrong_numbers_of_itemknn_are_one_line(argument, capsys):
+    line = the_one_line(["run", "--model=ItemKNN", "--dataset=ml-100k", argument], capsys)
+    assert f"property '{argument[2:].split('=')[0]}' must be a" in line
+
+
+@pytest.mark.parametrize("model", ["NGCF", "MultiVAE"])
+def test_workers_of_a_loader_are_forked(toy, model):
+    """Other ways of starting a process, the default from Python 3.14 on, pickle the model's class and the data."""
+    properties = {name: value for name, value in toy.items() if name != "embedding_size"}
+    config = Config(model, config_dict={**properties, "worker": 1})
+    batches = load_data(config, own_batches=False).train
+    assert batches.multiprocessing_context.get_start_method() == "fork"
+    assert len(next(iter(batches))) > 0

@@ -204,6 +204,9 @@ def _stock_loader(config: Config, train_set: SplitDataset) -> AbstractDataLoader
         samples = False
     sampler = build_sampler(config, train_set) if samples else None
     batches = loader(config, train_set, sampler, shuffle=config["shuffle"])
+    if config["worker"] and "fork" in torch.multiprocessing.get_all_start_methods():
+        # from Python 3.14 on other ways are the default, which pickle the model's class and the data for each worker
+        batches.multiprocessing_context = "fork"
     if sampler and config["worker"]:
         batches.worker_init_fn = partial(_seed_in_worker, sampler)
     return batches

@@ -24,7 +24,7 @@ NUMBERS = (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
 TOKENS = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
 SEQUENCES = (FeatureType.TOKEN_SEQ, FeatureType.FLOAT_SEQ)
 COLUMNS = MappingOf("\"{'item': ['item_id', 'brand']}\"")
-# RecBole takes a text where a list is wanted for a list of letters, and falls over other kinds.
+# RecBole takes a text where a list is wanted for a list of letters, and fails on other kinds.
 KINDS: dict[str, Any] = {
     "load_col": COLUMNS,
     "unload_col": COLUMNS,
@@ -163,7 +163,7 @@ class SideInformation(Dataset):
         names = {"alias_of_user_id": self.uid_field, "alias_of_item_id": self.iid_field}
         users, items = ({own, *(self.config[name] or ())} for name, own in names.items())
         if both := users & items:
-            raise PopDCLError(f"property 'alias_of_item_id': '{min(both)}' is one of users too")
+            raise PopDCLError(f"property 'alias_of_item_id': '{min(both)}' is an alias of users too")
         for name in names:
             for field in self.config[name] or ():
                 self._known(field, name, TOKENS)
@@ -201,7 +201,9 @@ class SideInformation(Dataset):
             except (ValueError, IndexError):
                 right = False
             if not right:
-                raise PopDCLError(f"{shown(intervals_str)} is no interval such as '[3,inf)'; several have ';' between")
+                raise PopDCLError(
+                    f"{shown(intervals_str)} is not an interval such as '[3,inf)'; separate several with ';'"
+                )
             found.append((text[0], low, high, text[-1]))
         return found or None
 
@@ -218,7 +220,7 @@ class SideInformation(Dataset):
         super()._filter_by_inter_num()
 
     def _filter_by_field_value(self) -> None:
-        """RecBole's falls over sequences and over what is no list of texts."""
+        """RecBole's fails on sequences, and on anything but a list of texts."""
         for field, wanted in (self.config["val_interval"] or {}).items():
             kind = self._known(field, "val_interval", (FeatureType.TOKEN, FeatureType.FLOAT))
             fault = (Text() if kind in NUMBERS else ListOf(Text())).check(wanted)
@@ -236,6 +238,11 @@ class SideInformation(Dataset):
         for field, value in (self.config["threshold"] or {}).items():
             if not self.label_field:
                 raise PopDCLError("property 'threshold': the label that it makes needs a name, LABEL_FIELD")
+            if self.label_field in self.field2type:
+                raise PopDCLError(
+                    f"property 'threshold': the label would replace the field '{self.label_field}'; set LABEL_FIELD to "
+                    "another name"
+                )
             self._known(field, "threshold", (FeatureType.FLOAT,))
             fault = Real().check(value)
             if fault:
@@ -260,10 +267,13 @@ class SideInformation(Dataset):
                     feat[field] = feat[field].fillna(feat[field].mean())
 
     def _normalize(self) -> None:
-        """RecBole's takes the length of the column for that of each sequence, and falls over equal values in them."""
+        """RecBole's takes the length of the column for that of each sequence, and fails on equal values in them."""
         chosen, everything = self.config["normalize_field"], self.config["normalize_all"]
         if chosen and everything:
-            raise PopDCLError("property 'normalize_field' cannot be set together with 'normalize_all'")
+            raise PopDCLError(
+                "property 'normalize_field' cannot be set together with 'normalize_all', which RecBole's file of the "
+                "data set may set; add --normalize_all=False"
+            )
         for field in chosen or (self.float_like_fields if everything else ()):
             self._known(field, "normalize_field", NUMBERS)
             values = self._values(field)
@@ -354,7 +364,7 @@ class SideInformation(Dataset):
         return Interaction(tensors)
 
     def _drop_unused_col(self) -> None:
-        """RecBole's falls over files that are not loaded, and drops ids."""
+        """RecBole's fails on files that are not loaded, and drops ids."""
         for name, fields in (self.config["unused_col"] or {}).items():
             if f"{name}_feat" not in self.feat_name_list:
                 raise PopDCLError(f"property 'unused_col': no file {self.dataset_name}.{name} is loaded")
@@ -380,7 +390,7 @@ class SideInformation(Dataset):
 
 
 def equal_distance(values: np.ndarray, buckets: int) -> np.ndarray:
-    """Return the bucket, from 1 to ``buckets``, of each value, of buckets as wide as each other.
+    """Return the bucket, from 1 to ``buckets``, of each value, of equally wide buckets.
 
     The last one ends a little above the largest value, as in RecBole's ED. Where that is lost in rounding, RecBole's
     gives the largest value a bucket more.

@@ -99,8 +99,13 @@ class Cluster:
 @contextlib.contextmanager
 def _closed_to_others() -> Iterator[dict[str, Any]]:
     """Options for ``ray.init``, and what surrounds it, of a cluster that only this user's processes can use."""
-    from ray._private import ray_constants
-    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+    try:
+        from ray._private import ray_constants
+        from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+    except ImportError as error:
+        raise PopDCLError(
+            "this version of Ray cannot be closed to others: pip install 'recbole-popdcl[tune]' takes one that can"
+        ) from error
 
     def read_environment() -> None:  # Ray does so when it is loaded, and once
         Config.initialize("")

@@ -39,7 +39,7 @@ KINDS = ("general", "context_aware", "sequential", "knowledge_aware")
 # General models of RecBole that cannot run here, and why.
 UNSUPPORTED = {
     "RaCT": "is trained in three runs of RecBole, of which each reads the checkpoint of the one before",
-    "AsymKNN": "needs RecBole 1.2.1, which is not supported here as it asks for ray 2.6.3 or older",
+    "AsymKNN": "needs RecBole 1.2.1, which is not supported because it requires ray 2.6.3 or older",
 }
 # General models of RecBole that need a package which this one does not bring; {model: module}.
 NEEDED_PACKAGES = {"NCL": "faiss"}

@@ -201,3 +201,10 @@ def test_a_search_on_two_nodes_with_a_token_survives_the_loss_of_one(toy, tmp_pa
     finally:
         for node in reversed(nodes):
             node.kill()
+
+
+def test_a_ray_that_cannot_be_closed_to_others_is_one_line(monkeypatch):
+    """An old one, or one that has moved its private parts."""
+    monkeypatch.delattr("ray._raylet.AuthenticationTokenLoader")
+    with pytest.raises(PopDCLError, match=r"^this version of Ray cannot be closed to others"), Cluster(None, 1, 0):
+        pass
