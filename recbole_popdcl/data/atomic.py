@@ -109,11 +109,15 @@ def _read_by_arrow(path: Path, fields: dict[str, str], columns: list[str], separ
         ).unify_dictionaries()
     except (pa.ArrowException, ValueError, OSError):
         return None
-    frame = table.to_pandas()
-    texts = [frame[name] if fields[name] == "float" else frame[name].cat.categories for name in columns]
-    if frame.empty or any((some == "").any() or "\0" in "".join(some) for some in texts):
+    if not table.num_rows or any(map(_unusual, table.columns)):
         return None
-    return frame
+    return table.to_pandas()
+
+
+def _unusual(column: pa.ChunkedArray) -> bool:
+    """Whether a text of a column is empty or holds a NUL byte."""
+    texts = column.chunk(0).dictionary if pa.types.is_dictionary(column.type) else column
+    return any(pc.any(found).as_py() for found in (pc.equal(texts, ""), pc.match_substring(texts, "\0")))
 
 
 def _read_by_pandas(

@@ -9,6 +9,21 @@ from torch import nn
 from recbole_popdcl import device
 
 
+def distinct(keys: np.ndarray) -> np.ndarray:
+    """Return the distinct keys in ascending order; ``np.unique`` hashes integers, which takes several times as long.
+
+    Args:
+        keys: integers [n], in any order.
+
+    Examples:
+        >>> import numpy as np
+        >>> distinct(np.array([3, 1, 3])).tolist()
+        [1, 3]
+    """
+    keys = np.sort(keys)
+    return keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys
+
+
 class PairIndex(nn.Module):
     """The distinct pairs of one set, sorted by user and item.
 
@@ -28,7 +43,7 @@ class PairIndex(nn.Module):
         self.n_items = n_items
         keys = np.asarray(users, dtype=np.int64) * n_items + items
         if np.any(keys[1:] <= keys[:-1]):
-            keys = np.unique(keys)
+            keys = distinct(keys)
         owners, things = np.divmod(keys, n_items)
         indptr = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=n_users))])
         for name, values in (("keys", keys), ("items", things), ("indptr", indptr)):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from recbole_popdcl.data.pairs import PairIndex
+from recbole_popdcl.data.pairs import PairIndex, distinct
 from recbole_popdcl.device import host_waits
 from recbole_popdcl.errors import PopDCLError
 
@@ -152,7 +152,7 @@ class FreeItems(nn.Module):
     def __init__(self, users: np.ndarray, places: np.ndarray, n_users: int, weights: np.ndarray) -> None:
         super().__init__()
         self.n, self.total = len(weights), int(weights.sum())
-        pairs = np.unique(np.asarray(users, dtype=np.int64) * self.n + places)
+        pairs = distinct(np.asarray(users, dtype=np.int64) * self.n + places)
         users, places = np.divmod(pairs, self.n)
         indptr = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=n_users))])
         taken = np.concatenate([[0], np.cumsum(weights[places])])

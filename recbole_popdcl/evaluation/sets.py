@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from recbole_popdcl.data.pairs import distinct
 from recbole_popdcl.evaluation.keys import SEGMENTS
 from recbole_popdcl.popularity import item_segments
 
@@ -25,7 +26,7 @@ class InteractionSet:
 
     def __init__(self, users: np.ndarray, items: np.ndarray, n_users: int, n_items: int) -> None:
         self.n_users, self.n_items = n_users, n_items
-        self.keys = np.unique(np.asarray(users, dtype=np.int64) * n_items + items)
+        self.keys = distinct(np.asarray(users, dtype=np.int64) * n_items + items)
         self.users, self.items = np.divmod(self.keys, n_items)
         self.indptr = np.concatenate([[0], np.cumsum(np.bincount(self.users, minlength=n_users))])
 
