@@ -25,14 +25,14 @@ import numpy as np
 import torch
 
 from benchmarks.side_by_side import machine, peak_memory_of, seconds
-from recbole_popdcl.config import Config
+from recbole_popdcl.compute.device import tf32
+from recbole_popdcl.config.config import Config
 from recbole_popdcl.data.atomic import write_interactions
-from recbole_popdcl.data.loader import Data, load_sets, with_batches
+from recbole_popdcl.data.loading import Data, load_sets, with_batches
 from recbole_popdcl.data.split import SETS, balanced_split
-from recbole_popdcl.device import tf32
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.run import prepare_trainer
-from recbole_popdcl.files import written_whole
+from recbole_popdcl.storage.files import written_whole
 
 NAME = "amazon-book"
 N_USERS, N_ITEMS, N_INTERACTIONS = 52_643, 91_599, 2_984_108  # of which 0.6, 1.79 million, are training pairs

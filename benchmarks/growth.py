@@ -18,13 +18,14 @@ import numpy as np
 import torch
 
 from benchmarks.side_by_side import machine, seconds
+from recbole_popdcl.compute.memory import keep_freed_memory
+from recbole_popdcl.compute.products import inner_products
+from recbole_popdcl.data.popularity import PopularityStatistics
 from recbole_popdcl.encoder.lightgcn import LightGCNEncoder
-from recbole_popdcl.evaluation.ranking import largest, users_per_batch
-from recbole_popdcl.files import written_whole
+from recbole_popdcl.evaluation.ranking import users_per_batch
+from recbole_popdcl.evaluation.top_k import largest
 from recbole_popdcl.loss.popdcl import popdcl_loss
-from recbole_popdcl.memory import keep_freed_memory
-from recbole_popdcl.popularity import PopularityStatistics
-from recbole_popdcl.products import inner_products
+from recbole_popdcl.storage.files import written_whole
 
 RANKED_USERS = 1024
 

@@ -18,11 +18,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from recbole_popdcl.config import Config
+from recbole_popdcl.config.config import Config
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.experiment.compare import COLUMNS, finish
-from recbole_popdcl.experiment.summary import markdown_table, read_result, valid_score
-from recbole_popdcl.files import written_whole
+from recbole_popdcl.experiment.comparison.compare import COLUMNS, finish
+from recbole_popdcl.experiment.comparison.summary import markdown_table, read_result, valid_score
+from recbole_popdcl.storage.files import written_whole
 
 TEMPERATURES = {"temperature": [0.15, 0.2, 0.25]}
 # Properties searched one after another, the other ones at what was best so far.

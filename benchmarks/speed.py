@@ -28,14 +28,14 @@ import torch.nn.functional as F
 
 from benchmarks.side_by_side import Row, as_json, in_new_process, markdown, peak_memory_of, row, seconds
 from recbole_popdcl.compat import add_numpy_names, repaired
-from recbole_popdcl.config import Config
+from recbole_popdcl.config.config import Config
 from recbole_popdcl.data.atomic import write_interactions
-from recbole_popdcl.data.loader import Data, load_data, load_sets
+from recbole_popdcl.data.loading import Data, load_data, load_sets
 from recbole_popdcl.data.split import SETS
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.run import build_model, build_ranker
-from recbole_popdcl.files import written_whole
 from recbole_popdcl.loss.popdcl import popdcl_loss
+from recbole_popdcl.storage.files import written_whole
 
 NAME = "bench"
 BATCH = 2048

@@ -13,7 +13,7 @@ from dataset_prep.manifest import read_manifest, verify
 from dataset_prep.readers import READERS
 from recbole_popdcl.data.split import counts
 from recbole_popdcl.errors import PopDCLError, one_line
-from recbole_popdcl.files import written_whole
+from recbole_popdcl.storage.files import written_whole
 
 
 def describe(folder: Path, plot: Path | None = None) -> str:

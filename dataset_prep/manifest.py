@@ -15,7 +15,7 @@ from dataset_prep.interactions import Interactions
 from dataset_prep.sources import sha256
 from recbole_popdcl.data.split import SETS, counts
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.files import read_json
+from recbole_popdcl.storage.files import read_json
 
 MANIFEST = "manifest.json"
 

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dataset_prep.interactions import Columns
     from dataset_prep.prepare import Recipe, prepare
     from recbole_popdcl.errors import PopDCLError
-    from recbole_popdcl.logs import logged
+    from recbole_popdcl.storage.logs import logged
 
     timed = arguments.split == "temporal" or (arguments.start, arguments.end) != (None, None)
     columns = Columns(

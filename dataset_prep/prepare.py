@@ -21,8 +21,8 @@ from dataset_prep.recognise import files_by_set, recognise_format
 from recbole_popdcl.data.atomic import write_interactions
 from recbole_popdcl.data.split import SETS, balanced_split, first_occurrences, temporal_split
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.files import write_json
-from recbole_popdcl.lock import locked
+from recbole_popdcl.storage.files import write_json
+from recbole_popdcl.storage.lock import locked
 
 RATIO = (0.60, 0.10, 0.15, 0.15)
 SPLITS: dict[str, Callable[..., np.ndarray]] = {"paper": balanced_split, "temporal": temporal_split}

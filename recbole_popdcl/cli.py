@@ -228,7 +228,7 @@ def _run(arguments: argparse.Namespace, properties: list[str]) -> int:
 
 def _tune(arguments: argparse.Namespace, properties: list[str]) -> int:
     from recbole_popdcl.evaluation.table import result_table
-    from recbole_popdcl.experiment.tune import Search, trials_table, tune
+    from recbole_popdcl.experiment.search.tune import Search, trials_table, tune
 
     names = ("trials", "scheduler", "cpus_per_trial", "gpus_per_trial", "retries")
     found = tune(
@@ -248,7 +248,7 @@ def _tune(arguments: argparse.Namespace, properties: list[str]) -> int:
 
 
 def _compare(arguments: argparse.Namespace, properties: list[str]) -> int:
-    from recbole_popdcl.experiment.compare import compare, read_entries
+    from recbole_popdcl.experiment.comparison.compare import compare, read_entries
 
     models, datasets = ([name for name in text.split(",") if name] for text in (arguments.models, arguments.datasets))
     tables = compare(
@@ -264,7 +264,7 @@ def _compare(arguments: argparse.Namespace, properties: list[str]) -> int:
 def _evaluate(arguments: argparse.Namespace, properties: list[str]) -> int:
     from recbole_popdcl.evaluation.table import result_table
     from recbole_popdcl.experiment.finished import evaluate
-    from recbole_popdcl.logs import logged
+    from recbole_popdcl.storage.logs import logged
 
     with logged():
         results = evaluate(arguments.run_dir, properties, arguments.output, arguments.per_user)
@@ -274,7 +274,7 @@ def _evaluate(arguments: argparse.Namespace, properties: list[str]) -> int:
 
 def _recommend(arguments: argparse.Namespace, properties: list[str]) -> int:
     from recbole_popdcl.experiment.finished import recommend
-    from recbole_popdcl.logs import logged
+    from recbole_popdcl.storage.logs import logged
 
     with logged():
         recommend(arguments.run_dir, arguments.output, arguments.topk, arguments.users, properties)

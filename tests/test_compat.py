@@ -15,10 +15,10 @@ from recbole.utils import get_model
 
 from recbole_popdcl import compat
 from recbole_popdcl.compat import REPAIRS, nearest_rows, normalized_adjacency, repaired
-from recbole_popdcl.config import Config
-from recbole_popdcl.data.loader import load_data, load_sets
+from recbole_popdcl.config.config import Config
+from recbole_popdcl.config.models import find_model
+from recbole_popdcl.data.loading import load_data, load_sets
 from recbole_popdcl.experiment.run import run
-from recbole_popdcl.model.table import find_model
 from tests.conftest import the_one_line
 
 
@@ -262,7 +262,7 @@ def test_numpy_gets_its_names_back_in_silence():
 
 def test_config_imports_neither_trainers_nor_models():
     code = (
-        "import sys, recbole_popdcl.config; "
+        "import sys, recbole_popdcl.config.config; "
         "print([m for m in sys.modules if m.startswith(('recbole.trainer', 'recbole.model.general'))])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

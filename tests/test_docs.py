@@ -11,8 +11,8 @@ from recbole.utils import ModelType, get_model
 
 from recbole_popdcl.cli import main
 from recbole_popdcl.compat import REPAIRS
-from recbole_popdcl.config import properties_folder, read_yaml
-from recbole_popdcl.model.table import MODELS, NEEDED_PACKAGES, UNSUPPORTED, general_models
+from recbole_popdcl.config.models import MODELS, NEEDED_PACKAGES, UNSUPPORTED, general_models
+from recbole_popdcl.config.reading import properties_folder, read_yaml
 
 DOCS = Path(__file__).parent.parent / "docs"
 TABLE = (DOCS / "errors.md").read_text(encoding="utf-8")

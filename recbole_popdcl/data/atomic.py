@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from recbole_popdcl.errors import PopDCLError, nearest
-from recbole_popdcl.files import written_whole
+from recbole_popdcl.storage.files import written_whole
 
 UNWRITABLE = r"[\t\r\n\x00]"  # a text with one of these cannot stand in an atomic file
 ROWS_PER_WRITE = 1 << 20

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from recbole_popdcl import device
+from recbole_popdcl.compute import device
 
 
 def distinct(keys: np.ndarray) -> np.ndarray:

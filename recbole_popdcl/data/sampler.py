@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from recbole_popdcl.compute.device import host_waits
 from recbole_popdcl.data.pairs import PairIndex, distinct
-from recbole_popdcl.device import host_waits
 from recbole_popdcl.errors import PopDCLError
 
 REDRAWS = 64

@@ -16,9 +16,9 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
+from recbole_popdcl.config.kinds import Flag, ListOf, MappingOf, Real, Text, Whole
 from recbole_popdcl.data.atomic import flat, lists, read_features, read_header
 from recbole_popdcl.errors import PopDCLError, nearest, shown
-from recbole_popdcl.schema import Flag, ListOf, MappingOf, Real, Text, Whole
 
 NUMBERS = (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
 TOKENS = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)

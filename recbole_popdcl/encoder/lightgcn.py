@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from recbole_popdcl import device
+from recbole_popdcl.compute import device
 from recbole_popdcl.encoder.graph import NormalizedAdjacency, PropagatedNodes, PropagatedRows
 from recbole_popdcl.encoder.mf import MFEncoder
 

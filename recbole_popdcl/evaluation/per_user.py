@@ -11,7 +11,7 @@ import torch
 
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.keys import SET_KEYS
-from recbole_popdcl.files import written_whole
+from recbole_popdcl.storage.files import written_whole
 
 
 class PerUser:

@@ -14,8 +14,8 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 from tqdm import tqdm
 
+from recbole_popdcl.compute.distributed import from_all, share
 from recbole_popdcl.data.pairs import PairIndex
-from recbole_popdcl.distributed import from_all, share
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation import exposure
 from recbole_popdcl.evaluation.keys import (
@@ -29,6 +29,7 @@ from recbole_popdcl.evaluation.keys import (
 from recbole_popdcl.evaluation.metrics import FUNCTIONS
 from recbole_popdcl.evaluation.per_user import PerUser
 from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
+from recbole_popdcl.evaluation.top_k import top_k
 
 # Beside the scores a batch holds about one more block of their size (the model's own product and the top-K's work).
 BLOCKS_PER_BATCH = 2
@@ -37,10 +38,8 @@ MEMORY_MB = {"cpu": 128, "cuda": 1024}  # half of it is scores
 PAIRS_PER_CALL = 8192
 # Pairs whose score is compared with all others of their user's at a time, for PRU and PRI.
 PAIRS_PER_COMPARISON = 256
-COLUMNS_PER_SET = 16  # of scores, whose maximum is taken before the top-K; the fastest of 8, 16, 32 and 64
 # What torch's allocators say of a RuntimeError that is no class of its own.
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
-
 Done = TypeVar("Done")
 
 
@@ -180,7 +179,7 @@ class Ranker:
             for name in hidden:
                 rows, items = self._sets[name].of_users(batch)
                 scores[rows, items] = -torch.inf
-            return _top(scores, k, batch)
+            return top_k(scores, k, batch)
 
         with torch.no_grad():
             for batch, (items, scores) in self._in_batches(best, users.to(self.device), show_progress):
@@ -245,14 +244,14 @@ class Ranker:
         for name in names:
             others = [other for other in self._sets if other != name]
             if self.eval_mask == "train" or name.startswith("valid") or not others:
-                shared = _top(scores, k, users)[0] if shared is None else shared
+                shared = top_k(scores, k, users)[0] if shared is None else shared
                 yield name, shared, scores
                 continue
             hidden = [self._sets[other].of_users(users) for other in others]
             rows, items = (torch.cat(part) for part in zip(*hidden))
             kept = scores[rows, items]
             scores[rows, items] = -torch.inf
-            yield name, _top(scores, k, users)[0], scores
+            yield name, top_k(scores, k, users)[0], scores
             scores[rows, items] = kept
 
     def _measure(self, names: list[str], users: torch.Tensor, tops: torch.Tensor) -> torch.Tensor:
@@ -359,71 +358,6 @@ def _index(pairs: InteractionSet) -> PairIndex:
 
 def _out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
-
-
-def _top(scores: torch.Tensor, k: int, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Best k items and their scores [b, k], of equal scores the smaller item first; item 0 and -inf where fewer are
-    left. ``users`` [b] are named where a score is not a number."""
-    # one more than k shows ties that cross the border; nan counts as the largest
-    values, items = largest(scores, min(k + 1, scores.shape[1]))
-    broken = values[:, 0].isnan()
-    if broken.any():
-        raise PopDCLError(
-            f"the model's scores are not numbers (nan) for user {int(users[broken][0])} (internal id) and "
-            f"{int(broken.sum()) - 1} more of {len(users)}; look at learning_rate, temperature and score_norm_exponent"
-        )
-    tied = (values[:, 1:] == values[:, :-1]) & ~values[:, 1:].isneginf()
-    values, items = values[:, :k], items[:, :k]
-    rows = tied.any(dim=1).nonzero().squeeze(1)
-    if len(rows):
-        values[rows], items[rows] = _smaller_items_first(scores[rows], values[rows], items[rows])
-    items = torch.where(values.isneginf(), torch.zeros_like(items), items)
-    missing = k - items.shape[1]
-    if missing:
-        items = torch.nn.functional.pad(items, (0, missing))
-        values = torch.nn.functional.pad(values, (0, missing), value=-torch.inf)
-    return items, values
-
-
-def largest(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Values, descending, and places [b, k] of the k largest scores of each row; which of equal ones is not defined.
-
-    The k largest are among the k sets of columns with the largest maxima, and a maximum costs a tenth of what
-    ``topk`` costs an entry. A set is every n_sets-th column, so that maxima are taken of contiguous runs at once.
-    """
-    n = scores.shape[1]
-    n_sets = n // COLUMNS_PER_SET
-    if n_sets < 8 * k:  # the candidates would take too large a part of the scores' memory
-        return torch.topk(scores, k, dim=1)
-    in_sets = n_sets * COLUMNS_PER_SET
-    maxima = scores[:, :in_sets].view(-1, COLUMNS_PER_SET, n_sets).amax(dim=1)
-    best = maxima.topk(k, dim=1, sorted=False).indices
-    candidates = (best.unsqueeze(2) + torch.arange(0, in_sets, n_sets, device=scores.device)).flatten(1)
-    rest = torch.arange(in_sets, n, device=scores.device)
-    candidates = torch.cat([candidates, rest.expand(len(scores), -1)], dim=1)
-    values, place = scores.gather(1, candidates).topk(k, dim=1)
-    return values, candidates.gather(1, place)
-
-
-def _smaller_items_first(
-    scores: torch.Tensor, values: torch.Tensor, items: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Values and items [r, k] of the k best of ``scores`` [r, n_items], with equal ones by item.
-
-    Args:
-        scores: the rows.
-        values: their k largest scores in descending order.
-        items: items with these scores; which of those equal to the last is not defined.
-    """
-    border = values[:, -1:]
-    all_items = torch.arange(scores.shape[1], dtype=torch.int32, device=scores.device)
-    on_border = torch.where(scores == border, all_items, scores.shape[1])
-    on_border = on_border.topk(values.shape[1], dim=1, largest=False).values.long()
-    place = torch.arange(values.shape[1], device=scores.device) - (values > border).sum(dim=1, keepdim=True)
-    items = torch.where(place < 0, items, on_border.gather(1, place.clamp(min=0)))
-    items, by_item = items.sort(dim=1)
-    values, by_value = values.gather(1, by_item).sort(dim=1, descending=True, stable=True)
-    return values, items.gather(1, by_value)
 
 
 def score_all_items(model: AbstractRecommender, users: torch.Tensor, n_items: int) -> torch.Tensor:

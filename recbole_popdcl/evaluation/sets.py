@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from recbole_popdcl.data.pairs import distinct
+from recbole_popdcl.data.popularity import item_segments
 from recbole_popdcl.evaluation.keys import SEGMENTS
-from recbole_popdcl.popularity import item_segments
 
 
 class InteractionSet:

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from recbole_popdcl.config import read_yaml
+from recbole_popdcl.config.models import MODELS
+from recbole_popdcl.config.reading import read_yaml
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.keys import SET_KEYS
 from recbole_popdcl.experiment.finished import FinishedRun, load_run
 from recbole_popdcl.experiment.run import CONFIG, FRONTIER, MARGINS, POPULARITY
-from recbole_popdcl.files import written_whole
-from recbole_popdcl.model.table import MODELS
+from recbole_popdcl.storage.files import written_whole
 
 EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 LIST_LENGTH = 20

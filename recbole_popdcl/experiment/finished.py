@@ -13,15 +13,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from recbole_popdcl.config import Config, parse_arguments
+from recbole_popdcl.config.config import Config
+from recbole_popdcl.config.reading import parse_arguments
 from recbole_popdcl.data.dataset import SplitDataset
-from recbole_popdcl.data.loader import Data, load_data
+from recbole_popdcl.data.loading import Data, load_data
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.experiment.run import CONFIG, RESULT, build_model, build_ranker
-from recbole_popdcl.files import read_json, write_json, written_whole
 from recbole_popdcl.model.base import EncoderRecommender
-from recbole_popdcl.trainer import BEST, WHERE, load_weights
+from recbole_popdcl.storage.files import read_json, write_json, written_whole
+from recbole_popdcl.training.trainer import BEST, WHERE, load_weights
 
 # The rest describes what was trained, and is as it was.
 CHANGEABLE = WHERE | {

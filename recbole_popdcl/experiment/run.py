@@ -18,18 +18,26 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import init_seed
 
 import recbole_popdcl
-from recbole_popdcl import distributed
-from recbole_popdcl.config import Config, dump_yaml
-from recbole_popdcl.data.loader import Data, load_data
-from recbole_popdcl.determinism import deterministic, not_deterministic
+from recbole_popdcl.compute import distributed
+from recbole_popdcl.compute.memory import keep_freed_memory
+from recbole_popdcl.config.config import Config
+from recbole_popdcl.config.reading import dump_yaml
+from recbole_popdcl.data.loading import Data, load_data
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.ranking import Ranker
-from recbole_popdcl.files import write_json, written_whole
-from recbole_popdcl.lock import locked
-from recbole_popdcl.logs import logged
-from recbole_popdcl.memory import keep_freed_memory
 from recbole_popdcl.model.base import EncoderRecommender
-from recbole_popdcl.trainer import LAST, METRICS, RunTrainer, build_trainer, check_unchanged, check_valid_metric
+from recbole_popdcl.storage.files import write_json, written_whole
+from recbole_popdcl.storage.lock import locked
+from recbole_popdcl.storage.logs import logged
+from recbole_popdcl.training.determinism import deterministic, not_deterministic
+from recbole_popdcl.training.trainer import (
+    LAST,
+    METRICS,
+    RunTrainer,
+    build_trainer,
+    check_unchanged,
+    check_valid_metric,
+)
 
 CONFIG, RESULT, LOG, PER_USER = "config.yaml", "result.json", "run.log", "per_user.parquet"
 # Made from a finished run when they are asked for (experiment/analysis.py).
@@ -185,7 +193,7 @@ def write_result(
 def build_model(config: Config, data: Data) -> AbstractRecommender:
     """Return the configured model on its device, initialised from the seed alone.
 
-    From here on the process keeps some of the memory that it frees (memory.py).
+    From here on the process keeps some of the memory that it frees (compute/memory.py).
     """
     keep_freed_memory()
     init_seed(config["seed"], config["reproducibility"])

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from recbole_popdcl import device
-from recbole_popdcl.distributed import rows_of_loss, sum_rows_of_loss
-from recbole_popdcl.products import inner_products
+from recbole_popdcl.compute import device
+from recbole_popdcl.compute.distributed import rows_of_loss, sum_rows_of_loss
+from recbole_popdcl.compute.products import inner_products
 
 ROWS_PER_BLOCK = 256
 ROWS_PER_BLOCK_OF_GPU = 2048  # where a block costs as many launches however small it is

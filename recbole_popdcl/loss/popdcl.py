@@ -7,8 +7,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from recbole_popdcl.compute.products import inner_products
 from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
-from recbole_popdcl.products import inner_products
 
 # exp(60) stays finite in float32 after the weight and 1/tau; a negative with such a margin weighs exp(-1e26) = 0.
 LARGEST_EXPONENT = 60.0

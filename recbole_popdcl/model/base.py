@@ -10,11 +10,11 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 
+from recbole_popdcl.compute.distributed import share_encoding
+from recbole_popdcl.compute.products import inner_products
 from recbole_popdcl.data.pairs import PairIndex
-from recbole_popdcl.distributed import share_encoding
 from recbole_popdcl.encoder import build_encoder
 from recbole_popdcl.loss.l2 import l2_term
-from recbole_popdcl.products import inner_products
 
 
 class EncoderRecommender(GeneralRecommender):

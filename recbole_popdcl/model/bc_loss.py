@@ -9,11 +9,11 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from torch import nn
 
+from recbole_popdcl.data.popularity import degree_groups
 from recbole_popdcl.loss.bc_loss import bc_loss, popularity_angle, popularity_sigmoid
 from recbole_popdcl.loss.l2 import l2_term
 from recbole_popdcl.loss.ssm import ssm_loss
 from recbole_popdcl.model.base import EncoderRecommender
-from recbole_popdcl.popularity import degree_groups
 
 MARGINS = {"angle": popularity_angle, "sigmoid": popularity_sigmoid}
 

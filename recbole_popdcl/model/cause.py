@@ -8,10 +8,10 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from torch import nn
 
+from recbole_popdcl.data.popularity import control_probability
 from recbole_popdcl.loss.bpr import bpr_loss
 from recbole_popdcl.loss.cause import discrepancy
 from recbole_popdcl.model.base import EncoderRecommender
-from recbole_popdcl.popularity import control_probability
 
 
 class CausE(EncoderRecommender):

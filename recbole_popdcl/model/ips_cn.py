@@ -7,9 +7,9 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 
+from recbole_popdcl.data.popularity import clipped_inverse_propensity
 from recbole_popdcl.loss.ips_cn import ips_cn_loss
 from recbole_popdcl.model.base import EncoderRecommender
-from recbole_popdcl.popularity import clipped_inverse_propensity
 
 
 class IPSCN(EncoderRecommender):

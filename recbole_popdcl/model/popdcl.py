@@ -7,9 +7,9 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 
+from recbole_popdcl.data.popularity import PopularityStatistics
 from recbole_popdcl.loss.popdcl import popdcl_loss, popdcl_margins
 from recbole_popdcl.model.base import EncoderRecommender
-from recbole_popdcl.popularity import PopularityStatistics
 
 
 class PopDCL(EncoderRecommender):

@@ -8,9 +8,9 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 
+from recbole_popdcl.compute.products import inner_products
 from recbole_popdcl.loss.sl_at_k import sl_at_k_loss
 from recbole_popdcl.model.base import EncoderRecommender
-from recbole_popdcl.products import inner_products
 
 USERS_PER_BLOCK = 1024
 

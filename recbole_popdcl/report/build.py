@@ -17,12 +17,12 @@ import pandas as pd
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.analysis import analyse, missing_analyses, read_analysis
 from recbole_popdcl.experiment.run import FRONTIER, MARGINS, POPULARITY
-from recbole_popdcl.files import read_json, write_json, written_whole
-from recbole_popdcl.logs import logged
 from recbole_popdcl.report import figures, tables
 from recbole_popdcl.report.figures import Drawing
 from recbole_popdcl.report.runs import TESTS, Found, Group, best_settings, find, group, read_search, resolve
 from recbole_popdcl.report.tables import Table
+from recbole_popdcl.storage.files import read_json, write_json, written_whole
+from recbole_popdcl.storage.logs import logged
 
 PAGE, CONTENTS = "index.html", "report.json"  # the second names what a report consists of
 

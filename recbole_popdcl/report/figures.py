@@ -17,9 +17,9 @@ import pandas as pd
 
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.objective import Objective
-from recbole_popdcl.experiment.compare import ABLATION
-from recbole_popdcl.files import written_whole
+from recbole_popdcl.experiment.comparison.compare import ABLATION
 from recbole_popdcl.report.runs import TESTS, Group, Searched
+from recbole_popdcl.storage.files import written_whole
 
 try:
     import matplotlib

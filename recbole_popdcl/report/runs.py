@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recbole_popdcl.config import read_yaml
+from recbole_popdcl.config.reading import read_yaml
 from recbole_popdcl.errors import PopDCLError, shown
 from recbole_popdcl.evaluation.objective import Objective
-from recbole_popdcl.experiment.compare import ABLATION
+from recbole_popdcl.experiment.comparison.compare import ABLATION
+from recbole_popdcl.experiment.comparison.summary import mean_and_deviation, read_result, valid_score
 from recbole_popdcl.experiment.run import CONFIG, RESULT
-from recbole_popdcl.experiment.summary import mean_and_deviation, read_result, valid_score
-from recbole_popdcl.experiment.tune import SEARCH, TRIALS
-from recbole_popdcl.files import regular
-from recbole_popdcl.trainer import METRICS, WHERE
+from recbole_popdcl.experiment.search.tune import SEARCH, TRIALS
+from recbole_popdcl.storage.files import regular
+from recbole_popdcl.training.trainer import METRICS, WHERE
 
 ALL_OFF = ABLATION["PopDCL without P and N"]
 TESTS = ("balanced", "imbalanced")  # as result keys name the test sets

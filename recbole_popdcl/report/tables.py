@@ -13,10 +13,10 @@ import pandas as pd
 
 from recbole_popdcl.evaluation.keys import SEGMENTS
 from recbole_popdcl.evaluation.per_user import read_per_user
+from recbole_popdcl.experiment.comparison.significance import paired_tests
 from recbole_popdcl.experiment.run import PER_USER
-from recbole_popdcl.experiment.significance import paired_tests
-from recbole_popdcl.files import written_whole
 from recbole_popdcl.report.runs import TESTS, Group, Searched
+from recbole_popdcl.storage.files import written_whole
 
 PERMILLE = 0.001
 

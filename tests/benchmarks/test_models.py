@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from benchmarks.models import GRIDS, Comparison, compare
+from recbole_popdcl.config.models import MODELS
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.experiment import compare as compare_module
-from recbole_popdcl.experiment.summary import markdown_table, mean_and_deviation, read_result, valid_score
-from recbole_popdcl.model.table import MODELS
+from recbole_popdcl.experiment.comparison import compare as compare_module
+from recbole_popdcl.experiment.comparison.summary import markdown_table, mean_and_deviation, read_result, valid_score
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from dataset_prep.filters import Filters
 from dataset_prep.prepare import Recipe, prepare
-from recbole_popdcl.config import Config
+from recbole_popdcl.config.config import Config
 from recbole_popdcl.data.atomic import _read_by_arrow, _read_by_pandas, read_interactions, write_interactions
 from recbole_popdcl.data.dataset import SplitDataset
-from recbole_popdcl.data.loader import load_data
+from recbole_popdcl.data.loading import load_data
 from recbole_popdcl.data.split import SETS as ALL_SETS
 from recbole_popdcl.errors import PopDCLError
 from tests.conftest import skewed_pairs

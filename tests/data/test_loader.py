@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_popdcl.config import Config
-from recbole_popdcl.data.loader import batches_state, load_data, set_batches_state
+from recbole_popdcl.config.config import Config
+from recbole_popdcl.data.batches import batches_state, set_batches_state
+from recbole_popdcl.data.loading import load_data
 
 
 def load(toy, *more, model="LightGCN"):

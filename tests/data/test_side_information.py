@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_popdcl.config import Config
+from recbole_popdcl.config.config import Config
 from recbole_popdcl.data.dataset import SplitDataset
-from recbole_popdcl.data.loader import load_sets
+from recbole_popdcl.data.loading import load_sets
 from recbole_popdcl.errors import PopDCLError
 
 PAIRS = "user_id:token\titem_id:token\n" + "".join(f"u{u}\ti{i}\n" for u in range(5) for i in range(4) if (u + i) % 4)

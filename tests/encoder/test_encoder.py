@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_popdcl import device
+from recbole_popdcl.compute import device
 from recbole_popdcl.encoder.lightgcn import LightGCNEncoder
 from recbole_popdcl.encoder.mf import MFEncoder
 

@@ -26,12 +26,12 @@ TOOLS = ("pytest", "hypothesis", "ir-measures")
 SHOWN = ("torch", "numpy", "pandas", "scipy", "pyarrow", "ray", "recbole", "matplotlib")
 # Every package is used by one of these at least; a few minutes in all.
 PART = (
-    "tests/loss", "tests/encoder", "tests/data", "tests/evaluation", "tests/dataset_prep", "tests/test_config.py",
-    "tests/test_checkpoint.py", "tests/model/test_stock_models.py",
-    "tests/test_popularity.py", "tests/experiment/test_run.py",
-    "tests/experiment/test_significance.py",
-    "tests/experiment/test_tune.py::test_the_table_has_every_trial_best_first",
-    "tests/experiment/test_tune.py::test_optuna_draws_from_distributions",
+    "tests/loss", "tests/encoder", "tests/data", "tests/evaluation", "tests/dataset_prep", "tests/config",
+    "tests/training/test_checkpoint.py", "tests/model/test_stock_models.py",
+    "tests/experiment/test_run.py",
+    "tests/experiment/comparison/test_significance.py",
+    "tests/experiment/search/test_tune.py::test_the_table_has_every_trial_best_first",
+    "tests/experiment/search/test_tune.py::test_optuna_draws_from_distributions",
     "tests/report/test_report.py::test_the_page_has_every_figure_of_the_paper",
 )  # fmt: skip
 

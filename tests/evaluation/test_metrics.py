@@ -9,7 +9,7 @@ import pytest
 import torch
 from recbole.evaluator import metrics_dict
 
-from recbole_popdcl.config import Config
+from recbole_popdcl.config.config import Config
 from recbole_popdcl.evaluation.keys import ACCURACY_METRICS
 from recbole_popdcl.evaluation.metrics import FUNCTIONS
 

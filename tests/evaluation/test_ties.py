@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.keys import METRICS
-from recbole_popdcl.evaluation.ranking import Ranker, _top
+from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
+from recbole_popdcl.evaluation.top_k import top_k
 from tests.evaluation.conftest import N_ITEMS, N_USERS, FixedScores, build_sets
 
 
@@ -24,7 +25,7 @@ def top_by_sorting(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check(scores: torch.Tensor, k: int) -> None:
-    items, values = _top(scores, k, torch.arange(len(scores)))
+    items, values = top_k(scores, k, torch.arange(len(scores)))
     expected = top_by_sorting(scores.numpy(), k)
     np.testing.assert_array_equal(items.numpy(), expected[0])
     np.testing.assert_array_equal(values.numpy(), expected[1])

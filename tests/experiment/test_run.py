@@ -10,15 +10,15 @@ import pytest
 import torch
 import yaml
 
-from recbole_popdcl import config
-from recbole_popdcl.checkpoint import load_checkpoint
+from recbole_popdcl.config import config
+from recbole_popdcl.config.models import MODELS
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation import keys, metrics, objective, ranking
 from recbole_popdcl.evaluation.per_user import read_per_user
 from recbole_popdcl.experiment.finished import evaluate, load_run, recommend
 from recbole_popdcl.experiment.run import run
-from recbole_popdcl.model.table import MODELS
-from recbole_popdcl.trainer import RunTrainer
+from recbole_popdcl.training.checkpoint import load_checkpoint
+from recbole_popdcl.training.trainer import RunTrainer
 
 
 def weights(folder):

@@ -26,12 +26,13 @@ import torch
 from dataset_prep.interactions import Columns, collect
 from dataset_prep.readers import READERS
 from dataset_prep.recognise import recognise_format
-from recbole_popdcl.checkpoint import check_resumable, load_checkpoint, save_checkpoint
-from recbole_popdcl.config import Config, dump_yaml, parse_arguments, parse_literal, read_yaml
+from recbole_popdcl.config.config import Config
+from recbole_popdcl.config.properties import TYPES
+from recbole_popdcl.config.reading import dump_yaml, parse_arguments, parse_literal, read_yaml
 from recbole_popdcl.data.atomic import read_interactions
-from recbole_popdcl.data.loader import load_sets
+from recbole_popdcl.data.loading import load_sets
 from recbole_popdcl.errors import LONGEST, PopDCLError
-from recbole_popdcl.schema import TYPES
+from recbole_popdcl.training.checkpoint import check_resumable, load_checkpoint, save_checkpoint
 
 FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))  # each process has its own
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)

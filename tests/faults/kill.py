@@ -33,9 +33,9 @@ import torch._dynamo  # which the optimiser imports when it is first used
 
 import dataset_prep.prepare  # noqa: F401 - this and the next are imported once here, not in every child
 import recbole_popdcl.experiment.run  # noqa: F401
-from recbole_popdcl.checkpoint import load_checkpoint
 from recbole_popdcl.cli import main as command_line
 from recbole_popdcl.data.atomic import write_interactions
+from recbole_popdcl.training.checkpoint import load_checkpoint
 
 OPTIONS = ["--embedding_size=16", "--train_batch_size=512", "--epochs=4", "--eval_step=2", "--k_core=0"]
 STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130}

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from recbole_popdcl.checkpoint import load_checkpoint
 from recbole_popdcl.compat import _without_writers
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.run import run
-from recbole_popdcl.lock import locked
-from recbole_popdcl.trainer import RunTrainer
+from recbole_popdcl.storage.lock import locked
+from recbole_popdcl.training.checkpoint import load_checkpoint
+from recbole_popdcl.training.trainer import RunTrainer
 
 
 def mounted(folder: Path, *options: str) -> None:

@@ -19,13 +19,14 @@ import pytest
 import torch
 import yaml
 
-from recbole_popdcl.checkpoint import load_checkpoint, save_checkpoint
 from recbole_popdcl.cli import main
-from recbole_popdcl.config import Config, parse_literal
+from recbole_popdcl.config.config import Config
+from recbole_popdcl.config.reading import parse_literal
 from recbole_popdcl.data.atomic import write_interactions
 from recbole_popdcl.errors import LONGEST, PopDCLError
 from recbole_popdcl.experiment.run import run
-from recbole_popdcl.trainer import BEST, LAST
+from recbole_popdcl.training.checkpoint import load_checkpoint, save_checkpoint
+from recbole_popdcl.training.trainer import BEST, LAST
 from tests.conftest import skewed_pairs, the_one_line
 
 HERE = "recbole-popdcl: error: "

@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from recbole.data.interaction import Interaction
 
-from recbole_popdcl import device
-from recbole_popdcl.config import Config
-from recbole_popdcl.data.loader import load_data
+from recbole_popdcl.compute import device
+from recbole_popdcl.config.config import Config
+from recbole_popdcl.config.models import MODELS
+from recbole_popdcl.data.loading import load_data
 from recbole_popdcl.encoder.lightgcn import LightGCNEncoder
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.finished import evaluate
 from recbole_popdcl.experiment.run import build_model, run
-from recbole_popdcl.model.table import MODELS
 
 
 def built(model, toy, **properties):

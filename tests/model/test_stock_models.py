@@ -6,10 +6,10 @@ import importlib.util
 
 import pytest
 
+from recbole_popdcl.config.models import MODELS, NEEDED_PACKAGES, UNSUPPORTED, general_models
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.finished import evaluate
 from recbole_popdcl.experiment.run import run
-from recbole_popdcl.model.table import MODELS, NEEDED_PACKAGES, UNSUPPORTED, general_models
 
 # All that RecBole has; --model=LightGCN is ours.
 STOCK = [name for name in general_models() if name not in MODELS]

@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from recbole_popdcl.config import Config
-from recbole_popdcl.model.table import MODELS
+from recbole_popdcl.config.config import Config
+from recbole_popdcl.config.models import MODELS
 from tests.loss.test_in_batch_losses import (
     adv_loop,
     bc_loop,

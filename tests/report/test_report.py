@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 from recbole_popdcl.cli import main
-from recbole_popdcl.config import dump_yaml
+from recbole_popdcl.config.reading import dump_yaml
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.experiment.compare import ABLATION
+from recbole_popdcl.experiment.comparison.compare import ABLATION
+from recbole_popdcl.experiment.comparison.summary import read_result
 from recbole_popdcl.experiment.run import run
-from recbole_popdcl.experiment.summary import read_result
 from recbole_popdcl.report import figures, tables
 from recbole_popdcl.report.build import plot_search, report
 from recbole_popdcl.report.runs import best_settings, find, group, resolve

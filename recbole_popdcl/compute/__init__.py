@@ -1,0 +1,1 @@
+"""What computes: the device, freed memory, dense products, several processes."""

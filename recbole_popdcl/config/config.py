@@ -1,0 +1,273 @@
+"""The one Config: RecBole's defaults < our overall.yaml < model < dataset < config files < dict < command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from recbole.config import Config as RecBoleConfig
+from recbole.evaluator.register import metrics_dict
+from recbole.utils import argument_list
+
+from recbole_popdcl.compat import add_numpy_names, repaired
+from recbole_popdcl.compute import distributed
+from recbole_popdcl.config.kinds import Text
+from recbole_popdcl.config.models import MODELS, find_model, model_names
+from recbole_popdcl.config.properties import TYPES, check_type
+from recbole_popdcl.config.reading import (
+    Loader,
+    find_config_file,
+    parse_arguments,
+    parse_literal,
+    properties_folder,
+    read_yaml,
+)
+from recbole_popdcl.errors import PopDCLError, nearest, shown
+from recbole_popdcl.evaluation.keys import ACCURACY_METRICS, normalise_metrics
+from recbole_popdcl.evaluation.objective import Objective
+
+RECBOLE_LISTS = ("general_arguments", "training_arguments", "evaluation_arguments", "dataset_arguments")
+# Read by RecBole though none of its lists or yaml files names them, and ours that come from the command line alone.
+EXTRA_PROPERTIES = {
+    "model",
+    "dataset",
+    "config_files",
+    "run_dir",
+    "norm",
+    "use_gpu",
+    "worker",
+    "encoding",
+}
+# Worked out by Config itself on every start, so neither written to a run's config.yaml nor taken from outside.
+DERIVED = {
+    "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device", "single_spec", "local_rank", "valid_metric_bigger",
+    "valid_neg_sample_args", "test_neg_sample_args",
+}  # fmt: skip
+# RecBole's settings that something here replaces; a value from outside would be without effect.
+REPLACED = {
+    "eval_args": "split_ratio and eval_mask",
+    "eval_batch_size": "eval_memory_mb",
+    "repeatable": "eval_mask",
+    "checkpoint_dir": "run_dir",
+    "enable_amp": "amp_dtype",
+    "enable_scaler": "amp_dtype",
+}
+# RecBole would unpickle the files that these lead to, and a pickle can run code; {property: values without a file}.
+PICKLED = {
+    "dataset_save_path": (None, ""),
+    "dataloaders_save_path": (None, ""),
+    "pre_model_path": (None, ""),  # ConvNCF
+    "train_method": ("no_pretrain",),
+    "pretrain_path": (None, ""),  # NAIS
+    "use_pretrain": (False, None),  # NeuMF
+    "mf_pretrain_path": (None, ""),
+    "mlp_pretrain_path": (None, ""),
+    "n_cate": (1,),  # LDiffRec: item_emb.npy in the dataset's folder
+}
+# Names that papers and other programs use for properties here; offered when someone types them.
+SYNONYMS = {"tau": "temperature", "lambda": "reg_weight", "lr": "learning_rate", "batch_size": "train_batch_size"}
+
+
+class Config(RecBoleConfig):
+    """RecBole's Config with our property files, checked values and no eval().
+
+    Args:
+        model: name of a model, ours or RecBole's, or a model class.
+        dataset: name of a dataset.
+        config_files: yaml files, later ones win. A name that is no file is looked up in the package's ``properties``
+            folder, so that ``preset/released_code.yaml`` works anywhere.
+        config_dict: properties; texts are parsed as literals.
+        arguments: ``--property=value`` texts; None for none. ``sys.argv`` is never read.
+
+    Raises:
+        PopDCLError: unknown model or property, wrong type or range, unreadable file; one line that says where.
+    """
+
+    def __init__(
+        self,
+        model: str | type | None = None,
+        dataset: str | None = None,
+        config_files: Sequence[str | Path] | None = None,
+        config_dict: Mapping[str, Any] | None = None,
+        arguments: Sequence[str] | None = None,
+    ) -> None:
+        self._arguments = parse_arguments(arguments or [])
+        self._layers: list[tuple[str, dict[str, Any]]] = []
+        named = self._arguments.pop("config_files", None)
+        files = [config_files] if isinstance(config_files, (str, Path)) else list(config_files or [])
+        files += [named] if named and find_config_file(named).is_file() else re.split(r"[\s,]+", (named or "").strip())
+        files = [file for file in files if str(file)]
+        super().__init__(model, dataset, [find_config_file(file) for file in files], dict(config_dict or {}))
+
+    # -- reading the layers; RecBole's constructor calls these in order ----------------------------------------------
+
+    def compatibility_settings(self) -> None:
+        """Make numpy have the names that RecBole uses."""
+        add_numpy_names()
+
+    def _build_yaml_loader(self) -> type[Loader]:
+        return Loader  # RecBole's own property files are read with it too
+
+    def _load_config_files(self, file_list: Sequence[str | Path] | None) -> dict[str, Any]:
+        merged: dict[str, Any] = {}
+        for file in file_list or []:
+            content = read_yaml(Path(file))
+            self._layers.append((str(file), content))
+            merged.update(content)
+        return merged
+
+    def _load_variable_config_dict(self, config_dict: Mapping[str, Any]) -> dict[str, Any]:
+        return self._literals("dict", config_dict)
+
+    def _load_cmd_line(self) -> dict[str, Any]:
+        return self._literals("command line", self._arguments)
+
+    def _literals(self, where: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        if not all(isinstance(name, str) for name in values):
+            raise PopDCLError(f"{where}: the names of properties must be texts")
+        values = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
+        parsed = {
+            name: value if isinstance(TYPES.get(name), Text) or name in ("model", "dataset") else parse_literal(value)
+            for name, value in values.items()
+        }
+        self._layers.append((where, parsed))
+        return parsed
+
+    def _get_model_and_dataset(self, model: str | type | None, dataset: str | None) -> tuple[str, type, str]:
+        external = self.external_config_dict
+        model = external.get("model") if model is None else model
+        dataset = external.get("dataset") if dataset is None else dataset
+        if model is None:
+            raise PopDCLError("no model given; write --model=NAME, one of " + ", ".join(model_names()))
+        if dataset is None:
+            raise PopDCLError("no dataset given; write --dataset=NAME, for example --dataset=ml-100k")
+        dataset = str(dataset)
+        if re.search(r"[/\\\0]", dataset) or dataset in ("", ".", ".."):
+            raise PopDCLError(f"dataset name {dataset!r} may not hold a path; the folder goes into data_path")
+        model_class: Any = repaired(model) if isinstance(model, type) else find_model(str(model))
+        return model_class.__name__, model_class, dataset
+
+    def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
+        lists = {name: list(getattr(argument_list, name)) for name in RECBOLE_LISTS}
+        super()._load_internal_config_dict(model, model_class, dataset)
+        for name, original in lists.items():  # RecBole adds the dataset's keys to its module's own lists
+            getattr(argument_list, name)[:] = original
+        names = [base.__name__ for base in reversed(model_class.__mro__)]  # a model of the user's has its base's too
+        for file in ("overall.yaml", *(f"model/{name}.yaml" for name in names), f"dataset/{dataset}.yaml"):
+            path = properties_folder() / file
+            values = read_yaml(path) if path.is_file() else {}
+            if file.startswith("dataset/"):  # a section named like a model is for that model alone
+                values = {**values, **{key: value for name in names for key, value in (values.get(name) or {}).items()}}
+                values = {name: value for name, value in values.items() if name in self.internal_config_dict}
+            self.internal_config_dict.update(values)
+        self._check_layers(model_class)
+
+    # -- checking ----------------------------------------------------------------------------------------------------
+
+    def _check_layers(self, model_class: type) -> None:
+        used = set(self.internal_config_dict) | EXTRA_PROPERTIES | DERIVED
+        used.update(*(getattr(argument_list, name) for name in RECBOLE_LISTS))
+        own_class = find_model(model_class.__name__, missing_ok=True) is not model_class
+        for where, values in self._layers:
+            # A file may serve several models; what is typed for one run must reach the model of that run.
+            shared = where not in ("command line", "dict")
+            known = used | set(TYPES) if shared else used
+            for name, value in values.items():
+                synonym = SYNONYMS.get(name.lower())
+                hint = f" (did you mean '{synonym}'?)" if synonym in known else nearest(name, known)
+                if name not in known and (hint or not own_class):
+                    elsewhere = f"{model_class.__name__} has no" if name in TYPES else "unknown"
+                    raise PopDCLError(f"{where}: {elsewhere} property '{name}'{hint}")
+                check_type(name, value, where)
+                if name in DERIVED and not shared:
+                    raise PopDCLError(f"{where}: property '{name}' is worked out from others and cannot be set")
+                if name == "train_neg_sample_args" and model_class.__name__ in MODELS and not own_class:
+                    self._check_negatives(model_class.__name__, value, where, shared)
+                elif name in TYPES and name not in used and not own_class:
+                    self.external_config_dict.pop(name, None)  # for other models that the file serves
+                if name in DERIVED or name in REPLACED:
+                    self.external_config_dict.pop(name, None)
+                if name in REPLACED:
+                    message = f"{where}: property '{name}' has no effect here; use {REPLACED[name]}"
+                    if not shared:
+                        raise PopDCLError(message)
+                    getLogger().warning(message)  # files written for RecBole have it too
+
+    def _check_negatives(self, model: str, value: Any, where: str, shared: bool) -> None:
+        """A pairwise loss needs sampled negatives; one with in-batch negatives has no use for them."""
+        needed = self.internal_config_dict["train_neg_sample_args"] is not None
+        given = value not in (None, "None") and value.get("distribution", "uniform") != "none"
+        if needed == given:
+            return
+        if not shared:
+            what = (
+                "needs sampled negatives"
+                if needed
+                else "has no use for sampled negatives, its loss takes in-batch ones"
+            )
+            raise PopDCLError(f"{where}: property 'train_neg_sample_args' cannot be {shown(value)}: {model} {what}")
+        self.external_config_dict.pop("train_neg_sample_args", None)
+
+    def _set_default_parameters(self) -> None:
+        values = self.final_config_dict
+        self._data_root = str(values["data_path"])
+        self._check_values(values)
+        metrics = values["metrics"]
+        values["metrics"] = recbole_metrics(metrics)
+        super()._set_default_parameters()
+        values["metrics"] = metrics
+        own_copy = Path(self._data_root) / self.dataset
+        if any(own_copy.glob(f"{self.dataset}*.inter")):  # RecBole sends ml-100k to its bundled copy in any case
+            values["data_path"] = str(own_copy)
+
+    def _check_values(self, values: dict[str, Any]) -> None:
+        where = "configuration"
+        for name in TYPES:
+            if name in values:
+                check_type(name, values[name], where)
+        for name, harmless in PICKLED.items():
+            if name in values and values[name] not in harmless:
+                raise PopDCLError(
+                    f"property '{name}' cannot be {shown(values[name])}: RecBole would unpickle a file, which can run "
+                    f"code; leave it at {harmless[0]!r}"
+                )
+        values["metrics"] = normalise_metrics(values["metrics"])
+        values["topk"] = [values["topk"]] if isinstance(values["topk"], int) else list(values["topk"])
+        if abs(sum(values["split_ratio"]) - 1) > 1e-6:
+            raise PopDCLError(f"property 'split_ratio' must add up to 1, not {sum(values['split_ratio']):g}")
+        objective = Objective.parse(values["valid_metric"], "property 'valid_metric'")
+        values["valid_metric"] = str(objective)
+        for key in objective.keys:  # what is chosen by is measured
+            if key.metric not in [metric.lower() for metric in values["metrics"]]:
+                values["metrics"] = values["metrics"] + normalise_metrics([key.metric])
+            values["topk"] = sorted({*values["topk"], key.k})
+
+    def _init_device(self) -> None:
+        if not self.final_config_dict["use_gpu"]:
+            self.final_config_dict["gpu_id"] = ""
+        elif distributed.asked_for():  # a GPU a process
+            self.final_config_dict["gpu_id"] = str(distributed.local_rank())
+        super()._init_device()
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the plain values that give this configuration again when read as a config file."""
+        plain: dict[str, Any] = {
+            name: value
+            for name, value in self.final_config_dict.items()
+            if name not in DERIVED
+            and name not in REPLACED
+            and isinstance(value, (str, int, float, bool, list, tuple, dict, type(None)))
+        }
+        plain["data_path"] = str(Path(self._data_root).absolute())
+        if plain["train_neg_sample_args"]["distribution"] == "none":
+            plain["train_neg_sample_args"] = None
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in sorted(plain.items())}
+
+
+def recbole_metrics(metrics: Sequence[str]) -> list[str]:
+    """Return those of the metrics that RecBole's own checks and classes know, ``Recall`` where it knows none."""
+    return [metric for metric in metrics if metric in ACCURACY_METRICS and metric.lower() in metrics_dict] or ["Recall"]

@@ -1,0 +1,93 @@
+"""From a Config to ready data: the sets to train on and to rank, and training batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from logging import getLogger
+from typing import Any
+
+import torch
+from recbole.data.dataloader import AbstractDataLoader
+from recbole.data.utils import get_dataloader
+from recbole.utils import InputType
+
+from recbole_popdcl.config.config import Config
+from recbole_popdcl.data.batches import PairLoader, build_sampler
+from recbole_popdcl.data.dataset import SplitDataset, fingerprint
+from recbole_popdcl.data.sampler import NegativeSampler
+from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
+
+
+@dataclass
+class Data:
+    """Everything a run needs: ``train`` yields batches, ``evaluation`` holds the sets to rank."""
+
+    dataset: SplitDataset
+    train_set: SplitDataset
+    evaluation: EvaluationSets
+    fingerprint: str
+    train: Any = None
+
+
+def load_data(config: Config, own_batches: bool) -> Data:
+    """Load, filter and split the dataset of a configuration, and make its training batches.
+
+    Args:
+        config: the run's configuration.
+        own_batches: True for models of this package (PairLoader), False for RecBole's own training data loaders.
+
+    Raises:
+        PopDCLError: as SplitDataset; or a user with every item where negatives must be drawn.
+    """
+    return with_batches(load_sets(config), config, own_batches)
+
+
+def with_batches(data: Data, config: Config, own_batches: bool) -> Data:
+    """Return ``data`` with training batches of its own, as ``config`` asks for; arguments as load_data."""
+    batches = PairLoader(config, data.train_set) if own_batches else _stock_loader(config, data.train_set)
+    return replace(data, train=batches)
+
+
+def load_sets(config: Config) -> Data:
+    """Load, filter and split the dataset of a configuration, without training batches; raises as load_data."""
+    try:
+        dataset = SplitDataset(config)
+        parts = dataset.build()
+    except (ValueError, KeyError) as error:  # what RecBole makes of properties that do not fit the data
+        reason = " ".join(str(error).split())
+        raise PopDCLError(f"dataset '{config['dataset']}' cannot be loaded as configured: {reason}") from error
+    train_set = parts[0]
+    sets = {
+        name: InteractionSet(*part.ids(), n_users=dataset.user_num, n_items=dataset.item_num)
+        for name, part in zip(dataset.set_names, parts)
+    }
+    evaluation = EvaluationSets(sets.pop("train"), sets, config["segment_by"])
+    log = getLogger()
+    log.info(
+        "%s: %d users, %d items; %s", dataset.dataset_name, dataset.user_num - 1, dataset.item_num - 1,
+        ", ".join(f"{name} {len(part)}" for name, part in zip(dataset.set_names, parts)),
+    )  # fmt: skip
+    return Data(dataset, train_set, evaluation, fingerprint(dataset, parts))
+
+
+def _stock_loader(config: Config, train_set: SplitDataset) -> AbstractDataLoader:
+    """RecBole's own training data loader, with our sampler in the place of its one."""
+    loader = get_dataloader(config, "train")
+    samples = config["train_neg_sample_args"]["distribution"] != "none" and loader.__name__ == "TrainDataLoader"
+    if config["MODEL_INPUT_TYPE"] == InputType.LISTWISE:
+        samples = False
+    sampler = build_sampler(config, train_set) if samples else None
+    batches = loader(config, train_set, sampler, shuffle=config["shuffle"])
+    if config["worker"] and "fork" in torch.multiprocessing.get_all_start_methods():
+        # from Python 3.14 on other ways are the default, which pickle the model's class and the data for each worker
+        batches.multiprocessing_context = "fork"
+    if sampler and config["worker"]:
+        batches.worker_init_fn = partial(_seed_in_worker, sampler)
+    return batches
+
+
+def _seed_in_worker(sampler: NegativeSampler, _: int) -> None:
+    """Every epoch starts worker processes with copies of the sampler, which would all draw the same every time."""
+    sampler.generator.manual_seed(torch.initial_seed())

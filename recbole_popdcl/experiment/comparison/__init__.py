@@ -1,0 +1,1 @@
+"""Comparison of models: many runs, means, paired tests."""

@@ -1,0 +1,1 @@
+"""Files: written whole, held by one process, logged to, unpacked with care."""

@@ -1,0 +1,1 @@
+"""Training: the trainer, its checkpoints, and what makes a run repeatable."""

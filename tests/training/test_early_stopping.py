@@ -1,0 +1,110 @@
+"""Training stops at the very validation that ``stopping_step`` says, whatever sequence of scores the ranker gives."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from recbole_popdcl.config.config import Config
+from recbole_popdcl.data.loading import load_data
+from recbole_popdcl.experiment.run import prepare_trainer, train
+from recbole_popdcl.training.checkpoint import load_checkpoint
+
+
+class Scores:
+    """A ranker that gives one score after the other."""
+
+    def __init__(self, scores):
+        self.scores, self.asked = scores, 0
+
+    def rank(self, model, names=None, *_):
+        self.asked += 1
+        return {"valid/recall@20": self.scores[self.asked - 1]}
+
+
+def prepared(toy, folder, scores, model="SSM", **properties):
+    """A trainer that is given scores, its configuration and its data."""
+    properties = {"encoder": "mf", "train_batch_size": 4096, "epochs": 40, **properties}  # one step an epoch
+    config = Config(model, config_dict={**toy, **properties})
+    data = load_data(config, own_batches=True)
+    folder.mkdir(exist_ok=True)
+    trainer = prepare_trainer(config, data, folder)
+    trainer.ranker = Scores(scores)
+    return trainer, config, data
+
+
+def trained(toy, folder, scores, resume=False, **properties):
+    """The trainer after training, its ranker, and the epochs in metrics.jsonl."""
+    trainer, config, data = prepared(toy, folder, scores, **properties)
+    train(trainer, config, data, resume)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return trainer, trainer.ranker, [line["epoch"] for line in lines]
+
+
+WORSE = [0.01 * k for k in range(20, 0, -1)]
+# Epochs count from 0. A run stops at the first validation that is number stopping_step + 1 in a row without gain.
+CASES = [
+    # scores of the validations, stopping_step, eval_step, last epoch, best epoch
+    ([0.5, *WORSE], 0, 1, 1, 0),
+    ([0.5, *WORSE], 1, 1, 2, 0),
+    ([0.5, *WORSE], 5, 1, 6, 0),
+    ([0.1, 0.2, 0.3, *WORSE], 2, 1, 5, 2),
+    ([0.3, 0.1, 0.1, 0.4, 0.2, 0.2, 0.2, 0.9], 2, 1, 6, 3),  # a gain at the last chance, and one too late
+    (
+        [0.3, 0.1, 0.5, 0.1, 0.6, 0.1, 0.55, *WORSE],
+        1,
+        1,
+        6,
+        4,
+    ),  # the count starts anew; better than the last is no gain
+    ([0.5, *WORSE], 1, 3, 8, 2),  # validations after epochs 2, 5 and 8
+    ([0.1, 0.4, *WORSE], 2, 2, 9, 3),
+]
+
+
+@pytest.mark.parametrize(("scores", "stopping_step", "eval_step", "last", "best"), CASES)
+def test_training_stops_at_the_validation_that_stopping_step_says(
+    toy, tmp_path, scores, stopping_step, eval_step, last, best
+):
+    properties = {"stopping_step": stopping_step, "eval_step": eval_step}
+    trainer, ranker, epochs = trained(toy, tmp_path / "r", scores, **properties)
+    assert epochs == list(range(last + 1))
+    assert ranker.asked == (last + 1) // eval_step
+    score = scores[(best + 1) // eval_step - 1]
+    assert (trainer.best_epoch, trainer.best_valid_score) == (best, score)
+    assert trainer.best_valid_result == {"valid/recall@20": score}
+    assert load_checkpoint(tmp_path / "r" / "checkpoint.pt")["epoch"] == best
+
+
+def test_a_run_that_gains_to_the_end_has_all_its_epochs(toy, tmp_path):
+    rising = [0.1 * k for k in range(1, 9)]
+    trainer, _, epochs = trained(toy, tmp_path / "r", rising, stopping_step=0, epochs=8)
+    assert (epochs, trainer.best_epoch) == (list(range(8)), 7)
+
+
+def test_the_best_epoch_is_known_without_checkpoints(toy, tmp_path):
+    trainer, _, data = prepared(toy, tmp_path / "r", [0.1, 0.3, *WORSE], stopping_step=1)
+    assert trainer.fit(data.train, saved=False) == (0.3, {"valid/recall@20": 0.3})
+    assert (trainer.best_epoch, max(trainer.train_loss_dict)) == (1, 3)
+    assert not (tmp_path / "r" / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 4])
+def test_a_resumed_run_stops_where_the_whole_one_does(toy, tmp_path, cut):
+    """0.5 in epoch 1 is the best; three without gain are the epochs 2, 3 and 4, on whatever side of the cut."""
+    scores = [0.1, 0.5, 0.4, 0.3, 0.2, 0.1, 0.9]
+    trained(toy, tmp_path / "r", scores, stopping_step=2, epochs=cut)
+    trainer, ranker, epochs = trained(toy, tmp_path / "r", scores[cut:], resume=True, stopping_step=2)
+    assert epochs == [0, 1, 2, 3, 4]
+    assert ranker.asked == 5 - cut
+    assert (trainer.best_epoch, trainer.best_valid_score) == (1, 0.5)
+
+
+def test_epochs_of_the_warm_up_do_not_count(toy, tmp_path):
+    """BC loss is validated from epoch 3 on: 3 is the best, 4 and 5 bring nothing."""
+    trainer, ranker, epochs = trained(
+        toy, tmp_path / "r", [0.5, *WORSE], model="BCLoss", warm_up_epochs=3, stopping_step=1
+    )
+    assert epochs == list(range(6))
+    assert (ranker.asked, trainer.best_epoch) == (3, 3)
