@@ -57,7 +57,7 @@ def measure(size: Size, repeat: int) -> dict[str, float]:
     n_items = size.items + 1
     statistic = PopularityStatistics.from_pairs(users, items, n_users, n_items)
     torch.manual_seed(0)
-    encoder = LightGCNEncoder(n_users, n_items, size.dimension, "xavier", users, items)
+    encoder = LightGCNEncoder(n_users, n_items, users=users, items=items, embedding_size=size.dimension)
     optimizer = torch.optim.Adam(encoder.parameters(), lr=0.001, fused=True)
     omega = torch.from_numpy(statistic.omega_plus).float()
 

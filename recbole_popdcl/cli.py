@@ -1,4 +1,4 @@
-"""Command line ``recbole-popdcl run | tune | compare | report | evaluate | recommend | prepare | describe``."""
+"""Command line ``recbole-popdcl COMMAND``; ``--help`` lists the commands."""
 
 from __future__ import annotations
 
@@ -169,6 +169,11 @@ def _parser() -> argparse.ArgumentParser:
     recommend.add_argument("--output", required=True, help=".csv or .parquet file")
     recommend.set_defaults(function=_recommend)
 
+    properties = commands.add_parser("properties", help="list properties: default, allowed values, meaning",
+                                     allow_abbrev=False)  # fmt: skip
+    properties.add_argument("model", metavar="MODEL", nargs="?", help="those of a model; this package's by default")
+    properties.set_defaults(function=_properties)
+
     prepare = commands.add_parser("prepare", help="turn raw files into a dataset", allow_abbrev=False)
     preparation.add_arguments(prepare)
     prepare.set_defaults(function=_prepare)
@@ -288,6 +293,14 @@ def _report(arguments: argparse.Namespace, unknown: list[str]) -> int:
     page = report(arguments.runs, arguments.output, arguments.best, arguments.topk, arguments.reference,
                   not arguments.no_analysis, arguments.title)  # fmt: skip
     print(page)
+    return 0
+
+
+def _properties(arguments: argparse.Namespace, unknown: list[str]) -> int:
+    from recbole_popdcl.config.listing import as_text, own_rows, rows_of_model
+
+    _none_left(unknown)
+    print(as_text(rows_of_model(arguments.model) if arguments.model else own_rows()))
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from recbole.utils import argument_list
 from recbole_popdcl.compat import add_numpy_names, repaired
 from recbole_popdcl.compute import distributed
 from recbole_popdcl.config.kinds import Text
-from recbole_popdcl.config.models import MODELS, find_model, model_names
-from recbole_popdcl.config.properties import TYPES, check_type
+from recbole_popdcl.config.models import find_model, model_names, own_models
+from recbole_popdcl.config.properties import Property, check_value, declared, table
 from recbole_popdcl.config.reading import (
     Loader,
     find_config_file,
@@ -30,44 +30,9 @@ from recbole_popdcl.errors import PopDCLError, nearest, shown
 from recbole_popdcl.evaluation.keys import ACCURACY_METRICS, normalise_metrics
 from recbole_popdcl.evaluation.objective import Objective
 
+# RecBole's general code asks for these though nothing defines them, and takes None for an answer.
+ASKED_BY_RECBOLE = {"double_tower", "reg_weight", "tail_ratio"}
 RECBOLE_LISTS = ("general_arguments", "training_arguments", "evaluation_arguments", "dataset_arguments")
-# Read by RecBole though none of its lists or yaml files names them, and ours that come from the command line alone.
-EXTRA_PROPERTIES = {
-    "model",
-    "dataset",
-    "config_files",
-    "run_dir",
-    "norm",
-    "use_gpu",
-    "worker",
-    "encoding",
-}
-# Worked out by Config itself on every start, so neither written to a run's config.yaml nor taken from outside.
-DERIVED = {
-    "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device", "single_spec", "local_rank", "valid_metric_bigger",
-    "valid_neg_sample_args", "test_neg_sample_args",
-}  # fmt: skip
-# RecBole's settings that something here replaces; a value from outside would be without effect.
-REPLACED = {
-    "eval_args": "split_ratio and eval_mask",
-    "eval_batch_size": "eval_memory_mb",
-    "repeatable": "eval_mask",
-    "checkpoint_dir": "run_dir",
-    "enable_amp": "amp_dtype",
-    "enable_scaler": "amp_dtype",
-}
-# RecBole would unpickle the files that these lead to, and a pickle can run code; {property: values without a file}.
-PICKLED = {
-    "dataset_save_path": (None, ""),
-    "dataloaders_save_path": (None, ""),
-    "pre_model_path": (None, ""),  # ConvNCF
-    "train_method": ("no_pretrain",),
-    "pretrain_path": (None, ""),  # NAIS
-    "use_pretrain": (False, None),  # NeuMF
-    "mf_pretrain_path": (None, ""),
-    "mlp_pretrain_path": (None, ""),
-    "n_cate": (1,),  # LDiffRec: item_emb.npy in the dataset's folder
-}
 # Names that papers and other programs use for properties here; offered when someone types them.
 SYNONYMS = {"tau": "temperature", "lambda": "reg_weight", "lr": "learning_rate", "batch_size": "train_batch_size"}
 
@@ -131,7 +96,7 @@ class Config(RecBoleConfig):
             raise PopDCLError(f"{where}: the names of properties must be texts")
         values = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
         parsed = {
-            name: value if isinstance(TYPES.get(name), Text) or name in ("model", "dataset") else parse_literal(value)
+            name: value if name in table() and isinstance(table()[name].kind, Text) else parse_literal(value)
             for name, value in values.items()
         }
         self._layers.append((where, parsed))
@@ -169,35 +134,51 @@ class Config(RecBoleConfig):
     # -- checking ----------------------------------------------------------------------------------------------------
 
     def _check_layers(self, model_class: type) -> None:
-        used = set(self.internal_config_dict) | EXTRA_PROPERTIES | DERIVED
-        used.update(*(getattr(argument_list, name) for name in RECBOLE_LISTS))
-        own_class = find_model(model_class.__name__, missing_ok=True) is not model_class
+        known = table() | {entry.name: entry for entry in declared(model_class)}
+        # what the model has, beside what RecBole reads or Config works out
+        of_model = set(self.internal_config_dict) | {
+            name for name, entry in known.items() if entry.optional or entry.derived or entry.replaced_by
+        }
+        of_model.update(entry.name for entry in declared(model_class))
+        of_model.update(*(getattr(argument_list, name) for name in RECBOLE_LISTS))
         for where, values in self._layers:
             # A file may serve several models; what is typed for one run must reach the model of that run.
-            shared = where not in ("command line", "dict")
-            known = used | set(TYPES) if shared else used
+            typed = where in ("command line", "dict")
             for name, value in values.items():
-                synonym = SYNONYMS.get(name.lower())
-                hint = f" (did you mean '{synonym}'?)" if synonym in known else nearest(name, known)
-                if name not in known and (hint or not own_class):
-                    elsewhere = f"{model_class.__name__} has no" if name in TYPES else "unknown"
-                    raise PopDCLError(f"{where}: {elsewhere} property '{name}'{hint}")
-                check_type(name, value, where)
-                if name in DERIVED and not shared:
-                    raise PopDCLError(f"{where}: property '{name}' is worked out from others and cannot be set")
-                if name == "train_neg_sample_args" and model_class.__name__ in MODELS and not own_class:
-                    self._check_negatives(model_class.__name__, value, where, shared)
-                elif name in TYPES and name not in used and not own_class:
+                self._check_name(name, where, of_model if typed else of_model | set(known), model_class)
+                check_value(known.get(name), value, where)
+                if name == "train_neg_sample_args" and model_class in own_models().values():
+                    self._check_negatives(model_class.__name__, value, where, shared=not typed)
+                elif name in known and name not in of_model and self._is_packaged(model_class):
                     self.external_config_dict.pop(name, None)  # for other models that the file serves
-                if name in DERIVED or name in REPLACED:
-                    self.external_config_dict.pop(name, None)
-                if name in REPLACED:
-                    message = f"{where}: property '{name}' has no effect here; use {REPLACED[name]}"
-                    if not shared:
-                        raise PopDCLError(message)
-                    getLogger().warning(message)  # files written for RecBole have it too
+                if name in known:
+                    self._check_effect(known[name], where, typed=typed)
 
-    def _check_negatives(self, model: str, value: Any, where: str, shared: bool) -> None:
+    @staticmethod
+    def _is_packaged(model_class: type) -> bool:
+        """Whether the class is what its name gives; one of the user's may have properties of its own."""
+        return find_model(model_class.__name__, missing_ok=True) is model_class
+
+    def _check_name(self, name: str, where: str, known: Collection[str], model_class: type) -> None:
+        synonym = SYNONYMS.get(name.lower())
+        hint = f" (did you mean '{synonym}'?)" if synonym in known else nearest(name, known)
+        if name not in known and (hint or self._is_packaged(model_class)):
+            elsewhere = f"{model_class.__name__} has no" if name in table() else "unknown"
+            raise PopDCLError(f"{where}: {elsewhere} property '{name}'{hint}")
+
+    def _check_effect(self, entry: Property, where: str, *, typed: bool) -> None:
+        """Refuse, or leave aside in a file, what would have no effect."""
+        if entry.derived and typed:
+            raise PopDCLError(f"{where}: property '{entry.name}' is worked out from others and cannot be set")
+        if entry.derived or entry.replaced_by:
+            self.external_config_dict.pop(entry.name, None)
+        if entry.replaced_by:
+            message = f"{where}: property '{entry.name}' has no effect here; use {entry.replaced_by}"
+            if typed:
+                raise PopDCLError(message)
+            getLogger().warning(message)  # files written for RecBole have it too
+
+    def _check_negatives(self, model: str, value: Any, where: str, *, shared: bool) -> None:
         """A pairwise loss needs sampled negatives; one with in-batch negatives has no use for them."""
         needed = self.internal_config_dict["train_neg_sample_args"] is not None
         given = value not in (None, "None") and value.get("distribution", "uniform") != "none"
@@ -225,15 +206,14 @@ class Config(RecBoleConfig):
             values["data_path"] = str(own_copy)
 
     def _check_values(self, values: dict[str, Any]) -> None:
-        where = "configuration"
-        for name in TYPES:
-            if name in values:
-                check_type(name, values[name], where)
-        for name, harmless in PICKLED.items():
-            if name in values and values[name] not in harmless:
+        for name, entry in table().items():
+            if name not in values:
+                continue
+            check_value(entry, values[name], "configuration")
+            if entry.without_pickle and values[name] not in entry.without_pickle:
                 raise PopDCLError(
                     f"property '{name}' cannot be {shown(values[name])}: RecBole would unpickle a file, which can run "
-                    f"code; leave it at {harmless[0]!r}"
+                    f"code; leave it at {entry.without_pickle[0]!r}"
                 )
         values["metrics"] = normalise_metrics(values["metrics"])
         values["topk"] = [values["topk"]] if isinstance(values["topk"], int) else list(values["topk"])
@@ -253,14 +233,26 @@ class Config(RecBoleConfig):
             self.final_config_dict["gpu_id"] = str(distributed.local_rank())
         super()._init_device()
 
+    def __getitem__(self, name: str) -> Any:
+        """Return the value of a property.
+
+        Raises:
+            KeyError: the model has no such property; RecBole gives None, and a misspelt name goes unnoticed.
+        """
+        values = self.final_config_dict
+        if name in values:
+            return values[name]
+        if name in ASKED_BY_RECBOLE or (name in table() and table()[name].optional):
+            return None
+        raise KeyError(f"{self.model} has no property '{name}'{nearest(name, values)}")
+
     def resolved(self) -> dict[str, Any]:
         """Return the plain values that give this configuration again when read as a config file."""
+        left_out = {entry.name for entry in table().values() if entry.derived or entry.replaced_by}
         plain: dict[str, Any] = {
             name: value
             for name, value in self.final_config_dict.items()
-            if name not in DERIVED
-            and name not in REPLACED
-            and isinstance(value, (str, int, float, bool, list, tuple, dict, type(None)))
+            if name not in left_out and isinstance(value, (str, int, float, bool, list, tuple, dict, type(None)))
         }
         plain["data_path"] = str(Path(self._data_root).absolute())
         if plain["train_neg_sample_args"]["distribution"] == "none":

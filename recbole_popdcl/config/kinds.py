@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from recbole_popdcl.errors import nearest
+
+
+class Kind(Protocol):
+    """What a value may be."""
+
+    def wanted(self) -> str:
+        """Return in words what is wanted, such as ``a number above 0``."""
+
+    def check(self, value: Any) -> str | None:
+        """Return what is wanted in the place of ``value``, None where ``value`` will do."""
 
 
 @dataclass(frozen=True)
@@ -16,9 +27,12 @@ class Whole:
     low: int = 0
     high: int = 2**31
 
+    def wanted(self) -> str:
+        return f"a whole number of at least {self.low}"
+
     def check(self, value: Any) -> str | None:
         if isinstance(value, bool) or not isinstance(value, int) or value < self.low:
-            return f"a whole number of at least {self.low}"
+            return self.wanted()
         return None if value <= self.high else f"a whole number of at most {self.high}"
 
 
@@ -30,59 +44,90 @@ class Real:
     high: float = math.inf
     open_: bool = False
 
-    def check(self, value: Any) -> str | None:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
-        if number and (self.low < value < self.high if self.open_ else self.low <= value <= self.high):
-            return None
+    def wanted(self) -> str:
         if math.isinf(self.low) and math.isinf(self.high):
             return "a number"
         if math.isinf(self.high):
             return f"a number {'above' if self.open_ else 'of at least'} {self.low:g}"
         return f"a number between {self.low:g} and {self.high:g}{', both excluded' if self.open_ else ''}"
 
+    def check(self, value: Any) -> str | None:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
+        inside = number and (self.low < value < self.high if self.open_ else self.low <= value <= self.high)
+        return None if inside else self.wanted()
+
 
 @dataclass(frozen=True)
 class Flag:
     """True or False."""
 
+    def wanted(self) -> str:
+        return "True or False"
+
     def check(self, value: Any) -> str | None:
-        return None if isinstance(value, bool) else "True or False"
+        return None if isinstance(value, bool) else self.wanted()
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of a few words."""
+    """One of a few words; a function gives those that a registry lists, when they are asked for."""
 
-    options: tuple[str, ...]
+    options: Sequence[str] | Callable[[], Sequence[str]]
+
+    def words(self) -> Sequence[str]:
+        """Return the words."""
+        return self.options() if callable(self.options) else self.options
+
+    def wanted(self) -> str:
+        return f"one of {', '.join(self.words())}"
 
     def check(self, value: Any) -> str | None:
-        if value in self.options:
-            return None
-        return f"one of {', '.join(self.options)}{nearest(value, self.options)}"
+        words = self.words()
+        return None if value in words else f"{self.wanted()}{nearest(value, words)}"
 
 
 @dataclass(frozen=True)
 class Text:
     """A text, taken as typed."""
 
+    def wanted(self) -> str:
+        return "a non-empty text"
+
     def check(self, value: Any) -> str | None:
-        return None if isinstance(value, str) and value else "a non-empty text"
+        return None if isinstance(value, str) and value else self.wanted()
 
 
 @dataclass(frozen=True)
 class Name:
     """A part of a file's name, which leads into no other folder."""
 
+    def wanted(self) -> str:
+        return "a name without a path"
+
     def check(self, value: Any) -> str | None:
         plain = isinstance(value, str) and value and not any(sign in value for sign in "/\\\0")
-        return None if plain else "a name without a path"
+        return None if plain else self.wanted()
+
+
+@dataclass(frozen=True)
+class Anything:
+    """A value that RecBole checks, or nobody does."""
+
+    def wanted(self) -> str:
+        return "as RecBole takes it"
+
+    def check(self, value: Any) -> str | None:
+        return None
 
 
 @dataclass(frozen=True)
 class Optional:
     """A value of another kind, or nothing (``~`` in yaml, None on the command line)."""
 
-    kind: Any
+    kind: Kind
+
+    def wanted(self) -> str:
+        return f"{self.kind.wanted()}, or nothing"
 
     def check(self, value: Any) -> str | None:
         wanted = None if value is None else self.kind.check(value)
@@ -90,34 +135,68 @@ class Optional:
 
 
 @dataclass(frozen=True)
+class OrEmpty:
+    """A list or mapping of another kind, or an empty one."""
+
+    kind: Kind
+
+    def wanted(self) -> str:
+        return self.kind.wanted()
+
+    def check(self, value: Any) -> str | None:
+        return None if value in ([], {}) else self.kind.check(value)
+
+
+@dataclass(frozen=True)
 class ListOf:
     """A non-empty list; ``single`` lets one bare value stand for a list of one."""
 
-    kind: Any
+    kind: Kind
     lengths: tuple[int, ...] = ()
     single: bool = False
+
+    def wanted(self) -> str:
+        size = f"{' or '.join(map(str, self.lengths))} times " if self.lengths else ""
+        return f"a list: {size}{self.kind.wanted()}"
 
     def check(self, value: Any) -> str | None:
         if self.single and not isinstance(value, (list, tuple)):
             return self.kind.check(value)
-        wanted = self.kind.check(None) or "values"
-        size = f"{' or '.join(map(str, self.lengths))} times " if self.lengths else ""
         if not isinstance(value, (list, tuple)) or not value or (self.lengths and len(value) not in self.lengths):
-            return f"a list: {size}{wanted}"
-        return next((f"a list: {size}{fault}" for fault in map(self.kind.check, value) if fault), None)
+            return self.wanted()
+        fault = next((fault for fault in map(self.kind.check, value) if fault), None)
+        return fault and self.wanted().replace(self.kind.wanted(), fault)
 
 
 @dataclass(frozen=True)
 class MappingOf:
-    """A mapping; ``kinds`` checks the values of the keys it names."""
+    """A mapping; ``kinds`` checks the values of the keys it names, ``every`` those of all others."""
 
     example: str
-    kinds: tuple[tuple[str, Any], ...] = ()
+    kinds: tuple[tuple[str, Kind], ...] = ()
+    every: Kind | None = None
+
+    def wanted(self) -> str:
+        return f"a mapping such as {self.example}"
 
     def check(self, value: Any) -> str | None:
         if not isinstance(value, dict) or not value or all(part is None for part in value.values()):
-            return f"a mapping such as {self.example}"
-        faults = ((name, kind.check(value[name])) for name, kind in self.kinds if name in value)
-        return next(
-            (f"a mapping such as {self.example}, with '{name}' {fault}" for name, fault in faults if fault), None
-        )
+            return self.wanted()
+        kinds = dict(self.kinds)
+        faults = (
+            (name, kind.check(part)) for name, part in value.items() if (kind := kinds.get(name, self.every))
+        )  # fmt: skip
+        return next((f"{self.wanted()}, with '{name}' {fault}" for name, fault in faults if fault), None)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a file: a list of names, an empty one, or ``*`` for all where ``everything`` is set."""
+
+    everything: bool = False
+
+    def wanted(self) -> str:
+        return ListOf(Text()).wanted()
+
+    def check(self, value: Any) -> str | None:
+        return None if value == [] or (self.everything and value == "*") else ListOf(Text()).check(value)

@@ -1,39 +1,20 @@
-"""From the name given by ``--model`` to a model class: our table first, then RecBole's own models."""
+"""From the name given by ``--model`` to a model class: ours first, then RecBole's own models."""
 
 from __future__ import annotations
 
+import functools
 import importlib
+import math
 from pathlib import Path
 
 import recbole
+from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import get_model
 
 from recbole_popdcl.compat import repaired
+from recbole_popdcl.config.registry import classes_in
 from recbole_popdcl.errors import PopDCLError, nearest
 
-MODELS = {
-    # the paper's
-    "LightGCN": "recbole_popdcl.model.lightgcn",
-    "IPSCN": "recbole_popdcl.model.ips_cn",
-    "CausE": "recbole_popdcl.model.cause",
-    "SamReg": "recbole_popdcl.model.sam_reg",
-    "MACR": "recbole_popdcl.model.macr",
-    "BCLoss": "recbole_popdcl.model.bc_loss",
-    "SSM": "recbole_popdcl.model.ssm",
-    "DCL": "recbole_popdcl.model.dcl",
-    "HCL": "recbole_popdcl.model.hcl",
-    "PopDCL": "recbole_popdcl.model.popdcl",
-    # beyond the paper
-    "AdvInfoNCE": "recbole_popdcl.model.adv_infonce",
-    "BSL": "recbole_popdcl.model.bsl",
-    "CCL": "recbole_popdcl.model.ccl",
-    "DICE": "recbole_popdcl.model.dice",
-    "DirectAU": "recbole_popdcl.model.direct_au",
-    "PD": "recbole_popdcl.model.pd",
-    "PDA": "recbole_popdcl.model.pda",
-    "PSL": "recbole_popdcl.model.psl",
-    "SLatK": "recbole_popdcl.model.sl_at_k",
-}
 # Kinds of models in RecBole; those that need sequences, features or a knowledge graph cannot be ranked here.
 KINDS = ("general", "context_aware", "sequential", "knowledge_aware")
 # General models of RecBole that cannot run here, and why.
@@ -45,12 +26,32 @@ UNSUPPORTED = {
 NEEDED_PACKAGES = {"NCL": "faiss"}
 
 
+@functools.cache
+def own_models() -> dict[str, type]:
+    """Return our models by name: those of the paper's tables in their order there, then by the alphabet.
+
+    A model is a class in ``recbole_popdcl/model/`` with a loss of its own; ``paper_row`` is its row in those tables.
+    """
+    models = [owner for owner in classes_in("recbole_popdcl.model") if issubclass(owner, GeneralRecommender)]
+    found = [owner for owner in models if any("calculate_loss" in vars(base) for base in _bases(owner))]
+    return {owner.__name__: owner for owner in sorted(found, key=_place)}
+
+
+def _bases(model: type) -> list[type]:
+    return [base for base in model.__mro__ if base.__module__.startswith("recbole_popdcl.")]
+
+
+def _place(owner: type) -> tuple[float, str]:
+    row = getattr(owner, "paper_row", None)
+    return (math.inf if row is None else row, owner.__name__.lower())
+
+
 def model_names() -> list[str]:
-    """Return the names of our models."""
-    return list(MODELS)
+    """Return the names of our models, in the order of ``own_models``."""
+    return list(own_models())
 
 
-def find_model(name: str, missing_ok: bool = False) -> type | None:
+def find_model(name: str, *, missing_ok: bool = False) -> type | None:
     """Return the model class of a name, in any letter case; RecBole's own come repaired (recbole_popdcl/compat.py).
 
     Raises:
@@ -60,10 +61,9 @@ def find_model(name: str, missing_ok: bool = False) -> type | None:
         >>> find_model("popdcl").__name__
         'PopDCL'
     """
-    by_lower = {ours.lower(): ours for ours in MODELS}
+    by_lower = {ours.lower(): owner for ours, owner in own_models().items()}
     if name.lower() in by_lower:
-        ours = by_lower[name.lower()]
-        return getattr(importlib.import_module(MODELS[ours]), ours)
+        return by_lower[name.lower()]
     kind = _stock_kinds().get(name.lower())
     if kind is None and missing_ok:
         return None
@@ -72,7 +72,7 @@ def find_model(name: str, missing_ok: bool = False) -> type | None:
     if stock in UNSUPPORTED:
         raise PopDCLError(f"model '{stock}' is not supported: it {UNSUPPORTED[stock]}")
     if kind is None:
-        raise PopDCLError(f"unknown model {name!r}{nearest(name, [*MODELS, *general.values()])}")
+        raise PopDCLError(f"unknown model {name!r}{nearest(name, [*own_models(), *general.values()])}")
     if kind != "general":
         raise PopDCLError(f"model {name!r} is a {kind.split('_')[0]} model; only general models rank here")
     return repaired(get_model(stock))

@@ -1,12 +1,90 @@
-"""Types and ranges of the properties, ours and RecBole's most used ones; what a property means is in the yaml files."""
+"""The table of properties: name, kind and stage of each, ours and RecBole's.
+
+Defaults and meanings stand in the yaml files (``meaning`` reads them there). A property of one model or encoder is
+declared by its class, in ``properties``; what several share, and what is RecBole's, is declared here. What may change
+on resume, after training or in a search, and what tells runs apart, are questions to the stage.
+"""
 
 from __future__ import annotations
 
+import functools
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
 from typing import Any
 
-from recbole_popdcl.config.kinds import Choice, Flag, ListOf, MappingOf, Name, Optional, Real, Text, Whole
+import recbole
+from recbole.utils import argument_list
+
+from recbole_popdcl.config.kinds import (
+    Anything,
+    Choice,
+    Columns,
+    Flag,
+    Kind,
+    ListOf,
+    MappingOf,
+    Name,
+    Optional,
+    OrEmpty,
+    Real,
+    Text,
+    Whole,
+)
+from recbole_popdcl.config.reading import properties_folder
+from recbole_popdcl.config.registry import classes_in
 from recbole_popdcl.errors import PopDCLError, shown
 from recbole_popdcl.evaluation.keys import MAX_K
+
+
+class Stage(Enum):
+    """What a property decides."""
+
+    PLACE = "where a run runs and what it shows"
+    DURATION = "how long it trains"
+    DATA = "what it trains on"
+    CHOICE = "which epoch it chooses"
+    MEASURING = "what is measured of it"
+    PROTOCOL = "which items are ranked, and how results are divided"
+    SCORING = "how the trained model ranks"
+    TRAINING = "what is trained"
+
+
+ON_RESUME = frozenset({Stage.PLACE, Stage.DURATION})
+AFTER_TRAINING = frozenset({Stage.PLACE, Stage.MEASURING, Stage.PROTOCOL, Stage.SCORING})
+# Trials share their data, and one measure decides between them.
+IN_SEARCH = frozenset({Stage.DURATION, Stage.SCORING, Stage.TRAINING})
+TELL_RUNS_APART = frozenset(Stage) - {Stage.PLACE, Stage.MEASURING}
+
+
+ANYTHING = Anything()
+
+
+@dataclass(frozen=True)
+class Property:
+    """An entry of the table.
+
+    Attributes:
+        name: as users write it.
+        kind: what its value may be.
+        stage: what it decides.
+        replaced_by: what does its work here; a value from outside would have no effect.
+        without_pickle: the only values that are allowed, where any other leads RecBole to unpickle a file, which can
+            run code.
+        derived: Config works it out from others on every start.
+        optional: RecBole reads it, but nothing gives it a default: None where it is not given.
+    """
+
+    name: str
+    kind: Kind = ANYTHING
+    stage: Stage = Stage.TRAINING
+    replaced_by: str = ""
+    without_pickle: tuple[Any, ...] = ()
+    derived: bool = False
+    optional: bool = False
+
 
 SEED = Whole(0, 2**32 - 2)  # numpy takes 32 bits, and the sampler of negatives uses the next number
 NEGATIVES = MappingOf(
@@ -17,113 +95,175 @@ NEGATIVES = MappingOf(
         ("alpha", Real(0, 8)),
     ),
 )
-TYPES: dict[str, Any] = {
-    # encoder
-    "encoder": Choice(("lightgcn", "mf")),
-    "embedding_size": Whole(1, 2**16),
-    "n_layers": Whole(1),
-    "layer_combination": Choice(("mean", "last")),
-    "embedding_init": Choice(("xavier", "normal")),
+COLUMNS_OF_FILES = "\"{'item': ['item_id', 'brand']}\""
+FIELDS = Optional(OrEmpty(ListOf(Text())))
+PICKLE = (None, "")
+
+_SHARED = (
     # loss
-    "temperature": Real(0, open_=True),
-    "reg_weight": Real(0),
-    "l2_form": Choice(("sum", "half")),
-    "positive_margin": Flag(),
-    "negative_margin": Choice(("first_order", "exact", "none")),
-    "omega_leave_one_out": Flag(),
-    "omega_max": Real(0, 1, open_=True),
-    "negative_score_floor": Optional(Real()),
-    "false_negatives": Choice(("keep", "mask")),
-    "distributed_negatives": Choice(("gather", "local")),
-    "amp_dtype": Choice(("none", "bfloat16")),
-    "allow_tf32": Flag(),
-    # loss, of one or two models each
-    "control_ratio": Real(0, 1, open_=True),
-    "discrepancy_weight": Real(0),
-    "rank_by": Choice(("treatment", "control")),
-    "correlation_weight": Real(0, 1),
-    "item_branch_weight": Real(0),
-    "user_branch_weight": Real(0),
-    "counterfactual_constant": Real(),
-    "bias_margin": Choice(("angle", "sigmoid")),
-    "popularity_temperature": Real(0, open_=True),
-    "popularity_loss_weight": Real(0, 1, open_=True),
-    "warm_up_epochs": Whole(0),
-    "omega_plus": Real(0, 0.99),
-    "concentration": Real(0),
-    "negative_weight": Real(0, open_=True),
-    "adversarial_interval": Whole(1),
-    "adversarial_epochs": Whole(0),
-    "adversarial_learning_rate": Real(0, open_=True),
-    "positive_temperature": Real(0, open_=True),
-    "negative_exponent": Optional(Real(0, open_=True)),
-    "surrogate": Choice(("relu", "tanh", "atan")),
-    "weight_temperature": Real(0, open_=True),
-    "threshold_k": Whole(1, MAX_K),
-    "threshold_interval": Whole(1),
-    "margin": Real(-1, 1),
-    "uniformity_weight": Real(0),
-    "popularity_exponent": Real(0),
-    "interest_weight": Real(0),
-    "conformity_weight": Real(0),
-    "loss_decay": Real(0, 1),
-    "discrepancy": Choice(("l1", "l2", "dcor")),
-    # sampling of negatives
-    "negative_sampling": Choice(("balanced", "independent")),
-    "popularity_margin": Real(0),
-    "popularity_pool": Whole(1),
-    "margin_decay": Real(0, 1),
+    Property("temperature", Real(0, open_=True)),
+    Property("omega_plus", Real(0, 0.99)),
+    Property("negative_weight", Real(0, open_=True)),
+    Property("discrepancy_weight", Real(0)),
+    Property("negative_sampling", Choice(("balanced", "independent"))),
+    Property("distributed_negatives", Choice(("gather", "local"))),
+    Property("amp_dtype", Choice(("none", "bfloat16"))),
+    Property("allow_tf32", Flag()),
+    Property("epoch_sampling", Choice(("pairs", "users"))),
+    Property("train_neg_sample_args", Optional(NEGATIVES)),
+    # optimisation
+    Property("train_batch_size", Whole(1)),
+    Property("learner", Choice(("adam", "adamw", "sgd", "adagrad", "rmsprop"))),
+    Property("learning_rate", Real(0, open_=True)),
+    Property("weight_decay", Real(0)),
+    Property("clip_grad_norm", Optional(MappingOf("{max_norm: 1}"))),
+    Property("require_pow", Flag()),
+    Property("transform"),
+    Property("seed", SEED),
+    Property("reproducibility", Flag()),
+    Property("shuffle", Flag()),
+    Property("worker", Whole(0)),
+    Property("norm", optional=True),
+    # duration
+    Property("epochs", Whole(0), Stage.DURATION),
+    Property("stopping_step", Whole(0), Stage.DURATION),
+    # choice of the best epoch
+    Property("valid_metric", Text(), Stage.CHOICE),
+    Property("eval_step", Whole(0), Stage.CHOICE),
+    # what is measured
+    Property("metrics", ListOf(Text(), single=True), Stage.MEASURING),
+    Property("topk", ListOf(Whole(1, MAX_K), single=True), Stage.MEASURING),
+    Property("eval_mask", Choice(("train", "others")), Stage.PROTOCOL),
+    Property("segment_by", Choice(("interactions", "items")), Stage.PROTOCOL),
+    # place
+    Property("data_path", Text(), Stage.PLACE),
+    Property("eval_memory_mb", Optional(Whole(1)), Stage.PLACE),
+    Property("show_progress", Flag(), Stage.PLACE),
+    Property("use_gpu", Flag(), Stage.PLACE),
+    Property("gpu_id", stage=Stage.PLACE),
+    Property("state", stage=Stage.PLACE),
+    Property("log_wandb", Flag(), Stage.PLACE),
+    Property("wandb_project", stage=Stage.PLACE),
+    Property("loss_decimal_place", stage=Stage.PLACE),
+    Property("metric_decimal_place", stage=Stage.PLACE),
+    Property("save_dataset", stage=Stage.PLACE),
+    Property("save_dataloaders", stage=Stage.PLACE),
+    Property("run_dir", stage=Stage.PLACE, optional=True),
+    Property("config_files", stage=Stage.PLACE, optional=True),
+    Property("world_size", stage=Stage.PLACE, optional=True),
     # data
-    "k_core": Whole(0),
-    "split_ratio": ListOf(Real(0, 1), lengths=(4, 5)),
-    "split_seed": SEED,
-    "epoch_sampling": Choice(("pairs", "users")),
-    # evaluation
-    "score_norm_exponent": Real(),
-    "eval_mask": Choice(("train", "others")),
-    "segment_by": Choice(("interactions", "items")),
-    "eval_memory_mb": Optional(Whole(1)),
-    # RecBole's own
-    "metrics": ListOf(Text(), single=True),
-    "topk": ListOf(Whole(1, MAX_K), single=True),
-    "valid_metric": Text(),
-    "epochs": Whole(0),
-    "eval_step": Whole(0),
-    "stopping_step": Whole(0),
-    "train_batch_size": Whole(1),
-    "learning_rate": Real(0, open_=True),
-    "weight_decay": Real(0),
-    "learner": Choice(("adam", "adamw", "sgd", "adagrad", "rmsprop")),
-    "seed": SEED,
-    "reproducibility": Flag(),
-    "show_progress": Flag(),
-    "use_gpu": Flag(),
-    "data_path": Text(),
-    "benchmark_filename": Optional(ListOf(Name())),
-    "additional_feat_suffix": Optional(ListOf(Name(), single=True)),
-    "field_separator": Text(),
-    "encoding": Text(),
-    "shuffle": Flag(),
-    "train_neg_sample_args": Optional(NEGATIVES),
-    "clip_grad_norm": Optional(MappingOf("{max_norm: 1}")),
-    "val_interval": Optional(MappingOf("\"{'rating': '[4,inf)'}\"")),
-    "USER_ID_FIELD": Text(),
-    "ITEM_ID_FIELD": Text(),
-}
-# Of RecBole's own models alone.
-STOCK_TYPES: dict[str, Any] = {
-    "dropout_prob": Real(0, 1),
-    "k": Whole(1),
-    "shrink": Real(0),
-    "knn_method": Choice(("item", "user")),
-}
+    Property("model", Text(), Stage.DATA, optional=True),
+    Property("dataset", Text(), Stage.DATA, optional=True),
+    Property("k_core", Whole(0), Stage.DATA),
+    Property("split_ratio", ListOf(Real(0, 1), lengths=(4, 5)), Stage.DATA),
+    Property("split_seed", SEED, Stage.DATA),
+    Property("encoding", Text(), Stage.DATA, optional=True),
+    Property("field_separator", Text(), Stage.DATA),
+    Property("seq_separator", Text(), Stage.DATA),
+    Property("USER_ID_FIELD", Text(), Stage.DATA),
+    Property("ITEM_ID_FIELD", Text(), Stage.DATA),
+    Property("benchmark_filename", Optional(ListOf(Name())), Stage.DATA),
+    Property("additional_feat_suffix", Optional(ListOf(Name(), single=True)), Stage.DATA),
+    Property("val_interval", Optional(MappingOf("\"{'rating': '[4,inf)'}\"")), Stage.DATA),
+    Property("filter_inter_by_user_or_item", Optional(Flag()), Stage.DATA),
+    Property("load_col", Optional(OrEmpty(MappingOf(COLUMNS_OF_FILES, every=Columns(everything=True)))), Stage.DATA),
+    Property("unload_col", Optional(OrEmpty(MappingOf(COLUMNS_OF_FILES, every=Columns()))), Stage.DATA),
+    Property("unused_col", Optional(OrEmpty(MappingOf(COLUMNS_OF_FILES, every=Columns()))), Stage.DATA),
+    Property("seq_len", Optional(OrEmpty(MappingOf("\"{'tags': 10}\"", every=Whole(1)))), Stage.DATA),
+    Property("alias_of_user_id", FIELDS, Stage.DATA),
+    Property("alias_of_item_id", FIELDS, Stage.DATA),
+    Property("normalize_field", FIELDS, Stage.DATA),
+    Property("normalize_all", Optional(Flag()), Stage.DATA),
+    Property("numerical_features", OrEmpty(ListOf(Text())), Stage.DATA),
+    Property(
+        "discretization",
+        Optional(OrEmpty(MappingOf("\"{'price': {'method': 'ED', 'bucket': 10}}\""))),
+        Stage.DATA,
+    ),
+    Property("preload_weight", Optional(OrEmpty(MappingOf("\"{'entity_id': 'vector'}\""))), Stage.DATA),
+    Property("threshold", Optional(OrEmpty(MappingOf("\"{'rating': 3}\""))), Stage.DATA),
+    Property("entity_kg_num_interval", stage=Stage.DATA),
+    Property("relation_kg_num_interval", stage=Stage.DATA),
+    Property("kg_reverse_r", stage=Stage.DATA),
+    # of RecBole's models
+    Property("dropout_prob", Real(0, 1)),
+    Property("k", Whole(1)),
+    Property("shrink", Real(0)),
+    Property("knn_method", Choice(("item", "user"))),
+    # whose work something here does
+    Property("eval_args", stage=Stage.DATA, replaced_by="split_ratio and eval_mask"),
+    Property("eval_batch_size", stage=Stage.PLACE, replaced_by="eval_memory_mb"),
+    Property("repeatable", stage=Stage.PROTOCOL, replaced_by="eval_mask"),
+    Property("checkpoint_dir", stage=Stage.PLACE, replaced_by="run_dir"),
+    Property("enable_amp", replaced_by="amp_dtype"),
+    Property("enable_scaler", replaced_by="amp_dtype"),
+    # which lead to a pickle
+    Property("dataset_save_path", stage=Stage.DATA, without_pickle=PICKLE),
+    Property("dataloaders_save_path", stage=Stage.DATA, without_pickle=PICKLE),
+    Property("pre_model_path", without_pickle=PICKLE),  # ConvNCF
+    Property("train_method", without_pickle=("no_pretrain",)),
+    Property("pretrain_path", without_pickle=PICKLE),  # NAIS
+    Property("use_pretrain", without_pickle=(False, None)),  # NeuMF
+    Property("mf_pretrain_path", without_pickle=PICKLE),
+    Property("mlp_pretrain_path", without_pickle=PICKLE),
+    Property("n_cate", without_pickle=(1,)),  # LDiffRec: item_emb.npy in the dataset's folder
+    # worked out from others
+    *(
+        Property(name, stage=Stage.PLACE, derived=True)
+        for name in (
+            "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device", "single_spec", "local_rank",
+            "valid_metric_bigger", "valid_neg_sample_args", "test_neg_sample_args",
+        )
+    ),
+)  # fmt: skip
 
 
-def check_type(name: str, value: Any, where: str) -> None:
+def declared(owner: type) -> list[Property]:
+    """Return the properties that a class of a model or an encoder, and the classes it derives from, declare."""
+    return [entry for base in reversed(owner.__mro__) for entry in vars(base).get("properties", ())]
+
+
+@functools.cache
+def table() -> dict[str, Property]:
+    """Return all properties by name.
+
+    Raises:
+        ValueError: a name is declared twice, with another kind or stage.
+    """
+    entries: dict[str, Property] = {}
+    of_data = [Property(name, stage=Stage.DATA) for name in argument_list.dataset_arguments]
+    for entry in (*_SHARED, *_of_classes()):
+        if entries.setdefault(entry.name, entry) != entry:
+            raise ValueError(f"property '{entry.name}' is declared twice, as {entries[entry.name]} and as {entry}")
+    return {**{entry.name: entry for entry in of_data}, **entries}
+
+
+def _of_classes() -> Iterator[Property]:
+    for package in ("recbole_popdcl.encoder", "recbole_popdcl.model"):
+        for owner in classes_in(package):
+            yield from vars(owner).get("properties", ())
+
+
+def stage_of(name: str) -> Stage:
+    """Return what a property decides; what the table does not have is a model's own, and part of its training."""
+    entry = table().get(name)
+    return entry.stage if entry else Stage.TRAINING
+
+
+def names_of(stages: Collection[Stage]) -> list[str]:
+    """Return the properties of some stages that a user can set, in the order of the alphabet."""
+    return sorted(
+        entry.name
+        for entry in table().values()
+        if entry.stage in stages and not (entry.derived or entry.replaced_by or entry.optional)
+    )
+
+
+def check_value(entry: Property | None, value: Any, where: str) -> None:
     """Check the type and range of one property.
 
     Args:
-        name: name of the property; one that neither table holds is not checked.
+        entry: of the property; None, for one that the table does not have, checks nothing.
         value: its value after parsing.
         where: where the value came from, for the message ("command line", a file, "dict").
 
@@ -131,13 +271,52 @@ def check_type(name: str, value: Any, where: str) -> None:
         PopDCLError: the value is of the wrong type or out of range.
 
     Examples:
-        >>> check_type("temperature", 0.2, "dict")
-        >>> check_type("temperature", -1, "dict")
+        >>> check_value(table()["temperature"], 0.2, "dict")
+        >>> check_value(table()["temperature"], -1, "dict")
         Traceback (most recent call last):
             ...
         recbole_popdcl.errors.PopDCLError: dict: property 'temperature' must be a number above 0, not -1
     """
-    kind = TYPES.get(name) or STOCK_TYPES.get(name)
-    wanted = kind.check(value) if kind else None
-    if wanted:
-        raise PopDCLError(f"{where}: property '{name}' must be {wanted}, not {shown(value)}")
+    wanted = entry.kind.check(value) if entry else None
+    if entry and wanted:
+        raise PopDCLError(f"{where}: property '{entry.name}' must be {wanted}, not {shown(value)}")
+
+
+# -- meanings, which stand in the yaml files ------------------------------------------------------------------------
+
+
+def meaning(name: str, model: str = "") -> str:
+    """Return what the comment in the yaml file of a model, else of all models, else of RecBole, says of a property.
+
+    Args:
+        name: of the property.
+        model: name of a model; its file and those of the classes it derives from are read first.
+    """
+    files = [f"model/{owner}.yaml" for owner in (model, *_bases(model)) if owner] + ["overall.yaml"]
+    folders = [properties_folder() / file for file in files]
+    stock = Path(recbole.__file__).parent / "properties"
+    for path in (*folders, *(stock / file for file in (f"model/{model}.yaml", "overall.yaml", "dataset/sample.yaml"))):
+        text = comments(path).get(name) if path.is_file() else None
+        if text:
+            return text
+    return ""
+
+
+def _bases(model: str) -> list[str]:
+    owners = {owner.__name__: owner for owner in classes_in("recbole_popdcl.model")}
+    return [base.__name__ for base in owners[model].__mro__[1:]] if model in owners else []
+
+
+def comments(path: Path) -> dict[str, str]:
+    """Return {property: comment} of a yaml file: what stands behind its value, and on the lines of comments below."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if match := re.match(r"(\w+):[^#]*(?:#\s*(.*))?$", line):
+            name = match[1]
+            found[name] = re.sub(r"^\(\w+(?: or \w+)*\)\s*", "", match[2] or "").strip()
+        elif name and (match := re.match(r"\s+#\s*(.*)$", line)):
+            found[name] = f"{found[name]} {match[1].strip()}"
+        elif not line.startswith(" "):
+            name = ""
+    return found

@@ -115,14 +115,9 @@ def build_sampler(config: Config, dataset: SplitDataset, device: torch.device | 
     """Return the sampler that ``negative_sampling`` and ``train_neg_sample_args`` ask for, drawing on ``device``."""
     users, items = dataset.ids()
     negatives = config["train_neg_sample_args"]
-    if config["negative_sampling"] == "balanced":
-        margin = config["popularity_margin"]
-        rule = {} if margin is None else {
-            "margin": margin,
-            "lower_share": 0.5,  # DICE's code: less than half as popular
-            "margin_decay": config["margin_decay"],
-            "pool": config["popularity_pool"],
-        }  # fmt: skip
+    balanced = getattr(config.model_class, "balanced_sampling", None)  # RecBole's models have no such rule
+    rule = balanced(config) if balanced else None
+    if rule is not None:
         sizes = (dataset.user_num, dataset.item_num)
         return BalancedPairSampler(users, items, *sizes, seed=config["seed"] + 1, device=device, **rule)
     return NegativeSampler(

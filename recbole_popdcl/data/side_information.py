@@ -16,32 +16,13 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_popdcl.config.kinds import Flag, ListOf, MappingOf, Real, Text, Whole
+from recbole_popdcl.config.kinds import ListOf, Real, Text, Whole
 from recbole_popdcl.data.atomic import flat, lists, read_features, read_header
 from recbole_popdcl.errors import PopDCLError, nearest, shown
 
 NUMBERS = (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
 TOKENS = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
 SEQUENCES = (FeatureType.TOKEN_SEQ, FeatureType.FLOAT_SEQ)
-COLUMNS = MappingOf("\"{'item': ['item_id', 'brand']}\"")
-# RecBole takes a text where a list is wanted for a list of letters, and fails on other kinds.
-KINDS: dict[str, Any] = {
-    "load_col": COLUMNS,
-    "unload_col": COLUMNS,
-    "unused_col": COLUMNS,
-    "seq_separator": Text(),
-    "seq_len": MappingOf("\"{'tags': 10}\""),
-    "alias_of_user_id": ListOf(Text()),
-    "alias_of_item_id": ListOf(Text()),
-    "filter_inter_by_user_or_item": Flag(),
-    "normalize_field": ListOf(Text()),
-    "normalize_all": Flag(),
-    "numerical_features": ListOf(Text()),
-    "discretization": MappingOf("\"{'price': {'method': 'ED', 'bucket': 10}}\""),
-    "preload_weight": MappingOf("\"{'entity_id': 'vector'}\""),
-    "threshold": MappingOf("\"{'rating': 3}\""),
-}
-ALWAYS = ("numerical_features", "seq_separator")  # read where nothing is set too
 
 
 class SideInformation(Dataset):
@@ -58,25 +39,6 @@ class SideInformation(Dataset):
 
     field2seqlen: dict[str, int]
     field2type: dict[str, FeatureType]
-
-    def _get_preset(self) -> None:
-        super()._get_preset()
-        for name, kind in KINDS.items():
-            value = self.config[name]
-            nothing: list[Any] = [[], {}] if name in ALWAYS else [None, [], {}]
-            wanted = None if value in nothing else kind.check(value)
-            if wanted:
-                raise PopDCLError(f"property '{name}' must be {wanted}, not {shown(value)}")
-        for name in ("load_col", "unload_col", "unused_col"):
-            for suffix, columns in (self.config[name] or {}).items():
-                everything = name == "load_col" and columns == "*"
-                fault = None if everything or columns == [] else ListOf(Text()).check(columns)
-                if fault:
-                    raise PopDCLError(f"property '{name}': '{suffix}' must be {fault}, not {shown(columns)}")
-        for field, length in (self.config["seq_len"] or {}).items():
-            fault = Whole(1).check(length)
-            if fault:
-                raise PopDCLError(f"property 'seq_len': '{field}' must be {fault}, not {shown(length)}")
 
     # -- reading ----------------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ class CsrMatrix(nn.Module):
     col: torch.Tensor
     values: torch.Tensor
 
-    def __init__(self, crow: torch.Tensor, col: torch.Tensor, values: torch.Tensor, n_columns: int) -> None:
+    def __init__(self, crow: torch.Tensor, col: torch.Tensor, values: torch.Tensor, *, n_columns: int) -> None:
         super().__init__()
         self.n_columns = n_columns
         for name, tensor in (("crow", crow.int()), ("col", col.int()), ("values", values)):
@@ -36,7 +36,7 @@ class CsrMatrix(nn.Module):
     @classmethod
     def from_scipy(cls, matrix: sp.csr_matrix) -> CsrMatrix:
         """Take over a scipy matrix."""
-        return cls(*_parts(matrix), matrix.shape[1])
+        return cls(*_parts(matrix), n_columns=matrix.shape[1])
 
     def matmul(self, dense: torch.Tensor) -> torch.Tensor:
         """Return self @ dense, [rows, d] for ``dense`` [columns, d], without a gradient."""
@@ -77,7 +77,7 @@ class NormalizedAdjacency(nn.Module):
         n_items: number of items, padding included.
     """
 
-    def __init__(self, users: np.ndarray, items: np.ndarray, n_users: int, n_items: int) -> None:
+    def __init__(self, users: np.ndarray, items: np.ndarray, *, n_users: int, n_items: int) -> None:
         super().__init__()
         block = sp.coo_matrix((np.ones(len(users)), (users, items)), shape=(n_users, n_items)).tocsr()
         block.data[:] = 1.0

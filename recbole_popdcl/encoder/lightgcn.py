@@ -2,43 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from recbole_popdcl.compute import device
+from recbole_popdcl.config.kinds import Choice, Whole
+from recbole_popdcl.config.properties import Property, declared
+from recbole_popdcl.encoder.base import Encoder
 from recbole_popdcl.encoder.graph import NormalizedAdjacency, PropagatedNodes, PropagatedRows
-from recbole_popdcl.encoder.mf import MFEncoder
 
 
-class LightGCNEncoder(MFEncoder):
-    """The embedding tables propagated ``n_layers`` times.
+class LightGCNEncoder(Encoder):
+    """The embedding tables propagated ``n_layers`` times; arguments not named here are as in Encoder.
 
     Args:
-        n_users: number of users, padding included.
-        n_items: number of items, padding included.
-        embedding_size: dimension d.
-        embedding_init: as MFEncoder.
         users: internal user ids of the training pairs [N].
         items: internal item ids of the training pairs [N].
         n_layers: number K of propagation layers, at least 1.
         layer_combination: ``mean`` of layers 0..K, or the ``last`` layer alone.
     """
 
+    name = "lightgcn"
+    properties = (Property("n_layers", Whole(1)), Property("layer_combination", Choice(("mean", "last"))))
+
     def __init__(
         self,
         n_users: int,
         n_items: int,
-        embedding_size: int,
-        embedding_init: str,
+        *,
         users: np.ndarray,
         items: np.ndarray,
+        embedding_size: int,
+        embedding_init: str = "xavier",
         n_layers: int = 2,
         layer_combination: str = "mean",
     ) -> None:
-        super().__init__(n_users, n_items, embedding_size, embedding_init)
+        super().__init__(n_users, n_items, embedding_size=embedding_size, embedding_init=embedding_init)
         self.n_layers, self.layer_combination = n_layers, layer_combination
-        self.adjacency = NormalizedAdjacency(users, items, n_users, n_items)
+        self.adjacency = NormalizedAdjacency(users, items, n_users=n_users, n_items=n_items)
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], *, users: np.ndarray, items: np.ndarray, n_users: int, n_items: int
+    ) -> LightGCNEncoder:
+        names = [entry.name for entry in declared(cls)]
+        return cls(n_users, n_items, users=users, items=items, **{name: config[name] for name in names})
 
     def forward(self, users: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.autocast(users.device.type, enabled=False):

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from recbole_popdcl.config.models import MODELS
+from recbole_popdcl.config.models import own_models
 from recbole_popdcl.config.reading import read_yaml
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.keys import SET_KEYS
@@ -130,7 +130,7 @@ def missing_analyses(run_dir: str | Path, names: Sequence[str] = tuple(ANALYSES)
     properties = read_yaml(Path(run_dir) / CONFIG) if (Path(run_dir) / CONFIG).exists() else {}
     with_margins = properties.get("positive_margin") or properties.get("negative_margin", "none") != "none"
     applies = {
-        FRONTIER: properties.get("model") in MODELS,
+        FRONTIER: properties.get("model") in own_models(),
         MARGINS: properties.get("model") == "PopDCL" and with_margins,
     }
     return [name for name in names if applies.get(name, True) and not (Path(run_dir) / name).exists()]

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from recbole_popdcl.config.config import Config
+from recbole_popdcl.config.properties import AFTER_TRAINING, Stage, names_of, stage_of
 from recbole_popdcl.config.reading import parse_arguments
 from recbole_popdcl.data.dataset import SplitDataset
 from recbole_popdcl.data.loading import Data, load_data
@@ -22,12 +23,7 @@ from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.experiment.run import CONFIG, RESULT, build_model, build_ranker
 from recbole_popdcl.model.base import EncoderRecommender
 from recbole_popdcl.storage.files import read_json, write_json, written_whole
-from recbole_popdcl.training.trainer import BEST, WHERE, load_weights
-
-# The rest describes what was trained, and is as it was.
-CHANGEABLE = WHERE | {
-    "metrics", "topk", "eval_mask", "segment_by", "score_norm_exponent", "counterfactual_constant", "rank_by",
-}  # fmt: skip
+from recbole_popdcl.training.trainer import BEST, load_weights
 
 
 @dataclass
@@ -45,7 +41,7 @@ def load_run(run_dir: str | Path, arguments: Sequence[str] = ()) -> FinishedRun:
 
     Args:
         run_dir: the run's folder.
-        arguments: ``--property=value`` for properties of CHANGEABLE.
+        arguments: ``--property=value`` for properties that may change after training.
 
     Raises:
         PopDCLError: no run in that folder, a property that cannot change after training, or data that have changed.
@@ -55,8 +51,9 @@ def load_run(run_dir: str | Path, arguments: Sequence[str] = ()) -> FinishedRun:
         raise PopDCLError(f"no run in {folder}: it has no {CONFIG}")
     config = Config(config_files=[folder / CONFIG], arguments=arguments)
     for name in parse_arguments(arguments):
-        if name not in CHANGEABLE:
-            raise PopDCLError(f"property '{name}' cannot change after training; {', '.join(sorted(CHANGEABLE))} can")
+        if stage_of(name) not in AFTER_TRAINING:
+            can = [other for other in names_of(AFTER_TRAINING) if other in config]
+            raise PopDCLError(f"property '{name}' cannot change after training; {', '.join(can)} can")
     data = load_data(config, own_batches=issubclass(config.model_class, EncoderRecommender))
     if (folder / RESULT).is_file() and _fingerprint(folder / RESULT) != data.fingerprint:
         raise PopDCLError(f"the data of {config['dataset']} in {config['data_path']} are not those that {folder} saw")
@@ -83,7 +80,7 @@ def evaluate(
 
     Args:
         run_dir: the run's folder.
-        arguments: ``--property=value`` for properties of CHANGEABLE.
+        arguments: ``--property=value`` for properties that may change after training.
         output: JSON file to write the flat results to.
         per_user_output: Parquet file to write the accuracy of every user to.
 
@@ -99,9 +96,7 @@ def evaluate(
     if per_user and per_user_output:
         per_user.write(per_user_output, run.data.dataset.field2id_token[run.data.dataset.uid_field])
     if output:
-        settings = {
-            name: run.config[name] for name in sorted(CHANGEABLE - WHERE) if name in run.config.final_config_dict
-        }
+        settings = {name: run.config[name] for name in names_of(AFTER_TRAINING - {Stage.PLACE}) if name in run.config}
         write_json(output, {"run_dir": str(run_dir), **settings, "results": results})
     return results
 

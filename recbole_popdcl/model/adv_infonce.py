@@ -10,17 +10,29 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from torch import nn
 
+from recbole_popdcl.config.kinds import Real, Whole
+from recbole_popdcl.config.properties import Property
 from recbole_popdcl.loss.adv_infonce import GradientReversal, adv_infonce_loss
-from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.model.base import InBatchRecommender
 
 
-class AdvInfoNCE(EncoderRecommender):
+class AdvInfoNCE(InBatchRecommender):
     """AdvInfoNCE (Zhang et al., NeurIPS 2023) on any encoder.
 
     Every ``adversarial_interval`` epochs, ``adversarial_epochs`` times at most, the hardness embeddings are trained to
     raise the loss that the encoder lowers. The authors make a pass of its own over the data for that; here both take
     their step on the same batch, the hardness with its own learning rate.
+
+    Loss: −log( e^{f(u,i)/τ} / (e^{f(u,i)/τ} + K Σ_j n p_j e^{f(u,j)/τ}) ), p_j = softmax_j ⟨h_u, h_j⟩ learnt to
+        raise it
+    Source: Zhang et al., NeurIPS 2023
     """
+
+    properties = (
+        Property("adversarial_interval", Whole(1)),
+        Property("adversarial_epochs", Whole(0)),
+        Property("adversarial_learning_rate", Real(0, open_=True)),
+    )
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from recbole.config import Config
@@ -12,13 +14,19 @@ from recbole.utils import InputType
 
 from recbole_popdcl.compute.distributed import share_encoding
 from recbole_popdcl.compute.products import inner_products
+from recbole_popdcl.config.kinds import Choice, Real
+from recbole_popdcl.config.properties import Property, Stage
 from recbole_popdcl.data.pairs import PairIndex
-from recbole_popdcl.encoder import build_encoder
+from recbole_popdcl.encoder.base import build_encoder, encoder_names
 from recbole_popdcl.loss.l2 import l2_term
 
 
 class EncoderRecommender(GeneralRecommender):
     """An encoder with a loss; a model implements ``calculate_loss``.
+
+    A model declares the properties that its property file adds, in ``properties``, and the row that it has in the
+    tables of the PopDCL paper, in ``paper_row``. The lines "Loss:" and "Source:" of its docstring are its row in
+    docs/models.md.
 
     A model may also set ``warm_up_epochs``, before which nothing is validated; implement ``begin_epoch(epoch)``, called
     before each epoch, counted from 0; and ``parameter_groups()`` for learning rates of its own.
@@ -27,7 +35,7 @@ class EncoderRecommender(GeneralRecommender):
     evaluations: g = 1 ranks as the cosine does, g = 0 as the inner product.
 
     Args:
-        config: reads the encoder's properties, reg_weight, l2_form, score_norm_exponent and false_negatives.
+        config: reads the encoder's properties, reg_weight, l2_form and score_norm_exponent.
         dataset: the training set, a RecBole Dataset.
 
     Attributes:
@@ -35,15 +43,22 @@ class EncoderRecommender(GeneralRecommender):
     """
 
     input_type = InputType.PAIRWISE
+    paper_row: ClassVar[int | None] = None
+    properties: ClassVar[tuple[Property, ...]] = (
+        Property("encoder", Choice(encoder_names)),
+        Property("reg_weight", Real(0)),
+        Property("l2_form", Choice(("sum", "half"))),
+        Property("score_norm_exponent", Real(), Stage.SCORING),
+    )
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         self.train_users = dataset.inter_feat[self.USER_ID].numpy()
         self.train_items = dataset.inter_feat[self.ITEM_ID].numpy()
-        pairs = (self.train_users, self.train_items, self.n_users, self.n_items)
-        self.encoder = build_encoder(config, *pairs)
+        self.encoder = build_encoder(
+            config, users=self.train_users, items=self.train_items, n_users=self.n_users, n_items=self.n_items
+        )
         share_encoding(self.encoder)
-        self._train_pairs = PairIndex(*pairs) if config["false_negatives"] == "mask" else None
         self.reg_weight, self.l2_form = config["reg_weight"], config["l2_form"]
         self.score_norm_exponent = config["score_norm_exponent"]
         self._encoded: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -58,24 +73,14 @@ class EncoderRecommender(GeneralRecommender):
         """Return the training degree of each item [n_items]."""
         return np.bincount(self.train_items, minlength=self.n_items)
 
-    def keep(self, name: str, values: np.ndarray) -> None:
-        """Hold what is worked out from the training set as a float32 buffer, which no checkpoint needs."""
+    @staticmethod
+    def balanced_sampling(config: Config) -> dict[str, float] | None:
+        """Return the arguments of BalancedPairSampler, None for negatives that do not look at popularity."""
+        return None
+
+    def register_statistic(self, name: str, values: np.ndarray) -> None:
+        """Register what is worked out from the training set as a float32 buffer, which no checkpoint needs."""
         self.register_buffer(name, torch.from_numpy(np.asarray(values)).float(), persistent=False)
-
-    def false_negatives(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor | None:
-        """Return bool [b, b], True where item j of the batch is no negative of pair k, for a batch of pairs [b].
-
-        With ``false_negatives: mask`` those are the training items of the pair's user, the pair's own item in other
-        pairs among them; with ``keep`` (the paper) there are none, and the result is None.
-        """
-        return None if self._train_pairs is None else self._train_pairs.of_each_other(users, items)
-
-    def encode_triples(self, interaction: Interaction) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the embeddings [b, d] of ``user_id``, ``item_id`` and ``neg_item_id`` of a batch."""
-        positives, negatives = interaction[self.ITEM_ID], interaction[self.NEG_ITEM_ID]
-        users, items = self.encoder(interaction[self.USER_ID], torch.cat([positives, negatives]))
-        positive, negative = items.chunk(2)
-        return users, positive, negative
 
     def l2(self, users: torch.Tensor, *items: torch.Tensor, others: tuple[torch.Tensor, ...] = ()) -> torch.Tensor:
         """Return lambda times the L2 term.
@@ -127,3 +132,33 @@ class EncoderRecommender(GeneralRecommender):
             scale = torch.where(norms > 0, norms.clamp(min=1e-12) ** exponent, 1.0)
             self._tables = (exponent, users, items / scale)
         return self._tables[1:]
+
+
+class InBatchRecommender(EncoderRecommender):
+    """An encoder with a loss whose negatives are the other items of the batch, trained and ranked on the cosine."""
+
+    properties: ClassVar[tuple[Property, ...]] = (Property("false_negatives", Choice(("keep", "mask"))),)
+
+    def __init__(self, config: Config, dataset: Dataset) -> None:
+        super().__init__(config, dataset)
+        pairs = (self.train_users, self.train_items, self.n_users, self.n_items)
+        self._train_pairs = PairIndex(*pairs) if config["false_negatives"] == "mask" else None
+
+    def false_negatives(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor | None:
+        """Return bool [b, b], True where item j of the batch is no negative of pair k, for a batch of pairs [b].
+
+        With ``false_negatives: mask`` those are the training items of the pair's user, the pair's own item in other
+        pairs among them; with ``keep`` (the paper) there are none, and the result is None.
+        """
+        return None if self._train_pairs is None else self._train_pairs.of_each_other(users, items)
+
+
+class PairwiseRecommender(EncoderRecommender):
+    """An encoder with a loss on a positive and a sampled negative item, trained and ranked on inner products."""
+
+    def encode_triples(self, interaction: Interaction) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the embeddings [b, d] of ``user_id``, ``item_id`` and ``neg_item_id`` of a batch."""
+        positives, negatives = interaction[self.ITEM_ID], interaction[self.NEG_ITEM_ID]
+        users, items = self.encoder(interaction[self.USER_ID], torch.cat([positives, negatives]))
+        positive, negative = items.chunk(2)
+        return users, positive, negative

@@ -9,22 +9,36 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from torch import nn
 
+from recbole_popdcl.config.kinds import Choice, Real, Whole
+from recbole_popdcl.config.properties import Property
 from recbole_popdcl.data.popularity import degree_groups
 from recbole_popdcl.loss.bc_loss import bc_loss, popularity_angle, popularity_sigmoid
 from recbole_popdcl.loss.l2 import l2_term
 from recbole_popdcl.loss.ssm import ssm_loss
-from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.model.base import InBatchRecommender
 
 MARGINS = {"angle": popularity_angle, "sigmoid": popularity_sigmoid}
 
 
-class BCLoss(EncoderRecommender):
+class BCLoss(InBatchRecommender):
     """BC loss (Zhang et al., NeurIPS 2022) on any encoder.
 
     Users and items of equal popularity share a popularity embedding. During ``warm_up_epochs`` these alone are trained,
     with a softmax loss that predicts pairs from their popularities; then they are frozen, and the encoder is trained
     with the margins they give.
+
+    Loss: −log( e^{cos(θ_ui + M_ui)/τ} / (e^{cos(θ_ui + M_ui)/τ} + Σ_j e^{f(u,j)/τ}) ), M_ui = min(1 − σ(⟨p_u,
+        p_i⟩), π − θ_ui)
+    Source: Zhang et al., NeurIPS 2022
     """
+
+    paper_row = 6
+    properties = (
+        Property("bias_margin", Choice(("angle", "sigmoid"))),
+        Property("popularity_temperature", Real(0, open_=True)),
+        Property("popularity_loss_weight", Real(0, 1, open_=True)),
+        Property("warm_up_epochs", Whole(0)),
+    )
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)

@@ -7,12 +7,23 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 
+from recbole_popdcl.config.kinds import Optional, Real
+from recbole_popdcl.config.properties import Property
 from recbole_popdcl.loss.bsl import bsl_loss
-from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.model.base import InBatchRecommender
 
 
-class BSL(EncoderRecommender):
-    """BSL (Wu et al., ICDE 2024) on any encoder."""
+class BSL(InBatchRecommender):
+    """BSL (Wu et al., ICDE 2024) on any encoder.
+
+    Loss: −log mean_i e^{f(u,i)/τ₁} + ρ log mean_j e^{f(u,j)/τ}, ρ = τ/τ₁, i over the user's pairs in the batch
+    Source: Wu et al., ICDE 2024
+    """
+
+    properties = (
+        Property("positive_temperature", Real(0, open_=True)),
+        Property("negative_exponent", Optional(Real(0, open_=True))),
+    )
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)

@@ -8,26 +8,37 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from torch import nn
 
+from recbole_popdcl.config.kinds import Choice, Real
+from recbole_popdcl.config.properties import Property, Stage
 from recbole_popdcl.data.popularity import control_probability
 from recbole_popdcl.loss.bpr import bpr_loss
 from recbole_popdcl.loss.cause import discrepancy
-from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.model.base import PairwiseRecommender
 
 
-class CausE(EncoderRecommender):
+class CausE(PairwiseRecommender):
     """CausE (Bonner and Vasile, RecSys 2018), the encoder's items being those under treatment.
 
     Logs have no pairs shown at random, so that control pairs are drawn from the training pairs in each batch, such that
     every item can expect equally many (``control_ratio``). Their positive and negative items are looked up in the
     control table, which is not propagated; users are shared. Both are choices of the BC loss code, from which PopDCL
     has this baseline.
+
+    Loss: −log σ(s(u,i) − s(u,j)) with treatment or control items, + δ ‖T̂ − Ĉ‖ over the batch's items
+    Source: Bonner and Vasile, RecSys 2018
     """
+
+    paper_row = 3
+    properties = (
+        Property("control_ratio", Real(0, 1, open_=True)),
+        Property("rank_by", Choice(("treatment", "control")), Stage.SCORING),
+    )
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         self.control = nn.Embedding(self.n_items, self.encoder.dimension)
         nn.init.xavier_uniform_(self.control.weight)
-        self.keep("probability", control_probability(self.item_popularity(), config["control_ratio"]))
+        self.register_statistic("probability", control_probability(self.item_popularity(), config["control_ratio"]))
         self.discrepancy_weight, self.rank_by = config["discrepancy_weight"], config["rank_by"]
 
     def calculate_loss(self, interaction: Interaction) -> torch.Tensor:

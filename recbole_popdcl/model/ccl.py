@@ -7,12 +7,20 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 
+from recbole_popdcl.config.kinds import Real
+from recbole_popdcl.config.properties import Property
 from recbole_popdcl.loss.ccl import ccl_loss
-from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.model.base import InBatchRecommender
 
 
-class CCL(EncoderRecommender):
-    """CCL (Mao et al., CIKM 2021) on any encoder."""
+class CCL(InBatchRecommender):
+    """CCL (Mao et al., CIKM 2021) on any encoder.
+
+    Loss: 1 − f(u,i) + w/n Σ_j max(0, f(u,j) − m)
+    Source: Mao et al., CIKM 2021 (SimpleX)
+    """
+
+    properties = (Property("margin", Real(-1, 1)),)
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)

@@ -8,11 +8,18 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 
 from recbole_popdcl.loss.dcl import dcl_loss
-from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.model.base import InBatchRecommender
 
 
-class DCL(EncoderRecommender):
-    """DCL (Chuang et al., NeurIPS 2020) on any encoder."""
+class DCL(InBatchRecommender):
+    """DCL (Chuang et al., NeurIPS 2020) on any encoder.
+
+    Loss: −log( e^{f(u,i)/τ} / (e^{f(u,i)/τ} + G) ), G = max((Σ_j e^{f(u,j)/τ} − n ω⁺ e^{f(u,i)/τ}) / (1 − ω⁺), n
+        e^{−1/τ})
+    Source: Chuang et al., NeurIPS 2020
+    """
+
+    paper_row = 8
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)

@@ -7,17 +7,33 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 
+from recbole_popdcl.config.kinds import Choice, Real, Whole
+from recbole_popdcl.config.properties import Property
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.loss.dice import DISCREPANCIES, dice_losses
-from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.model.base import PairwiseRecommender
 
 
-class DICE(EncoderRecommender):
+class DICE(PairwiseRecommender):
     """DICE (Zheng et al., WWW 2021) on any encoder.
 
     The first half of ``embedding_size`` is interest, the second conformity: propagation does not mix dimensions, so
     that one encoder is two. Ranking is by both together, which is the sum of their scores.
+
+    Loss: −log σ(Δ_int + Δ_con) + a L_int + b L_con − d discrepancy, Δ = s(u,i) − s(u,j) in each half of the
+        embedding
+    Source: Zheng et al., WWW 2021
     """
+
+    properties = (
+        Property("interest_weight", Real(0)),
+        Property("conformity_weight", Real(0)),
+        Property("loss_decay", Real(0, 1)),
+        Property("discrepancy", Choice(tuple(DISCREPANCIES))),
+        Property("popularity_margin", Real(0)),
+        Property("popularity_pool", Whole(1)),
+        Property("margin_decay", Real(0, 1)),
+    )
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         if config["embedding_size"] % 2:
@@ -28,11 +44,22 @@ class DICE(EncoderRecommender):
                 f"property 'encoder' cannot be {config['encoder']} for DICE: it turns {config['embedding_size']} "
                 f"dimensions into {self.encoder.dimension}, whose halves are not interest and conformity"
             )
-        self.keep("popularity", self.item_popularity())
+        self.register_statistic("popularity", self.item_popularity())
         self.weights = (config["interest_weight"], config["conformity_weight"])
         self.weight_decay_by_epoch = config["loss_decay"]
         self.discrepancy, self.discrepancy_weight = DISCREPANCIES[config["discrepancy"]], config["discrepancy_weight"]
         self.begin_epoch(0)
+
+    @staticmethod
+    def balanced_sampling(config: Config) -> dict[str, float] | None:
+        if config["negative_sampling"] != "balanced":
+            return None
+        return {
+            "margin": config["popularity_margin"],
+            "lower_share": 0.5,  # the authors' code: less than half as popular
+            "margin_decay": config["margin_decay"],
+            "pool": config["popularity_pool"],
+        }
 
     def begin_epoch(self, epoch: int) -> None:
         """Set the weights of the interest and the conformity loss in an epoch, counted from 0."""

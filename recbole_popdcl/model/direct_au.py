@@ -7,12 +7,20 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 
+from recbole_popdcl.config.kinds import Real
+from recbole_popdcl.config.properties import Property
 from recbole_popdcl.loss.direct_au import direct_au_loss
 from recbole_popdcl.model.base import EncoderRecommender
 
 
 class DirectAU(EncoderRecommender):
-    """DirectAU (Wang et al., KDD 2022) on any encoder."""
+    """DirectAU (Wang et al., KDD 2022) on any encoder.
+
+    Loss: ‖ê_u − ê_i‖² + γ/2 (log mean e^{−2‖ê_u − ê_u'‖²} + log mean e^{−2‖ê_i − ê_i'‖²})
+    Source: Wang et al., KDD 2022
+    """
+
+    properties = (Property("uniformity_weight", Real(0)),)
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)

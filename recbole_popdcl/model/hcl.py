@@ -7,12 +7,21 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 
+from recbole_popdcl.config.kinds import Real
+from recbole_popdcl.config.properties import Property
 from recbole_popdcl.loss.hcl import hcl_loss
-from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.model.base import InBatchRecommender
 
 
-class HCL(EncoderRecommender):
-    """HCL (Robinson et al., ICLR 2021) on any encoder."""
+class HCL(InBatchRecommender):
+    """HCL (Robinson et al., ICLR 2021) on any encoder.
+
+    Loss: DCL with Σ_j w_j e^{f(u,j)/τ}, w_j = e^{β f(u,j)/τ} / mean_j e^{β f(u,j)/τ}
+    Source: Robinson et al., ICLR 2021
+    """
+
+    paper_row = 9
+    properties = (Property("concentration", Real(0)),)
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)

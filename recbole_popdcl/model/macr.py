@@ -8,16 +8,28 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from torch import nn
 
+from recbole_popdcl.config.kinds import Real
+from recbole_popdcl.config.properties import Property, Stage
 from recbole_popdcl.loss.macr import fused_scores, macr_loss
-from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.model.base import PairwiseRecommender
 
 
-class MACR(EncoderRecommender):
+class MACR(PairwiseRecommender):
     """MACR (Wei et al., KDD 2021) on any encoder.
 
     The branches are linear in the encoded users and items. Ranking is by (y_k - c) sigmoid(y_i) sigmoid(y_u), with c an
     attribute, ``counterfactual_constant``, that may be set between evaluations.
+
+    Loss: BCE(s σ(y_i) σ(y_u)) + α BCE(y_i) + β BCE(y_u); ranked by (s − c) σ(y_i) σ(y_u)
+    Source: Wei et al., KDD 2021
     """
+
+    paper_row = 5
+    properties = (
+        Property("item_branch_weight", Real(0)),
+        Property("user_branch_weight", Real(0)),
+        Property("counterfactual_constant", Real(), Stage.SCORING),
+    )
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)

@@ -8,7 +8,11 @@ from recbole_popdcl.model.pd import PD
 
 
 class PDA(PD):
-    """PDA (Zhang et al., SIGIR 2021): trained as PD, ranked by the score times m_i^gamma."""
+    """PDA (Zhang et al., SIGIR 2021): trained as PD, ranked by the score times m_i^gamma.
+
+    Loss: as PD; ranked by g(s(u,i)) m_i^γ
+    Source: Zhang et al., SIGIR 2021
+    """
 
     def _final_scores(self, scores: torch.Tensor, users: torch.Tensor, items: torch.Tensor | None) -> torch.Tensor:
         popularity = self.popularity if items is None else self.popularity[items]

@@ -7,13 +7,28 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 
+from recbole_popdcl.config.kinds import Choice, Flag, Optional, Real
+from recbole_popdcl.config.properties import Property
 from recbole_popdcl.data.popularity import PopularityStatistics
 from recbole_popdcl.loss.popdcl import popdcl_loss, popdcl_margins
-from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.model.base import InBatchRecommender
 
 
-class PopDCL(EncoderRecommender):
-    """PopDCL, on the LightGCN encoder unless told otherwise; the switches are in properties/model/PopDCL.yaml."""
+class PopDCL(InBatchRecommender):
+    """PopDCL, on the LightGCN encoder unless told otherwise; the switches are in properties/model/PopDCL.yaml.
+
+    Loss: −log( e^{(f(u,i) − M⁺)/τ} / (e^{(f(u,i) − M⁺)/τ} + Σ_j e^{(f(u,j) − M⁻)/τ}) ), M⁺ and M⁻ from popularity
+    Source: Liu et al., CIKM 2023
+    """
+
+    paper_row = 10
+    properties = (
+        Property("positive_margin", Flag()),
+        Property("negative_margin", Choice(("first_order", "exact", "none"))),
+        Property("omega_leave_one_out", Flag()),
+        Property("omega_max", Real(0, 1, open_=True)),
+        Property("negative_score_floor", Optional(Real())),
+    )
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
@@ -30,9 +45,9 @@ class PopDCL(EncoderRecommender):
                 "omega+ of %d users is above omega_max = %g and held there: the data are dense for PopDCL's Eq. 8",
                 statistics.n_held, config["omega_max"],
             )  # fmt: skip
-        self.keep("omega_plus", statistics.omega_plus)
-        self.keep("popularity", statistics.item_popularity)
-        self.keep("inverse_mass", statistics.inverse_mass())
+        self.register_statistic("omega_plus", statistics.omega_plus)
+        self.register_statistic("popularity", statistics.item_popularity)
+        self.register_statistic("inverse_mass", statistics.inverse_mass())
         self.temperature = config["temperature"]
         self.positive_margin = config["positive_margin"]
         self.negative_margin = config["negative_margin"]

@@ -7,12 +7,20 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 
+from recbole_popdcl.config.kinds import Choice
+from recbole_popdcl.config.properties import Property
 from recbole_popdcl.loss.psl import psl_loss
-from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.model.base import InBatchRecommender
 
 
-class PSL(EncoderRecommender):
-    """PSL (Yang et al., NeurIPS 2024) on any encoder."""
+class PSL(InBatchRecommender):
+    """PSL (Yang et al., NeurIPS 2024) on any encoder.
+
+    Loss: log Σ_j ς((f(u,j) − f(u,i))/2)^{1/τ}, ς(d) = max(0, d + 1), tanh(d) + 1 or atan(d) + 1
+    Source: Yang et al., NeurIPS 2024
+    """
+
+    properties = (Property("surrogate", Choice(("relu", "tanh", "atan"))),)
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)

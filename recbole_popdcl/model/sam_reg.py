@@ -7,18 +7,31 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 
+from recbole_popdcl.config.kinds import Real
+from recbole_popdcl.config.properties import Property
 from recbole_popdcl.loss.sam_reg import sam_reg_losses
-from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.model.base import PairwiseRecommender
 
 
-class SamReg(EncoderRecommender):
-    """sam+reg (Boratto, Fenu and Marras, IP&M 2021); ``negative_sampling`` is the "sam" of it."""
+class SamReg(PairwiseRecommender):
+    """sam+reg (Boratto, Fenu and Marras, IP&M 2021); ``negative_sampling`` is the "sam" of it.
+
+    Loss: −(1−λ_c) log σ(s(u,i) − s(u,j)) + λ_c corr²(σ(s(u,i) − s(u,j)), pop(i)) over the batch
+    Source: Boratto et al., IP&M 2021
+    """
+
+    paper_row = 4
+    properties = (Property("correlation_weight", Real(0, 1)),)
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         popularity = self.item_popularity()
-        self.keep("popularity", popularity / popularity.max())
+        self.register_statistic("popularity", popularity / popularity.max())
         self.correlation_weight = config["correlation_weight"]
+
+    @staticmethod
+    def balanced_sampling(config: Config) -> dict[str, float] | None:
+        return {} if config["negative_sampling"] == "balanced" else None
 
     def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Return the loss plus L2 over a batch with ``user_id``, ``item_id`` and ``neg_item_id``, all int64 [b]."""

@@ -9,18 +9,30 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 
 from recbole_popdcl.compute.products import inner_products
+from recbole_popdcl.config.kinds import Real, Whole
+from recbole_popdcl.config.properties import Property
+from recbole_popdcl.evaluation.keys import MAX_K
 from recbole_popdcl.loss.sl_at_k import sl_at_k_loss
-from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.model.base import InBatchRecommender
 
 USERS_PER_BLOCK = 1024
 
 
-class SLatK(EncoderRecommender):
+class SLatK(InBatchRecommender):
     """SL@K (Yang et al., KDD 2025) on any encoder.
 
     The thresholds beta_u, the K-th largest cosine of each user over all items, are worked out anew every
     ``threshold_interval`` epochs, exactly; the authors estimate them from the user's and some sampled items.
+
+    Loss: σ((f(u,i) − β_u)/τ_w) log Σ_j e^{(f(u,j) − f(u,i))/τ}, β_u the K-th largest f(u,·)
+    Source: Yang et al., KDD 2025
     """
+
+    properties = (
+        Property("weight_temperature", Real(0, open_=True)),
+        Property("threshold_k", Whole(1, MAX_K)),
+        Property("threshold_interval", Whole(1)),
+    )
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)

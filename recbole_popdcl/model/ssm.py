@@ -8,11 +8,17 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 
 from recbole_popdcl.loss.ssm import ssm_loss
-from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.model.base import InBatchRecommender
 
 
-class SSM(EncoderRecommender):
-    """Sampled softmax; PopDCL without both margins."""
+class SSM(InBatchRecommender):
+    """Sampled softmax; PopDCL without both margins.
+
+    Loss: −log( e^{f(u,i)/τ} / (e^{f(u,i)/τ} + Σ_j e^{f(u,j)/τ}) )
+    Source: Wu et al., TOIS 2024
+    """
+
+    paper_row = 7
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)

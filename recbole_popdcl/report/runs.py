@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recbole_popdcl.config.properties import TELL_RUNS_APART, stage_of
 from recbole_popdcl.config.reading import read_yaml
 from recbole_popdcl.errors import PopDCLError, shown
 from recbole_popdcl.evaluation.objective import Objective
@@ -22,12 +23,16 @@ from recbole_popdcl.experiment.comparison.summary import mean_and_deviation, rea
 from recbole_popdcl.experiment.run import CONFIG, RESULT
 from recbole_popdcl.experiment.search.tune import SEARCH, TRIALS
 from recbole_popdcl.storage.files import regular
-from recbole_popdcl.training.trainer import METRICS, WHERE
+from recbole_popdcl.training.trainer import METRICS
 
 ALL_OFF = ABLATION["PopDCL without P and N"]
 TESTS = ("balanced", "imbalanced")  # as result keys name the test sets
-# Properties that do not tell settings of a model apart; what is measured of it is among them.
-_SHARED = WHERE | {"seed", "model", "dataset", "metrics", "topk", *ALL_OFF}
+# What runs are grouped by, beside their settings.
+_GROUPED_BY = {"seed", "model", "dataset", *ALL_OFF}
+
+
+def _tells_apart(name: str) -> bool:
+    return name not in _GROUPED_BY and stage_of(name) in TELL_RUNS_APART
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Run:
 
     def settings(self, *without: str) -> str:
         """What sets this run apart from others of its model and data set, but the seed and ``without``, as text."""
-        kept = {name: value for name, value in self.properties.items() if name not in {*_SHARED, *without}}
+        kept = {name: value for name, value in self.properties.items() if _tells_apart(name) and name not in without}
         return json.dumps(kept, sort_keys=True, default=str)
 
     @property
@@ -274,7 +279,7 @@ def _rank(model: str) -> tuple:
 
 
 def _label(one: Group, same_model: Sequence[Group]) -> str:
-    names = sorted({key for other in same_model for key in other.properties} - _SHARED)
+    names = sorted(filter(_tells_apart, {key for other in same_model for key in other.properties}))
     varied = [name for name in names if len({str(other.properties.get(name)) for other in same_model}) > 1]
     settings = ", ".join(f"{name} {one.properties.get(name)}" for name in varied)
     return f"{one.model} ({settings})" if settings else one.model

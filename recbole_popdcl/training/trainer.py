@@ -26,6 +26,7 @@ from recbole_popdcl.compat import tensorboard_in
 from recbole_popdcl.compute.device import tf32
 from recbole_popdcl.compute.distributed import average_gradients, from_first, rank
 from recbole_popdcl.config.config import Config, recbole_metrics
+from recbole_popdcl.config.properties import ON_RESUME, names_of, stage_of
 from recbole_popdcl.data.batches import batches_state, set_batches_state
 from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.evaluation.objective import Objective
@@ -45,10 +46,6 @@ BEST = "checkpoint.pt"  # weights of the best epoch
 LAST = "last.pt"  # everything needed to go on after the last validation
 METRICS = "metrics.jsonl"
 STEPS_PER_READING = 50  # of the losses, for which a GPU has to be waited for
-# Where a run runs, which does not change its result.
-WHERE = {"data_path", "eval_memory_mb", "show_progress", "use_gpu", "gpu_id"}
-# How long to train, and where: all that a resumed run may change.
-RESUMABLE = {"epochs", "stopping_step"} | WHERE
 
 
 def build_trainer(
@@ -424,7 +421,7 @@ class _Losses:
 
 def fixed_properties(config: Config) -> dict[str, Any]:
     """Return the properties that a resumed run must share with the run it goes on with."""
-    return {name: value for name, value in config.resolved().items() if name not in RESUMABLE}
+    return {name: value for name, value in config.resolved().items() if stage_of(name) not in ON_RESUME}
 
 
 def check_unchanged(before: dict[str, Any], config: Config, where: str | Path) -> None:
@@ -435,10 +432,10 @@ def check_unchanged(before: dict[str, Any], config: Config, where: str | Path) -
     """
     now = fixed_properties(config)
     for name in sorted({*before, *now}):
-        if name not in RESUMABLE and before.get(name) != now.get(name):
+        if stage_of(name) not in ON_RESUME and before.get(name) != now.get(name):
             raise PopDCLError(
                 f"property '{name}' cannot change in a resumed run: it is {before.get(name)!r} in {where}, not "
-                f"{now.get(name)!r}; {', '.join(sorted(RESUMABLE))} can"
+                f"{now.get(name)!r}; {', '.join(names_of(ON_RESUME))} can"
             )
 
 

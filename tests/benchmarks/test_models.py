@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from benchmarks.models import GRIDS, Comparison, compare
-from recbole_popdcl.config.models import MODELS
+from recbole_popdcl.config.models import model_names
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.comparison import compare as compare_module
 from recbole_popdcl.experiment.comparison.summary import markdown_table, mean_and_deviation, read_result, valid_score
@@ -22,7 +22,7 @@ def comparison(toy, tmp_path):
 
 
 def test_every_model_has_a_grid():
-    assert set(GRIDS) == set(MODELS)
+    assert set(GRIDS) == set(model_names())
 
 
 def test_search_then_seeds_then_results(comparison, monkeypatch):

@@ -17,7 +17,7 @@ import torch.multiprocessing as multiprocessing
 from recbole_popdcl.cli import main
 from recbole_popdcl.compute.distributed import average_gradients, from_all, processes, rank
 from recbole_popdcl.config.config import Config
-from recbole_popdcl.config.models import MODELS
+from recbole_popdcl.config.models import model_names
 from recbole_popdcl.data.loading import load_data
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.keys import METRICS
@@ -60,7 +60,7 @@ def in_processes(size: int, jobs: list, folder: Path) -> list[list[dict[str, tor
 
 def test_gradients_are_those_of_one_process(toy, tmp_path):
     """Three processes: shares that differ by a row, large ones, and a batch smaller than the processes."""
-    jobs = [((model, toy, 65), {}) for model in MODELS]
+    jobs = [((model, toy, 65), {}) for model in model_names()]
     jobs += [((model, toy, size), {}) for model in ("PopDCL", "BSL", "AdvInfoNCE", "LightGCN") for size in (1024, 1)]
     found = in_processes(3, jobs, tmp_path)
     for place, (job, properties) in enumerate(jobs):

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from recbole_popdcl.compute import device
 from recbole_popdcl.config.config import Config
-from recbole_popdcl.config.models import MODELS
+from recbole_popdcl.config.models import model_names
 from recbole_popdcl.data import sampler
 from recbole_popdcl.data.loading import load_data
 from recbole_popdcl.encoder.graph import CsrMatrix
@@ -76,7 +76,7 @@ def watched_steps(model, toy, folder, monkeypatch, **properties):
     return watched.found
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", model_names())
 def test_the_host_waits_for_nothing(toy, tmp_path, monkeypatch, as_on_a_gpu, model):
     properties = {"amp_dtype": "bfloat16", "adversarial_interval": 6, "false_negatives": "mask"}
     used = Config(model, config_dict=toy).final_config_dict
@@ -84,7 +84,7 @@ def test_the_host_waits_for_nothing(toy, tmp_path, monkeypatch, as_on_a_gpu, mod
     assert watched_steps(model, toy, tmp_path, monkeypatch, **properties) == set()
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", model_names())
 def test_a_loss_is_had_without_values(toy, monkeypatch, as_on_a_gpu, model):
     """On tensors that have a device and a size alone: no value is read, and none comes from another device."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # which that device does not know

@@ -420,7 +420,7 @@ ITEM_HEAD = ITEMS.splitlines()[0]
         ),
         ({"user": USERS}, ("--preload_weight={'brand': 'age'}",), "'age' is not in the file of 'brand'"),
         ({}, ("--seq_len={'brand': 2}",), "'seq_len': 'brand' is of type token, not token_seq or float_seq"),
-        ({}, ("--seq_len={'tags': 0}",), "'seq_len': 'tags' must be a whole number of at least 1, not 0"),
+        ({}, ("--seq_len={'tags': 0}",), "with 'tags' a whole number of at least 1, or nothing, not {'tags': 0}"),
         ({"inter": WITH_SEQUENCES}, ("--threshold={'ctx': 1}",), "'threshold': 'ctx' is of type token, not float"),
         (
             {"inter": WITH_SEQUENCES},

@@ -18,6 +18,14 @@ def graph():
     return rng.integers(1, N_USERS - 1, 60), rng.integers(1, N_ITEMS - 1, 60)  # repeated pairs, and isolated nodes
 
 
+def lightgcn(n_layers, combination):
+    users, items = graph()
+    return LightGCNEncoder(
+        N_USERS, N_ITEMS, users=users, items=items, embedding_size=D, embedding_init="normal", n_layers=n_layers,
+        layer_combination=combination,
+    )  # fmt: skip
+
+
 def dense_adjacency(users, items):
     a = np.zeros((N_USERS + N_ITEMS,) * 2)
     a[users, N_USERS + items] = 1.0
@@ -28,7 +36,7 @@ def dense_adjacency(users, items):
 
 
 def encoder_in_float64(n_layers, combination):
-    encoder = LightGCNEncoder(N_USERS, N_ITEMS, D, "normal", *graph(), n_layers, combination).double()
+    encoder = lightgcn(n_layers, combination).double()
     exact = dense_adjacency(*graph())
     identity = torch.eye(len(exact), dtype=torch.float64)
     dense = torch.cat(encoder.adjacency.matmul(identity[:N_USERS], identity[N_USERS:]))
@@ -62,7 +70,7 @@ def test_rows_and_gradients_equal_the_dense_computation(n_layers, combination, b
 
 
 def test_autocast_leaves_propagation_in_float32():
-    encoder = LightGCNEncoder(N_USERS, N_ITEMS, D, "normal", *graph(), 2, "mean")
+    encoder = lightgcn(2, "mean")
     users, items = torch.tensor([1, 2]), torch.tensor([3, 4])
     expected = torch.cat(encoder(users, items))
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -72,7 +80,7 @@ def test_autocast_leaves_propagation_in_float32():
 
 
 def test_mf_returns_the_tables():
-    encoder = MFEncoder(N_USERS, N_ITEMS, D, "normal")
+    encoder = MFEncoder(N_USERS, N_ITEMS, embedding_size=D, embedding_init="normal")
     users, items = encoder(torch.tensor([2, 3]), torch.tensor([4]))
     assert torch.equal(users, encoder.user_embedding.weight[[2, 3]])
     assert torch.equal(items, encoder.item_embedding.weight[[4]])
@@ -81,8 +89,8 @@ def test_mf_returns_the_tables():
 
 def test_initialisation():
     torch.manual_seed(0)
-    normal = MFEncoder(2000, 10, 64, "normal").user_embedding.weight
+    normal = MFEncoder(2000, 10, embedding_size=64, embedding_init="normal").user_embedding.weight
     assert abs(normal.std().item() - 0.1) < 0.001
-    xavier = MFEncoder(2000, 10, 64, "xavier").user_embedding.weight
+    xavier = MFEncoder(2000, 10, embedding_size=64, embedding_init="xavier").user_embedding.weight
     bound = (6 / (2000 + 64)) ** 0.5
     assert 0.99 * bound < xavier.abs().max().item() <= bound

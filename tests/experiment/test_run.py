@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from recbole_popdcl.config import config
-from recbole_popdcl.config.models import MODELS
+from recbole_popdcl.config.models import model_names
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation import keys, metrics, objective, ranking
 from recbole_popdcl.evaluation.per_user import read_per_user
@@ -109,7 +109,7 @@ def test_logging_is_put_back(toy, tmp_path):
     assert (root.level, root.handlers[:]) == before
 
 
-@pytest.mark.parametrize("model", [*MODELS, "BPR"])
+@pytest.mark.parametrize("model", [*model_names(), "BPR"])
 def test_same_seed_same_result_also_when_resumed(toy, tmp_path, model, monkeypatch):
     arguments = ["--epochs=6", "--eval_step=2", "--train_batch_size=512"]
     arguments += ["--warm_up_epochs=1"] if model == "BCLoss" else []

@@ -27,7 +27,7 @@ from dataset_prep.interactions import Columns, collect
 from dataset_prep.readers import READERS
 from dataset_prep.recognise import recognise_format
 from recbole_popdcl.config.config import Config
-from recbole_popdcl.config.properties import TYPES
+from recbole_popdcl.config.properties import table
 from recbole_popdcl.config.reading import dump_yaml, parse_arguments, parse_literal, read_yaml
 from recbole_popdcl.data.atomic import read_interactions
 from recbole_popdcl.data.loading import load_sets
@@ -39,7 +39,7 @@ atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 COLUMNS = (Columns(), Columns(needs_rating=True, needs_timestamp=True), Columns(item="clicked"))
 FORMATS = list(READERS)
 PACKINGS = (bytes, bytes, gzip.compress, bz2.compress, lzma.compress)
-PROPERTIES = [*sorted(TYPES), "model", "dataset", "config_files", "load_col", "eval_args", "gpu_id", "no_such_one"]
+PROPERTIES = [*sorted(table()), "no_such_property"]
 MODELS = ("PopDCL", "BPR", "DICE", "NeuMF")
 # What check_resumable says it raises; resuming makes one line of each.
 MISFITS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError)

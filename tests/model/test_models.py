@@ -12,8 +12,9 @@ from recbole.data.interaction import Interaction
 
 from recbole_popdcl.compute import device
 from recbole_popdcl.config.config import Config
-from recbole_popdcl.config.models import MODELS
+from recbole_popdcl.config.models import model_names
 from recbole_popdcl.data.loading import load_data
+from recbole_popdcl.encoder.base import encoders
 from recbole_popdcl.encoder.lightgcn import LightGCNEncoder
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.finished import evaluate
@@ -40,7 +41,7 @@ def stepped(recommender, batch, steps=3):
 
 
 @pytest.mark.parametrize("encoder", ["lightgcn", "mf"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", model_names())
 def test_training_lowers_the_loss_on_either_encoder(toy, model, encoder):
     recommender, _, batch = built(model, toy, encoder=encoder, reg_weight=0)
     if hasattr(recommender, "begin_epoch"):
@@ -53,7 +54,7 @@ def test_training_lowers_the_loss_on_either_encoder(toy, model, encoder):
     assert {"encoder.user_embedding.weight", "encoder.item_embedding.weight"} <= changed
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", model_names())
 def test_predict_is_an_entry_of_full_sort_predict(toy, model):
     recommender, _, batch = built(model, toy)
     recommender.eval()
@@ -280,8 +281,8 @@ def test_false_negatives_are_the_training_items_of_the_user(toy, monkeypatch):
 class JoinedLayers(LightGCNEncoder):
     """Layers side by side, as NGCF's encoder has them: twice the dimensions."""
 
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
+    def __init__(self, n_users, n_items, **arguments):
+        super().__init__(n_users, n_items, **arguments)
         self.dimension = 2 * self.user_embedding.embedding_dim
 
     def forward(self, users, items):
@@ -294,10 +295,10 @@ class JoinedLayers(LightGCNEncoder):
 
 @pytest.fixture
 def joined_layers(monkeypatch):
-    monkeypatch.setattr("recbole_popdcl.encoder.LightGCNEncoder", JoinedLayers)
+    monkeypatch.setitem(encoders(), "lightgcn", JoinedLayers)
 
 
-@pytest.mark.parametrize("model", [name for name in MODELS if name != "DICE"])
+@pytest.mark.parametrize("model", [name for name in model_names() if name != "DICE"])
 def test_an_encoder_may_have_another_width(joined_layers, toy, model):
     recommender, _, batch = built(model, toy, n_layers=1)
     if hasattr(recommender, "begin_epoch"):

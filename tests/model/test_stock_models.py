@@ -6,13 +6,13 @@ import importlib.util
 
 import pytest
 
-from recbole_popdcl.config.models import MODELS, NEEDED_PACKAGES, UNSUPPORTED, general_models
+from recbole_popdcl.config.models import NEEDED_PACKAGES, UNSUPPORTED, general_models, model_names
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.finished import evaluate
 from recbole_popdcl.experiment.run import run
 
 # All that RecBole has; --model=LightGCN is ours.
-STOCK = [name for name in general_models() if name not in MODELS]
+STOCK = [name for name in general_models() if name not in model_names()]
 
 
 def properties(toy: dict) -> dict:

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from recbole_popdcl.config.config import Config
+from recbole_popdcl.config.properties import Stage, stage_of
 from recbole_popdcl.config.reading import parse_arguments, read_yaml
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.per_user import read_per_user
@@ -23,7 +24,6 @@ from recbole_popdcl.experiment.comparison.summary import markdown_table, mean_an
 from recbole_popdcl.experiment.run import CONFIG, FRONTIER, PER_USER, RESULT, run
 from recbole_popdcl.storage.files import written_whole
 from recbole_popdcl.storage.logs import logged
-from recbole_popdcl.training.trainer import WHERE
 
 ABLATION: dict[str, dict[str, Any]] = {
     "PopDCL": {},
@@ -148,8 +148,8 @@ def finish(folder: str | Path, model: str, dataset: str, properties: Mapping[str
     if resume:
         before = Config(config_files=[path / CONFIG]).resolved()
         now = Config(model, dataset, config_dict=properties).resolved()
-        for name in sorted({*before, *now} - WHERE):
-            if before.get(name) != now.get(name):
+        for name in sorted({*before, *now}):
+            if stage_of(name) != Stage.PLACE and before.get(name) != now.get(name):
                 raise PopDCLError(
                     f"{path / CONFIG} is of a run with {name} = {before.get(name)!r}, not {now.get(name)!r}; "
                     "take another --output"

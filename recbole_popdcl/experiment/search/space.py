@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole.utils import argument_list
-
 from recbole_popdcl.config.config import Config
-from recbole_popdcl.config.properties import check_type
+from recbole_popdcl.config.properties import IN_SEARCH, check_value, stage_of, table
 from recbole_popdcl.config.reading import properties_folder, read_yaml
 from recbole_popdcl.errors import PopDCLError, nearest
 
@@ -21,11 +19,6 @@ DISTRIBUTIONS = {
     "randint": ("low", "high"),
     "qrandint": ("low", "high", "q"),
 }
-# What all trials share: the data are loaded once, and one measure decides between them. RecBole's lists name its own.
-SHARED = {
-    "model", "dataset", "data_path", "k_core", "split_ratio", "split_seed", "encoding", "segment_by", "eval_mask",
-    "discretization", "numerical_features", *argument_list.dataset_arguments, *argument_list.evaluation_arguments,
-}  # fmt: skip
 
 
 def read_space(config: Config, path: str | Path | None) -> tuple[dict[str, Any], str]:
@@ -55,7 +48,7 @@ def read_space(config: Config, path: str | Path | None) -> tuple[dict[str, Any],
 
 
 def _check(config: Config, name: str, values: Any, where: str) -> None:
-    if name in SHARED:
+    if stage_of(name) not in IN_SEARCH:
         raise PopDCLError(f"{where}: property '{name}' is the same for all trials and cannot be searched")
     if name not in config.final_config_dict:
         raise PopDCLError(
@@ -71,7 +64,7 @@ def _check(config: Config, name: str, values: Any, where: str) -> None:
             "{distribution: uniform, low: 0.1, high: 0.3} with one of " + ", ".join(DISTRIBUTIONS)
         )
     for candidate in candidates:
-        check_type(name, candidate, where)
+        check_value(table().get(name), candidate, where)
 
 
 def _bounds(name: str, values: Mapping[str, Any], where: str) -> list[Any]:

@@ -6,7 +6,7 @@ import pytest
 from recbole.utils import argument_list
 
 from recbole_popdcl.config.config import Config
-from recbole_popdcl.config.models import MODELS
+from recbole_popdcl.config.models import model_names
 from recbole_popdcl.config.reading import properties_folder
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.search.space import read_space, size_of
@@ -19,7 +19,7 @@ def space(tmp_path, text, model="PopDCL"):
     return read_space(Config(model, "ml-100k"), path)[0]
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", model_names())
 def test_every_model_has_a_space(model):
     found, source = read_space(Config(model, "ml-100k"), None)
     assert found

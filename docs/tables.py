@@ -1,0 +1,134 @@
+"""Write the tables of the documents that registries give: python docs/tables.py [--check]
+
+A table stands between ``<!-- table: NAME WORDS -->`` and ``<!-- end -->``; NAME is a function of TABLES, and the words
+are its arguments. ``--check`` changes nothing and ends with status 1 where a table is not what the registries give.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from recbole.utils import ModelType, get_model
+
+from recbole_popdcl.compat import REPAIRS
+from recbole_popdcl.config.listing import Row, own_rows, owners, rows_of_model
+from recbole_popdcl.config.models import NEEDED_PACKAGES, UNSUPPORTED, general_models, own_models
+from recbole_popdcl.config.properties import Stage, comments
+from recbole_popdcl.config.reading import properties_folder, read_yaml
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PLACE = re.compile(r"^<!-- table: (\w+)([^\n]*) -->\n.*?^<!-- end -->$", re.MULTILINE | re.DOTALL)
+SYMBOL = re.compile(r"(\S{1,3}): ")  # of a property in the formula of its loss, before what it means
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def properties(*names: str) -> str:
+    """The named properties of PopDCL, or without names all of this package."""
+    if names:
+        rows = {row.entry.name: row for row in rows_of_model("PopDCL")}
+        cells = ((f"`{name}`", f"`{rows[name].default}`", rows[name].meaning) for name in names)
+        return table(("property", "default", "meaning"), cells)
+    parts = []
+    for stage in Stage:
+        of_stage = [row for row in own_rows() if row.entry.stage is stage]
+        if of_stage:
+            head = ("property", "default", "allowed", "meaning", "models")
+            parts.append(f"## {stage.value.capitalize()}\n{table(head, map(_of_property, of_stage))}")
+    return "\n\n".join(parts)
+
+
+def _of_property(row: Row) -> tuple[str, ...]:
+    models = owners(row).rstrip(".") or "all"
+    return f"`{row.entry.name}`", f"`{row.default}`", row.entry.kind.wanted(), row.meaning, models
+
+
+def models(which: str) -> str:
+    """The models of the paper, or those beyond it."""
+    head = ("model", "loss of a pair (u,i), or of a triple (u,i,j)", "properties and defaults", "source", "file")
+    chosen = (
+        owner
+        for owner in own_models().values()
+        if (getattr(owner, "paper_row", None) is not None) == (which == "paper")
+    )
+    return table(head, map(_of_model, chosen))
+
+
+def _of_model(model: type) -> tuple[str, ...]:
+    said = re.search(r"Loss: (.+?)\s*Source: (.+?)\s*\Z", model.__doc__ or "", re.DOTALL)
+    if not said:
+        raise SystemExit(f"the docstring of {model.__name__} has no lines 'Loss: …' and 'Source: …' at its end")
+    loss, source = (" ".join(text.split()) for text in said.groups())
+    own: list[str] = []
+    for base in model.__mro__:
+        path = properties_folder() / "model" / f"{base.__name__}.yaml"
+        if base.__module__ == "recbole_popdcl.model.base" or not path.is_file():
+            continue
+        notes = comments(path)
+        for name, value in read_yaml(path).items():
+            symbol = SYMBOL.match(notes[name])
+            own.append(f"`{name}` {value}" + (f" ({symbol[1]})" if symbol else ""))
+    file = model.__module__.rpartition(".")[2]
+    return f"`{model.__name__}`", loss, ", ".join(own) or "those of every model", source, f"`{file}.py`"
+
+
+def stock_models() -> str:
+    """RecBole's general models."""
+    names = sorted({*general_models(), *UNSUPPORTED}, key=str.lower)
+    return table(("model", "training data", "state"), map(_of_stock_model, names))
+
+
+def _of_stock_model(model: str) -> tuple[str, ...]:
+    kind, state = "", "as under RecBole 1.2.1"
+    if model in general_models():
+        stock = get_model(model)
+        kind = "without training" if stock.type == ModelType.TRADITIONAL else stock.input_type.name.lower()
+    if model in REPAIRS:
+        state = f"repaired: {REPAIRS[model].__doc__}"
+    if model in NEEDED_PACKAGES:
+        state += f"; needs the package `{NEEDED_PACKAGES[model]}`"
+    if model in UNSUPPORTED:
+        state = f"refused: it {UNSUPPORTED[model]}"
+    if model in own_models():
+        state = "`--model` gives [this package's own](models.md)"
+    return f"`{model}`", kind, state
+
+
+TABLES: dict[str, Callable[..., str]] = {
+    "properties": properties,
+    "models": models,
+    "stock_models": stock_models,
+}
+
+
+def written(text: str) -> str:
+    """Return a document with its tables as the registries give them."""
+    return PLACE.sub(
+        lambda found: f"<!-- table: {found[1]}{found[2]} -->\n{TABLES[found[1]](*found[2].split())}\n<!-- end -->", text
+    )
+
+
+def main() -> int:
+    """Write the tables, or with ``--check`` name the documents that are out of date."""
+    stale = []
+    for path in DOCUMENTS:
+        before = path.read_text(encoding="utf-8")
+        after = written(before)
+        if after != before:
+            stale.append(str(path.relative_to(ROOT)))
+            if "--check" not in sys.argv:
+                path.write_text(after, encoding="utf-8")
+    print("\n".join(stale))
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
