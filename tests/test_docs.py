@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -60,6 +61,14 @@ def test_every_row_of_stock_models():
     text = (DOCS / "stock_models.md").read_text(encoding="utf-8")
     expected = [stock_row(model) for model in sorted({*general_models(), *UNSUPPORTED}, key=str.lower)]
     assert [line for line in text.splitlines() if line.startswith("| `")] == expected, "\n".join(["wanted:", *expected])
+
+
+@pytest.mark.parametrize("document", sorted(path.name for path in DOCS.glob("*.md")))
+def test_tables_are_those_of_the_registries(document):
+    tables = runpy.run_path(str(DOCS / "tables.py"))
+    text = (DOCS / document).read_text(encoding="utf-8")
+    assert tables["TABLE"].sub(tables["with_table"], text) == text, "run python docs/tables.py"
+    assert text.count("<!-- table: ") == len(tables["TABLE"].findall(text))
 
 
 def test_the_table_is_read():
