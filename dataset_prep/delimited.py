@@ -53,9 +53,9 @@ def choose_columns(names: Sequence[str], columns: Columns, *, path: Path) -> dic
         usual = [name for usual in USUAL_NAMES[role] for name in names if name.lower() == usual]
         name = given if given is not None else (usual[0] if usual else role)
         if list(names).count(name) != 1:
-            what = "no column" if name not in names else "more than one column"
+            problem = "no column" if name not in names else "more than one column"
             raise PopDCLError(
-                f"{path}, line 1: {what} '{name}'{nearest(name, names)} among {', '.join(names)}; "
+                f"{path}, line 1: {problem} '{name}'{nearest(name, names)} among {', '.join(names)}; "
                 f"name it with --{role}_column"
             )
         chosen[role] = name

@@ -1,4 +1,4 @@
-"""How strongly raw files speak for a layout, and what of them a layout may look at to say so."""
+"""The evidence that raw files are of a layout, and the sample of the files from which a layout judges."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Evidence(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """What a layout may look at to recognise its files: all paths, and the beginning of the first file.
+    """The part of the raw files from which layouts judge: all paths, and the beginning of the first file.
 
-    Evidence from more than the first line needs a field here, which ``recognise.take_sample`` fills.
+    Evidence from many lines gets its place here: a field of those lines, which ``recognise.take_sample`` fills.
 
     Attributes:
         paths: the raw files, at least one.

@@ -36,7 +36,7 @@ def recognise_format(paths: Sequence[Path]) -> str:
 
 
 def take_sample(paths: Sequence[Path]) -> Sample:
-    """Read what the layouts look at to recognise their files; never raises for the content of a file."""
+    """Return the sample from which layouts judge; for a file that cannot be read, the sample holds the error."""
     start, line, error = b"", "", None
     try:
         with opened(paths[0]) as stream:

@@ -19,7 +19,7 @@ BLOCK_BYTES = 1 << 25
 
 
 def read_lightgcn(path: Path, columns: Columns) -> Iterator[Block]:
-    """Yield the interactions of one file; ids are texts, just as they stand there.
+    """Yield the interactions of one file; ids are strings, as written in the file.
 
     Raises:
         PopDCLError: the file cannot be read or is not UTF-8 text.
