@@ -66,7 +66,8 @@ def ours(path: Path, file_format: str, folder: Path) -> None:
     from dataset_prep.interactions import Columns
     from dataset_prep.prepare import Recipe, prepare
 
-    prepare([path], "log", folder / "out", Recipe(format=file_format, columns=Columns(), overwrite=True))
+    recipe = Recipe(format=file_format, columns=Columns(), overwrite=True)
+    prepare([path], recipe, name="log", output=folder / "out")
 
 
 def pandas_copy(path: Path, file_format: str, folder: Path) -> None:

@@ -10,7 +10,7 @@ from recbole_popdcl.errors import OneLineParser, PopDCLError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns 0, or 2 for bad input after one line on standard error."""
+    """Run the command; return 0, or 2 for bad input after one line on standard error, or 130 after Ctrl-C."""
     parser = OneLineParser(prog="python -m dataset_prep", description=__doc__, allow_abbrev=False)
     add_arguments(parser)
     try:

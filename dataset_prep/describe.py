@@ -1,4 +1,4 @@
-"""What a prepared dataset holds: checksums, the paper's Table 2 for every set, and a popularity plot."""
+"""Describe a prepared dataset: check its files, the statistics of the paper's Table 2, and a popularity plot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from dataset_prep.interactions import Columns, collect
 from dataset_prep.manifest import read_manifest, verify
-from dataset_prep.readers import READERS
+from dataset_prep.readers.inter import read_inter
 from recbole_popdcl.data.split import counts
 from recbole_popdcl.errors import PopDCLError, one_line
 from recbole_popdcl.storage.files import written_whole
@@ -20,23 +20,24 @@ def describe(folder: Path, plot: Path | None = None) -> str:
     """Verify a dataset's files and return a table of its statistics.
 
     Args:
-        folder: the dataset's folder, written by the preparation.
-        plot: image file (.png, .svg, .pdf) for the popularity of the items, rank against count, a curve a set.
+        folder: the dataset's folder, as ``prepare`` wrote it.
+        plot: image file (.png, .svg, .pdf) to draw the popularity of the items into, with one curve per set.
 
     Raises:
-        PopDCLError: no manifest, a file that is missing or was changed, or matplotlib missing for the plot.
+        PopDCLError: there is no manifest, a file is missing or was changed, or the plot needs matplotlib, which is
+            missing.
     """
     manifest = read_manifest(folder)
     verify(folder, manifest)
     text = f"{one_line(manifest['name'])}: every file is as it was prepared\n{statistics_table(manifest)}"
     if plot is not None:
-        popularity_plot(folder, manifest, plot)
+        popularity_plot(folder, manifest, plot=plot)
         text += f"\npopularity plot: {plot}"
     return text
 
 
 def statistics_table(manifest: Mapping[str, Any]) -> str:
-    """Return the statistics of a manifest as text: a row a set."""
+    """Return the statistics of a manifest as text, one row per set."""
     lines = [f"{'set':<16}{'users':>10}{'items':>10}{'interactions':>14}{'sparsity':>12}"]
     for name, about in manifest["sets"].items():
         s = about["statistics"]
@@ -44,11 +45,11 @@ def statistics_table(manifest: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def popularity_plot(folder: Path, manifest: Mapping[str, Any], plot: Path) -> None:
-    """Draw the interactions of an item against its rank, both on logarithmic axes, a curve a set.
+def popularity_plot(folder: Path, manifest: Mapping[str, Any], *, plot: Path) -> None:
+    """Draw the items' numbers of interactions against their rank, on logarithmic axes, with one curve per set.
 
     Raises:
-        PopDCLError: matplotlib is missing, or the file's kind is unknown to it.
+        PopDCLError: matplotlib is missing, or it cannot write files of this kind.
     """
     try:
         from matplotlib.figure import Figure
@@ -56,9 +57,9 @@ def popularity_plot(folder: Path, manifest: Mapping[str, Any], plot: Path) -> No
         raise PopDCLError("the plot needs matplotlib: pip install 'recbole-popdcl[report]'") from error
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    # dash patterns as well as colours, for print and for readers who see colours differently
+    # dash patterns as well as colours, for printing in black and for colour-blind readers
     for (name, about), dashes in zip(manifest["sets"].items(), ("-", "--", "-.", ":", (0, (1, 3)), (0, (6, 2, 1, 2)))):
-        part = collect(READERS["inter"](folder / about["file"], Columns()))
+        part = collect(read_inter(folder / about["file"], Columns()))
         popularity = np.sort(counts(part.items))[::-1]
         axes.loglog(np.arange(1, len(popularity) + 1), popularity, linestyle=dashes, label=name)
     axes.set(xlabel="rank of the item", ylabel="interactions of the item", title=manifest["name"])

@@ -1,4 +1,4 @@
-"""Filters of a log, each with how much it took away."""
+"""Filters of a log, each with the number of interactions it removed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from dataset_prep.interactions import Interactions
 from recbole_popdcl.data.split import counts, first_occurrences, k_core
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Filters:
-    """What to keep of a log.
+    """Which interactions of a log to keep.
 
     Attributes:
         min_rating: keep ratings of at least this; None keeps all.
         start, end: keep timestamps in [start, end), in the unit of the file; None is open.
-        sample_users: keep so many users, drawn at random; None keeps all.
-        k_core: least interactions a user and an item; 0 or 1 keeps all.
+        sample_users: keep this many users, drawn at random; None keeps all.
+        k_core: least number of interactions per user and per item; 0 or 1 keeps all.
     """
 
     min_rating: float | None = None
@@ -30,27 +30,28 @@ class Filters:
     k_core: int = 10
 
 
-def apply_filters(log: Interactions, filters: Filters, seed: int) -> tuple[Interactions, dict[str, int]]:
+def apply_filters(log: Interactions, filters: Filters, *, seed: int) -> tuple[Interactions, dict[str, int]]:
     """Filter a log: rating, time window, duplicates (the first stays), sample of users, k-core, in this order.
 
     Args:
-        log: the interactions; rating and timestamp are there where a filter needs them.
-        filters: what to keep.
+        log: the interactions, with rating and timestamp if a filter needs them.
+        filters: which interactions to keep.
         seed: of the sample of users.
 
     Returns:
-        What is left, and {filter: interactions it removed} for the filters that were applied.
+        The filtered log, and {filter: number of interactions it removed} for the filters that were applied.
     """
     removed = {}
-    for name, mask in _masks(filters, seed):
-        kept = mask(log)
-        removed[name] = len(log) - int(np.count_nonzero(kept))
+    for name, mask_of in _masks(filters, seed):
+        mask = mask_of(log)
+        removed[name] = len(log) - int(np.count_nonzero(mask))
         if removed[name]:
-            log = log.select(kept)
+            log = log.select(mask)
     return log, removed
 
 
 def _masks(filters: Filters, seed: int) -> Iterator:
+    """Yield the name of each filter to apply and the function that returns its mask [n] of a log."""
     if filters.min_rating is not None:
         yield "rating", lambda log: log.rating >= filters.min_rating
     if filters.start is not None or filters.end is not None:

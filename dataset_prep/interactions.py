@@ -17,9 +17,14 @@ from recbole_popdcl.errors import PopDCLError, reason
 IDS = pa.dictionary(pa.int32(), pa.large_string())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Names of the columns to read, None for the reader's own, and which of the optional ones are needed."""
+    """Which columns to read.
+
+    Attributes:
+        user, item, rating, timestamp: name of the column in the file; None for the usual names of the layout.
+        needs_rating, needs_timestamp: whether these two are read at all.
+    """
 
     user: str | None = None
     item: str | None = None
@@ -29,15 +34,15 @@ class Columns:
     needs_timestamp: bool = False
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Block:
-    """A few million interactions of one file, each array [n].
+    """Up to a few million interactions of one file, each array [n].
 
     Attributes:
         path: the file.
-        line: gives the line number of a row, for messages.
-        user, item: raw ids: texts, integers, or a dictionary array of texts.
-        rating, timestamp: texts or numbers, None where they are not needed.
+        line: returns the line number of a row, for messages.
+        user, item: raw ids: strings, integers, or a dictionary array of strings.
+        rating, timestamp: strings or numbers; None where they are not needed.
     """
 
     path: Path
@@ -47,18 +52,18 @@ class Block:
     rating: pa.Array | None = None
     timestamp: pa.Array | None = None
 
-    def fault(self, row: int, what: str) -> PopDCLError:
-        """Return the error for a row: file, line and ``what`` is wrong."""
-        return PopDCLError(f"{self.path}, line {self.line(row)}: {what}")
+    def error(self, row: int, problem: str) -> PopDCLError:
+        """Return the error for a row: file, line and problem."""
+        return PopDCLError(f"{self.path}, line {self.line(row)}: {problem}")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Interactions:
     """Interactions of a log.
 
     Attributes:
-        users, items: int32 codes [n], in the order in which the ids appear in the files.
-        user_ids, item_ids: raw ids as texts; a code is the place of its id.
+        users, items: int32 codes [n], numbered in the order in which the ids appear in the files.
+        user_ids, item_ids: raw ids as strings; a code is an index into them.
         rating, timestamp: float64 [n], or None.
     """
 
@@ -73,9 +78,15 @@ class Interactions:
         return len(self.users)
 
     def select(self, rows: np.ndarray | slice) -> Interactions:
-        """Return some of the rows (mask, positions or slice)."""
-        optional = (None if values is None else values[rows] for values in (self.rating, self.timestamp))
-        return Interactions(self.users[rows], self.items[rows], self.user_ids, self.item_ids, *optional)
+        """Return some of the rows, given as a mask, indices or a slice."""
+        return Interactions(
+            users=self.users[rows],
+            items=self.items[rows],
+            user_ids=self.user_ids,
+            item_ids=self.item_ids,
+            rating=None if self.rating is None else self.rating[rows],
+            timestamp=None if self.timestamp is None else self.timestamp[rows],
+        )
 
     def raw(self) -> tuple[pa.DictionaryArray, pa.DictionaryArray]:
         """Return the raw user and item ids [n]."""
@@ -86,10 +97,10 @@ class Interactions:
 
 
 def collect(blocks: Iterable[Block]) -> Interactions:
-    """Put blocks together.
+    """Join blocks into one log.
 
     Raises:
-        PopDCLError: an id is empty or cannot be written to an atomic file, or a rating or timestamp is no number.
+        PopDCLError: an id is empty or cannot be written to an atomic file, or a rating or timestamp is not a number.
     """
     parts: dict[str, list] = {"user": [], "item": [], "rating": [], "timestamp": []}
     for block in blocks:
@@ -100,31 +111,33 @@ def collect(blocks: Iterable[Block]) -> Interactions:
                 parts[name].append(_numbers(block, name))
     users, user_ids = _codes(parts.pop("user"))
     items, item_ids = _codes(parts.pop("item"))
-    optional = (np.concatenate(part) if part else None for part in parts.values())
-    return Interactions(users, items, user_ids, item_ids, *optional)
+    optional = {name: np.concatenate(part) if part else None for name, part in parts.items()}
+    return Interactions(users=users, items=items, user_ids=user_ids, item_ids=item_ids, **optional)
 
 
 def _ids(block: Block, name: str) -> pa.DictionaryArray:
     values = getattr(block, name)
     if values.null_count:
-        raise block.fault(pc.index(pc.is_null(values), True).as_py(), f"the {name} id is missing")
+        raise block.error(pc.index(pc.is_null(values), True).as_py(), f"the {name} id is missing")
     try:
         return _checked_ids(block, values, name)
-    except (pa.ArrowException, UnicodeDecodeError) as error:  # lists, or bytes that are no text, from Parquet
-        raise PopDCLError(f"{block.path}: the {name} ids are no texts or whole numbers: {reason(error)}") from error
+    except (pa.ArrowException, UnicodeDecodeError) as error:  # from Parquet: lists, or bytes that are not text
+        raise PopDCLError(
+            f"{block.path}: the {name} ids are neither text nor whole numbers: {reason(error)}"
+        ) from error
 
 
 def _checked_ids(block: Block, values: pa.Array, name: str) -> pa.DictionaryArray:
     encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
     ids = encoded.dictionary.cast(pa.large_string())
-    for pattern, what in (
+    for pattern, problem in (
         (r"^\s*$", "is empty"),
-        (UNWRITABLE, "holds a tab, line end or NUL byte, which no atomic file can"),
+        (UNWRITABLE, "holds a tab, line end or NUL byte, which an atomic file cannot store"),
     ):
-        wrong = pc.match_substring_regex(ids, pattern)
-        code = pc.index(wrong, True).as_py()
+        matches = pc.match_substring_regex(ids, pattern)
+        code = pc.index(matches, True).as_py()
         if code >= 0:
-            raise block.fault(pc.index(encoded.indices, code).as_py(), f"the {name} id {ids[code].as_py()!r} {what}")
+            raise block.error(pc.index(encoded.indices, code).as_py(), f"the {name} id {ids[code].as_py()!r} {problem}")
     return pa.DictionaryArray.from_arrays(encoded.indices.cast(pa.int32()), ids)
 
 
@@ -136,14 +149,14 @@ def _numbers(block: Block, name: str) -> np.ndarray:
     except pa.ArrowInvalid:
         row = _first_uncastable(values)
     except pa.ArrowException as error:
-        raise PopDCLError(f"{block.path}: the {name}s are no numbers but {values.type}") from error
+        raise PopDCLError(f"{block.path}: the {name}s are {values.type}, not numbers") from error
     if row >= 0:
-        raise block.fault(row, f"the {name} {values[row].as_py()!r} is not a number")
+        raise block.error(row, f"the {name} {values[row].as_py()!r} is not a number")
     return numbers.to_numpy(zero_copy_only=False)
 
 
 def _first_uncastable(values: pa.Array) -> int:
-    """Return the first row of ``values`` that Arrow cannot read as a number, by halving what holds one."""
+    """Return the first row of ``values`` that Arrow cannot read as a number, by bisection."""
     low, high = 0, len(values)
     while high - low > 1:
         middle = (low + high) // 2
@@ -156,12 +169,12 @@ def _first_uncastable(values: pa.Array) -> int:
 
 
 def _codes(chunks: list[pa.DictionaryArray]) -> tuple[np.ndarray, pa.Array]:
-    """Codes of all chunks in one numbering, int32 [n], and the ids; takes the chunks away as it goes."""
+    """Return codes of all chunks in one numbering, int32 [n], and the ids; empties ``chunks`` to free memory."""
     if not chunks:
         return np.empty(0, dtype=np.int32), pa.array([], pa.large_string())
     unified = pa.chunked_array(chunks, type=IDS).unify_dictionaries()
     chunks.clear()
     codes, ids = np.concatenate([chunk.indices.to_numpy() for chunk in unified.chunks]), unified.chunk(0).dictionary
     del unified
-    pa.default_memory_pool().release_unused()  # what the blocks took, which is more than what is kept of them
+    pa.default_memory_pool().release_unused()  # the blocks took more than their codes and ids do
     return codes, ids

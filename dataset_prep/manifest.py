@@ -1,4 +1,4 @@
-"""What a prepared dataset is made of: ``manifest.json`` beside its files."""
+"""The manifest of a prepared dataset: ``manifest.json`` beside its files says what they were made from."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ MANIFEST = "manifest.json"
 
 
 def statistics(part: Interactions) -> dict[str, Any]:
-    """Return the paper's Table 2 for a set: users, items, interactions, and sparsity as it is called there, the share
-    of all user-item pairs that are interactions."""
+    """Return the statistics of the paper's Table 2 for a set.
+
+    ``sparsity`` is the share of all user-item pairs that are interactions, as the paper uses the word.
+    """
     users, items = (int(np.count_nonzero(counts(side))) for side in (part.users, part.items))
     return {
         "users": users,
@@ -38,7 +40,7 @@ def source(path: Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that the files depend on."""
+    """Return the versions of the software that wrote the files."""
     packages = {name: importlib.metadata.version(name) for name in ("numpy", "pyarrow")}
     return {"recbole-popdcl": recbole_popdcl.__version__, "python": platform.python_version(), **packages}
 
@@ -47,21 +49,23 @@ def read_manifest(folder: Path) -> Mapping[str, Any]:
     """Read a dataset's manifest and check its form.
 
     Raises:
-        PopDCLError: there is none, or it is damaged.
+        PopDCLError: there is no manifest, or it is damaged.
     """
     if not (folder / MANIFEST).is_file():
-        raise PopDCLError(f"no {MANIFEST} in {folder}: it holds no dataset that recbole-popdcl prepare has written")
+        raise PopDCLError(f"no {MANIFEST} in {folder}: it is not a dataset that recbole-popdcl prepare wrote")
     manifest = read_json(folder / MANIFEST)
     try:
-        plain = isinstance(manifest["name"], str) and {*manifest["sets"]} <= {"all", *SETS}
+        valid = isinstance(manifest["name"], str) and {*manifest["sets"]} <= {"all", *SETS}
         for about in manifest["sets"].values():
             numbers = [about["statistics"][name] for name in ("users", "items", "interactions", "sparsity")]
-            plain &= all(isinstance(number, (int, float)) for number in numbers) and isinstance(about["sha256"], str)
-            plain &= Path(about["file"]).name == about["file"]  # beside the manifest, nowhere else
+            valid &= all(isinstance(number, (int, float)) for number in numbers) and isinstance(about["sha256"], str)
+            valid &= Path(about["file"]).name == about["file"]  # beside the manifest, nowhere else
     except (KeyError, TypeError, AttributeError) as error:
         raise PopDCLError(f"{folder / MANIFEST} is not a manifest of recbole-popdcl: {error!r}") from error
-    if not plain:
-        raise PopDCLError(f"{folder / MANIFEST} is not a manifest of recbole-popdcl: a name or a number in it is none")
+    if not valid:
+        raise PopDCLError(
+            f"{folder / MANIFEST} is not a manifest of recbole-popdcl: a name or number in it is not valid"
+        )
     return manifest
 
 

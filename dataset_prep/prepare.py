@@ -1,4 +1,4 @@
-"""From raw files to a dataset's folder: read, filter, split, write."""
+"""Prepare a dataset from raw files: read, filter, split, write."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ import numpy as np
 
 from dataset_prep.filters import Filters, apply_filters
 from dataset_prep.interactions import Block, Columns, Interactions, collect
+from dataset_prep.layouts import Layout, find_layout
 from dataset_prep.manifest import MANIFEST, source, statistics, versions
-from dataset_prep.readers import READERS, SPLIT_FORMATS
-from dataset_prep.recognise import files_by_set, recognise_format
+from dataset_prep.recognise import recognise_format
+from dataset_prep.sets import files_by_set
 from recbole_popdcl.data.atomic import write_interactions
 from recbole_popdcl.data.split import SETS, balanced_split, first_occurrences, temporal_split
 from recbole_popdcl.errors import PopDCLError
@@ -28,21 +29,21 @@ RATIO = (0.60, 0.10, 0.15, 0.15)
 SPLITS: dict[str, Callable[..., np.ndarray]] = {"paper": balanced_split, "temporal": temporal_split}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How to prepare a dataset.
 
     Attributes:
-        format: a key of READERS; None recognises it from the content.
+        format: name of the format, one of ``layouts.format_names()``; None recognises it from the content.
         columns: names of the columns to read.
-        filters: what to keep of the log.
-        split: ``paper``, ``temporal``, or ``keep`` for files that are the sets already, which are not filtered.
-        ratio: shares of train, valid, test_imbalanced, test_balanced [, valid_balanced], adding up to 1. With a
-            balanced test from outside, the others keep their proportions.
+        filters: which interactions of the log to keep.
+        split: ``paper``, ``temporal``, or ``keep`` for the sets of a finished split, which are not filtered.
+        ratio: shares of train, valid, test_imbalanced, test_balanced [, valid_balanced], adding up to 1. With an
+            external balanced test, the others keep their proportions.
         seed: of the sample of users and of the split.
-        test_balanced: file of a balanced test from outside, in the format of the others; None draws it from the log.
+        test_balanced: file of an external balanced test, in the format of the others; None draws it from the log.
         whole: also write ``<name>.inter``, the log before the split.
-        overwrite: replace a dataset that is there.
+        overwrite: replace an existing dataset.
     """
 
     format: str | None = None
@@ -56,36 +57,37 @@ class Recipe:
     overwrite: bool = False
 
 
-def prepare(inputs: Sequence[Path], name: str, output: Path, recipe: Recipe) -> dict[str, Any]:
+def prepare(inputs: Sequence[Path], recipe: Recipe, *, name: str, output: Path) -> dict[str, Any]:
     """Write ``<name>.<set>.inter`` for every set, and the manifest, into ``output``.
 
-    All files are finished under a temporary folder before the first is moved to its place.
+    All files are finished in a temporary folder before the first is moved to its place.
 
     Args:
-        inputs: raw files, read one after another; a folder stands for the files of a split in it.
+        inputs: raw files, read one after another; a folder means all files in it.
+        recipe: how to prepare the dataset.
         name: name of the dataset.
         output: the dataset's own folder.
-        recipe: how to prepare it.
 
     Returns:
         The manifest.
 
     Raises:
-        PopDCLError: a file that cannot be read or written, a fault in it, nothing left after the filters, or a
-            dataset that is there already.
+        PopDCLError: a file cannot be read or written or is damaged, no interaction is left after the filters, or the
+            folder holds a dataset already.
     """
     _check_recipe(recipe)
     _check_output(output, name, recipe.overwrite)
     paths = list(_files(inputs))
     file_format = recipe.format or _recognised(paths)
+    layout = find_layout(file_format)
     removed: dict[str, int]
-    if recipe.split == "keep" or file_format in SPLIT_FORMATS:
+    if recipe.split == "keep" or layout.already_split:
         files = files_by_set(paths)
-        sets, removed = _kept_sets(files, file_format, recipe), {}
+        sets, removed = _read_sets(files, layout, columns=recipe.columns), {}
         sources = list(files.values())
     else:
         sources = paths + ([recipe.test_balanced] if recipe.test_balanced else [])
-        sets, removed = _split_log(paths, file_format, recipe)
+        sets, removed = _split_log(paths, layout, recipe=recipe)
     _check_sources(sources, name, output)
     manifest = {
         "name": name,
@@ -95,7 +97,7 @@ def prepare(inputs: Sequence[Path], name: str, output: Path, recipe: Recipe) -> 
         "removed": removed,
         "versions": versions(),
     }
-    return _write(sets, name, output, manifest)
+    return _write(sets, manifest, name=name, output=output)
 
 
 def _check_recipe(recipe: Recipe) -> None:
@@ -105,7 +107,7 @@ def _check_recipe(recipe: Recipe) -> None:
         given = " ".join(f"{share:g}" for share in shares)
         raise PopDCLError(f"--ratio must be 4 or 5 shares of {', '.join(SETS)} that add up to 1, not {given}")
     if recipe.test_balanced and shares[0] <= 0:
-        raise PopDCLError("--ratio leaves nothing for training beside the balanced test from outside")
+        raise PopDCLError("--ratio leaves nothing for training beside the external balanced test")
     if recipe.filters.k_core < 0 or (recipe.filters.sample_users or 1) < 1:
         raise PopDCLError("--k_core must be at least 0 and --sample_users at least 1")
 
@@ -115,9 +117,11 @@ def _check_output(output: Path, name: str, overwrite: bool) -> None:
         raise PopDCLError(f"--name {name!r} must be a plain name, without a path; the folder goes into --output")
     if output.exists() and not output.is_dir():
         raise PopDCLError(f"--output {output} is a file, not a folder")
-    there = [file for file in (MANIFEST, *(f"{name}.{part}.inter" for part in SETS)) if (output / file).exists()]
-    if there and not overwrite:
-        raise PopDCLError(f"{output} already holds a dataset ({there[0]}); choose another --output or add --overwrite")
+    existing = [file for file in (MANIFEST, *(f"{name}.{part}.inter" for part in SETS)) if (output / file).exists()]
+    if existing and not overwrite:
+        raise PopDCLError(
+            f"{output} already holds a dataset ({existing[0]}); choose another --output or add --overwrite"
+        )
 
 
 def _check_sources(sources: Sequence[Path], name: str, output: Path) -> None:
@@ -130,10 +134,10 @@ def _check_sources(sources: Sequence[Path], name: str, output: Path) -> None:
 def _files(inputs: Sequence[Path]) -> Iterator[Path]:
     for path in inputs:
         if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
-            if not inside:
+            files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+            if not files:
                 raise PopDCLError(f"no files in the folder {path}")
-            yield from inside
+            yield from files
         elif path.exists():
             yield path
         else:
@@ -146,16 +150,16 @@ def _recognised(paths: Sequence[Path]) -> str:
     return file_format
 
 
-def _read(paths: Sequence[Path], file_format: str, columns: Columns) -> tuple[Interactions, list[int]]:
-    """Read files in one numbering of users and items; return them with the number of rows of each."""
+def _read(paths: Sequence[Path], layout: Layout, *, columns: Columns) -> tuple[Interactions, list[int]]:
+    """Read files in one numbering of users and items; return them with the number of rows of each file."""
     sizes = [0] * len(paths)
 
     def blocks() -> Iterator[Block]:
-        for place, path in enumerate(paths):
-            for block in READERS[file_format](path, columns):
-                sizes[place] += len(block.user)
+        for index, path in enumerate(paths):
+            for block in layout.read(path, columns):
+                sizes[index] += len(block.user)
                 yield block
-            if not sizes[place]:
+            if not sizes[index]:
                 getLogger().warning("%s holds no interactions", path)
 
     log = collect(blocks())
@@ -165,60 +169,68 @@ def _read(paths: Sequence[Path], file_format: str, columns: Columns) -> tuple[In
     return log, sizes
 
 
-def _kept_sets(files: Mapping[str, Path], file_format: str, recipe: Recipe) -> dict[str, Interactions]:
-    log, sizes = _read(list(files.values()), file_format, recipe.columns)
+def _read_sets(files: Mapping[str, Path], layout: Layout, *, columns: Columns) -> dict[str, Interactions]:
+    """Read {set: file} of a finished split; repeated pairs stay."""
+    log, sizes = _read(list(files.values()), layout, columns=columns)
     ends = np.cumsum([0, *sizes])
-    sets = {name: log.select(slice(ends[place], ends[place + 1])) for place, name in enumerate(files)}
+    sets = {name: log.select(slice(ends[index], ends[index + 1])) for index, name in enumerate(files)}
     for name, part in sets.items():
-        repeated = len(part) - int(np.count_nonzero(first_occurrences(part.users, part.items)))
-        if repeated:
-            getLogger().warning("%s holds %d repeated pairs, which are kept", files[name], repeated)
+        n_repeated = len(part) - int(np.count_nonzero(first_occurrences(part.users, part.items)))
+        if n_repeated:
+            getLogger().warning("%s holds %d repeated pairs, which are kept", files[name], n_repeated)
     return sets
 
 
-def _split_log(paths: Sequence[Path], file_format: str, recipe: Recipe) -> tuple[dict[str, Interactions], dict]:
-    outside = [recipe.test_balanced] if recipe.test_balanced else []
-    log, sizes = _read([*paths, *outside], file_format, recipe.columns)
-    n_log = sum(sizes[: len(paths)])
-    balanced: Any = None
-    if outside:
-        balanced, log = log.select(slice(n_log, None)), log.select(slice(0, n_log))
-    unfiltered = [log]
-    del log  # so that the filters can let go of what they have filtered
-    log, removed = apply_filters(unfiltered.pop(), recipe.filters, recipe.seed)
-    for what, n in removed.items():
-        getLogger().info("%s: %d interactions removed", what, n)
-    if not len(log):
-        raise PopDCLError(f"nothing is left of the {n_log} interactions: {_blame(removed)}")
+def _split_log(paths: Sequence[Path], layout: Layout, *, recipe: Recipe) -> tuple[dict[str, Interactions], dict]:
+    """Read, filter and split a log; return {set: interactions} and how many interactions each filter removed."""
+    log, removed, external = _filtered_log(paths, layout, recipe=recipe)
     ratio = list(recipe.ratio)
-    if outside:
+    if external is not None:
         ratio[3] = 0.0
         ratio = [share / sum(ratio) for share in ratio]
-        balanced, unknown = _known(balanced, log)
-        removed = {**removed, "of the balanced test, unknown, repeated or in the log": unknown}
-        getLogger().info("%d interactions of %s left out: user or item not in the log, or in it together, or repeated",
-                         unknown, outside[0])  # fmt: skip
-    split = SPLITS[recipe.split]
+        external, n_left_out = _usable_as_test(external, log)
+        removed["of the balanced test, unknown, repeated or in the log"] = n_left_out
+        getLogger().info(
+            "%d interactions of %s left out: their user or item is not in the log, or the pair is in it or repeated",
+            n_left_out,
+            recipe.test_balanced,
+        )
     timed = (log.timestamp,) if recipe.split == "temporal" else ()
-    codes = split(log.items, *timed, ratio, recipe.seed)
+    codes = SPLITS[recipe.split](log.items, *timed, ratio, recipe.seed)
     sets = {"": log} if recipe.whole else {}
     sets |= {name: log.select(codes == code) for code, name in enumerate(SETS[: len(ratio)])}
-    return sets | ({"test_balanced": balanced} if outside else {}), removed
+    return sets | ({} if external is None else {"test_balanced": external}), removed
 
 
-def _blame(removed: Mapping[str, int]) -> str:
-    worst = max(removed, key=lambda what: removed[what])
-    return f"{worst} removed {removed[worst]}"
+def _filtered_log(
+    paths: Sequence[Path], layout: Layout, *, recipe: Recipe
+) -> tuple[Interactions, dict[str, int], Interactions | None]:
+    """Return the filtered log, how many interactions each filter removed, and the external balanced test if given."""
+    all_paths = [*paths, recipe.test_balanced] if recipe.test_balanced else list(paths)
+    log, sizes = _read(all_paths, layout, columns=recipe.columns)
+    n_log = sum(sizes[: len(paths)])
+    external = None
+    if recipe.test_balanced:
+        external, log = log.select(slice(n_log, None)), log.select(slice(0, n_log))
+    unfiltered = [log]
+    del log  # popped below, so that the filters can free what they have filtered
+    log, removed = apply_filters(unfiltered.pop(), recipe.filters, seed=recipe.seed)
+    for name, n in removed.items():
+        getLogger().info("%s: %d interactions removed", name, n)
+    if not len(log):
+        strongest = max(removed, key=lambda name: removed[name])
+        raise PopDCLError(f"nothing is left of the {n_log} interactions: {strongest} removed {removed[strongest]}")
+    return log, removed, external
 
 
-def _known(part: Interactions, log: Interactions) -> tuple[Interactions, int]:
-    """Keep the pairs whose user and item the log has, that are not in the log themselves, once each."""
+def _usable_as_test(external: Interactions, log: Interactions) -> tuple[Interactions, int]:
+    """Return the distinct pairs that the log lacks though it has user and item, and how many others there were."""
     users, items = (np.zeros(len(ids), dtype=bool) for ids in (log.user_ids, log.item_ids))
     users[log.users], items[log.items] = True, True
-    both = (np.concatenate([log.users, part.users]), np.concatenate([log.items, part.items]))
+    both = (np.concatenate([log.users, external.users]), np.concatenate([log.items, external.items]))
     new = first_occurrences(*both)[len(log) :]
-    kept = part.select(users[part.users] & items[part.items] & new)
-    return kept, len(part) - len(kept)
+    usable = external.select(users[external.users] & items[external.items] & new)
+    return usable, len(external) - len(usable)
 
 
 def _options(recipe: Recipe) -> dict[str, Any]:
@@ -229,8 +241,9 @@ def _options(recipe: Recipe) -> dict[str, Any]:
     return options
 
 
-def _write(sets: Mapping[str, Interactions], name: str, output: Path, manifest: dict[str, Any]) -> dict[str, Any]:
-    there = output.exists()
+def _write(sets: Mapping[str, Interactions], manifest: dict[str, Any], *, name: str, output: Path) -> dict[str, Any]:
+    """Write all sets and the manifest, to which the sets are added; return the manifest."""
+    existed = output.exists()
     try:
         output.mkdir(parents=True, exist_ok=True)
         with locked(output):
@@ -241,23 +254,26 @@ def _write(sets: Mapping[str, Interactions], name: str, output: Path, manifest: 
                     file = f"{name}.{part}.inter" if part else f"{name}.inter"
                     getLogger().info("writing %s: %d interactions", file, len(rows))
                     write_interactions(folder / file, *rows.raw())
-                    about = {"file": file, "statistics": statistics(rows), **_sum(folder / file)}
+                    about = {"file": file, "statistics": statistics(rows), **_size_and_checksum(folder / file)}
                     manifest["sets"][part or "all"] = about
                 write_json(folder / MANIFEST, manifest)
-                _put_in_place(folder, output, name)
+                _put_in_place(folder, output, name=name)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
         raise PopDCLError(f"cannot write into {output}: {error.strerror or error}") from error
     finally:
-        if not there and not any(output.glob("[!.]*")):  # a folder in which nothing could be written
+        if not existed and not any(output.glob("[!.]*")):  # ours, and nothing could be written into it
             shutil.rmtree(output, ignore_errors=True)
     return manifest
 
 
-def _put_in_place(folder: Path, output: Path, name: str) -> None:
-    """Move the finished files to ``output``: without its training set a dataset is none, so that one goes first and
-    comes last, and a run never sees some sets of one preparation beside some of another."""
+def _put_in_place(folder: Path, output: Path, *, name: str) -> None:
+    """Move the finished files to ``output``.
+
+    The old training set is deleted first and the new one comes last: a folder without a training set is no dataset, so
+    that a run never reads sets of two preparations.
+    """
     last = [f"{name}.train.inter", f"{name}.inter", MANIFEST]
     new = {path.name for path in folder.iterdir()}
     stale = {MANIFEST, *(f"{name}.{part}.inter" for part in SETS)} - new
@@ -267,6 +283,6 @@ def _put_in_place(folder: Path, output: Path, name: str) -> None:
         os.replace(folder / file, output / file)
 
 
-def _sum(path: Path) -> dict[str, Any]:
+def _size_and_checksum(path: Path) -> dict[str, Any]:
     about = source(path)
     return {"bytes": about["bytes"], "sha256": about["sha256"]}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from recbole.utils import ModelType, get_model
 
+from dataset_prep.layouts import find_layout, format_names
 from recbole_popdcl.compat import REPAIRS
 from recbole_popdcl.config.listing import Row, own_rows, owners, rows_of_model
 from recbole_popdcl.config.models import NEEDED_PACKAGES, UNSUPPORTED, general_models, own_models
@@ -102,10 +103,18 @@ def _of_stock_model(model: str) -> tuple[str, ...]:
     return f"`{model}`", kind, state
 
 
+def layouts() -> str:
+    """The layouts of raw files."""
+    return table(
+        ("`--format`", "what it reads"), ((f"`{name}`", find_layout(name).description) for name in format_names())
+    )
+
+
 TABLES: dict[str, Callable[..., str]] = {
     "properties": properties,
     "models": models,
     "stock_models": stock_models,
+    "layouts": layouts,
 }
 
 

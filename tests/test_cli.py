@@ -155,7 +155,7 @@ def test_a_reader_that_has_seen_enough(monkeypatch):
 
 
 def test_an_interrupted_preparation(monkeypatch, tmp_path, capsys):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("dataset_prep.prepare.prepare", interrupted)

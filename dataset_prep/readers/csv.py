@@ -1,40 +1,33 @@
-"""Comma- and tab-separated text with a header of column names."""
+"""Comma-separated text with a header of column names."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from dataset_prep.delimited import header_evidence, read_with_header
+from dataset_prep.evidence import Evidence, Sample
 from dataset_prep.interactions import Block, Columns
-from dataset_prep.readers.delimited import read_delimited
-from dataset_prep.sources import first_line
-from recbole_popdcl.errors import PopDCLError
+from dataset_prep.layouts import Layout
 
 
 def read_csv(path: Path, columns: Columns) -> Iterator[Block]:
     """Yield the interactions of comma-separated text; values may stand in double quotes.
 
     Raises:
-        PopDCLError: as read_delimited.
+        PopDCLError: as read_with_header.
     """
-    yield from _read(path, columns, ",")
+    yield from read_with_header(path, columns, delimiter=",")
 
 
-def read_tsv(path: Path, columns: Columns) -> Iterator[Block]:
-    """Yield the interactions of tab-separated text; values may stand in double quotes.
-
-    Raises:
-        PopDCLError: as read_delimited.
-    """
-    yield from _read(path, columns, "\t")
+def _evidence(sample: Sample) -> Evidence:
+    any_columns = Evidence.POSSIBLE if "," in sample.first_line else Evidence.NONE
+    return max(any_columns, header_evidence(sample, delimiter=","))
 
 
-def _read(path: Path, columns: Columns, delimiter: str) -> Iterator[Block]:
-    header = first_line(path)
-    if header:
-        try:
-            names = next(csv.reader([header], delimiter=delimiter))
-        except csv.Error as error:
-            raise PopDCLError(f"{path}, line 1: {error}") from error
-        yield from read_delimited(path, columns, delimiter, '"', names, has_header=True)
+LAYOUT = Layout(
+    description="comma-separated columns by name: `--user_column`, `--item_column`, `--rating_column`, "
+    "`--timestamp_column`, or their usual names",
+    read=read_csv,
+    evidence=_evidence,
+)

@@ -1,4 +1,4 @@
-"""Alibaba-iFashion as POG released it: ``user_data.txt`` with ``user,clicked item;clicked item;…,outfit`` a line."""
+"""Alibaba-iFashion as POG released it: ``user_data.txt`` with lines ``user,clicked item;clicked item;…,outfit``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
+from dataset_prep.delimited import read_delimited
+from dataset_prep.evidence import Evidence, Sample
 from dataset_prep.interactions import Block, Columns
-from dataset_prep.readers.delimited import read_delimited
+from dataset_prep.layouts import Layout
 
 NAMES = ("user", "clicked", "outfit")
 
@@ -16,20 +18,37 @@ NAMES = ("user", "clicked", "outfit")
 def read_ifashion(path: Path, columns: Columns) -> Iterator[Block]:
     """Yield a user's outfits as interactions, or with the item column ``clicked`` the items clicked before.
 
-    The paper's 61,607 items and 3.2 interactions a user are those of outfits: the file has 127,169 of them, but
+    The paper's 61,607 items and 3.2 interactions per user are those of outfits: the file has 127,169 of them, but
     4.5 million clicked items.
 
     Raises:
         PopDCLError: as read_delimited.
     """
     chosen = Columns(user="user", item=columns.item or "outfit")
-    for block in read_delimited(path, chosen, ",", False, NAMES, has_header=False):
-        yield block if chosen.item != "clicked" else _one_row_an_item(block)
+    for block in read_delimited(path, chosen, delimiter=",", quote=False, names=NAMES, has_header=False):
+        yield block if chosen.item != "clicked" else _one_row_per_item(block)
 
 
-def _one_row_an_item(block: Block) -> Block:
+def _one_row_per_item(block: Block) -> Block:
     lists = pc.split_pattern(pc.utf8_trim(block.item.cast("string"), ";"), ";")
     rows = pc.list_parent_indices(lists)
     return Block(
-        block.path, lambda row: block.line(rows[row].as_py()), block.user.take(rows), pc.list_flatten(lists)
-    )  # fmt: skip
+        path=block.path,
+        line=lambda row: block.line(rows[row].as_py()),
+        user=block.user.take(rows),
+        item=pc.list_flatten(lists),
+    )
+
+
+def _evidence(sample: Sample) -> Evidence:
+    fields = sample.first_line.split(",")
+    fits = len(fields) == len(NAMES) and (";" in fields[1] or sample.suffix == ".txt")
+    return Evidence.LINE_FORM if fits else Evidence.NONE
+
+
+LAYOUT = Layout(
+    description="POG's `user_data.txt`: `user,item;item;…,outfit`; outfits are the items, or with "
+    "`--item_column clicked` the clicked ones",
+    read=read_ifashion,
+    evidence=_evidence,
+)

@@ -1,4 +1,4 @@
-"""LightGCN's text format: a line a user, ``user item item …``; a user without items is allowed."""
+"""LightGCN's text format: one line per user, ``user item item …``; a user without items is allowed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dataset_prep.evidence import Evidence, Sample
 from dataset_prep.interactions import Block, Columns
+from dataset_prep.layouts import Layout
 from dataset_prep.sources import decoded, numbered_lines, opened
 from recbole_popdcl.errors import PopDCLError
 
@@ -17,7 +19,7 @@ BLOCK_BYTES = 1 << 25
 
 
 def read_lightgcn(path: Path, columns: Columns) -> Iterator[Block]:
-    """Yield the interactions of one file; ids stay the texts they are.
+    """Yield the interactions of one file; ids are strings, as written in the file.
 
     Raises:
         PopDCLError: the file cannot be read or is not UTF-8 text.
@@ -36,7 +38,7 @@ def read_lightgcn(path: Path, columns: Columns) -> Iterator[Block]:
         numbers = n_lines + 1 + filled[row]
         if len(row):
             users = values.take(pa.array(offsets[:-1][row]))
-            yield Block(path, numbers.item, users, values.filter(pa.array(item)))
+            yield Block(path=path, line=numbers.item, user=users, item=values.filter(pa.array(item)))
         n_lines += text.count(b"\n")
 
 
@@ -56,10 +58,22 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
 
 def _text(text: bytes, path: Path) -> pa.Array:
     if text.count(b"\r") != text.count(b"\r\n"):
-        raise PopDCLError(f"{path}: holds carriage returns that end no line; convert its line ends to \\n")
+        raise PopDCLError(f"{path}: has carriage returns within its lines; convert its line ends to \\n")
     try:
         return pa.array([text], pa.large_binary()).cast(pa.large_string())
     except pa.ArrowInvalid:
         for number, line in numbered_lines(path):
-            decoded(line, path, number)
+            decoded(line, path, number=number)
         raise
+
+
+def _evidence(sample: Sample) -> Evidence:
+    tokens = sample.first_line.split()
+    return Evidence.POSSIBLE if tokens and all(token.isdigit() for token in tokens) else Evidence.NONE
+
+
+LAYOUT = Layout(
+    description="one line per user: `user item item …`; a user without items is allowed",
+    read=read_lightgcn,
+    evidence=_evidence,
+)

@@ -57,7 +57,7 @@ def test_prepared_files_hold_the_split_made_in_memory(tmp_path, toy_folder):
     lines = (toy_folder / "toy" / "toy.inter").read_text().splitlines()[1:]
     raw = tmp_path / "raw.csv"
     raw.write_text("user,item\n" + "".join(line.replace("\t", ",") + "\n" for line in lines))
-    prepare([raw], "toy", tmp_path / "toy", Recipe(filters=Filters(k_core=5), seed=11))
+    prepare([raw], Recipe(filters=Filters(k_core=5), seed=11), name="toy", output=tmp_path / "toy")
     prepared = load(tmp_path, "toy")
     in_memory = load(toy_folder, "toy", "--k_core=5", "--split_seed=11")
     for name in SETS:
@@ -69,7 +69,7 @@ def test_preparing_twice_gives_the_same_bytes(tmp_path):
     raw = tmp_path / "raw.txt"
     raw.write_text("".join(f"{u} " + " ".join(map(str, items[users == u])) + "\n" for u in range(60)))
     for folder in ("a", "b"):
-        prepare([raw], "x", tmp_path / folder, Recipe(filters=Filters(k_core=3), seed=1))
+        prepare([raw], Recipe(filters=Filters(k_core=3), seed=1), name="x", output=tmp_path / folder)
     for name in SETS:
         first = (tmp_path / "a" / f"x.{name}.inter").read_bytes()
         assert first == (tmp_path / "b" / f"x.{name}.inter").read_bytes()
@@ -234,7 +234,7 @@ def test_unknown_dataset(tmp_path):
 
 
 def test_real_files_round_trip(real_data, tmp_path):
-    prepare([real_data / "amazon-electronics" / "interactions.csv"], "ae", tmp_path / "ae", Recipe())
+    prepare([real_data / "amazon-electronics" / "interactions.csv"], Recipe(), name="ae", output=tmp_path / "ae")
     data = load(tmp_path, "ae")
     assert data.dataset.user_num - 1 == 13_455
     assert data.dataset.item_num - 1 == 8_360

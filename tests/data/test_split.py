@@ -83,10 +83,10 @@ def test_balanced_test_counts_are_poisson_like():
 def test_the_draw_is_that_of_the_released_amazon_book(real_data):
     """Drawn from a log of their popularity, our balanced test has the counts per item of the authors' own."""
     from dataset_prep.interactions import Columns, collect
-    from dataset_prep.readers import READERS
+    from dataset_prep.readers.released import LAYOUT
 
     files = [real_data / "amazon-book" / name for name in ("valid.txt", "test_id.txt", "test_ood.txt")]
-    log = collect(block for file in files for block in READERS["released"](file, Columns()))
+    log = collect(block for file in files for block in LAYOUT.read(file, Columns()))
     n_balanced = 447_616
     balanced = np.bincount(log.items[-n_balanced:], minlength=len(log.item_ids))
     # validation and imbalanced test are 25 of the 85 percent that were left after the balanced draw

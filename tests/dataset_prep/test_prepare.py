@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from dataset_prep.__main__ import main
 from dataset_prep.describe import describe
 from dataset_prep.filters import Filters, apply_filters
-from dataset_prep.interactions import Columns, Interactions, collect
-from dataset_prep.options import FORMATS
+from dataset_prep.interactions import Columns, Interactions
 from dataset_prep.prepare import Recipe, prepare
-from dataset_prep.readers import READERS
 from recbole_popdcl.data.atomic import read_interactions, write_interactions
 from recbole_popdcl.errors import PopDCLError
 from tests.conftest import skewed_pairs
+from tests.dataset_prep.raw_files import pairs as raw_pairs
+from tests.dataset_prep.raw_files import read
 
 SETS = ("train", "valid", "test_imbalanced", "test_balanced")
 
@@ -43,9 +43,8 @@ def read_set(folder, name, part):
 
 
 def read_raw(path):
-    log = collect(READERS["csv"](path, Columns(needs_rating=True, needs_timestamp=True)))
-    users, items = (ids.to_pylist() for ids in log.raw())
-    return list(zip(users, items)), log
+    log = read("csv", path, Columns(needs_rating=True, needs_timestamp=True))
+    return raw_pairs(log), log
 
 
 def content(folder):
@@ -54,7 +53,7 @@ def content(folder):
 
 def test_sets_and_manifest(tmp_path, raw):
     folder = tmp_path / "x"
-    manifest = prepare([raw], "x", folder, Recipe(filters=Filters(k_core=5), whole=True))
+    manifest = prepare([raw], Recipe(filters=Filters(k_core=5), whole=True), name="x", output=folder)
     parts = {name: read_set(folder, "x", name) for name in SETS}
     rows = [pair for part in parts.values() for pair in part]
     assert len(set(rows)) == len(rows)
@@ -86,9 +85,8 @@ def test_filters_one_by_one(tmp_path, raw):
 
     def left(**more):
         kept, removed = apply_filters(log, Filters(**{"k_core": 0, **more}), seed=3)
-        names = list(zip(*(ids.to_pylist() for ids in kept.raw())))
-        assert len(names) == len(pairs) - sum(removed.values())
-        return names
+        assert len(kept) == len(pairs) - sum(removed.values())
+        return raw_pairs(kept)
 
     assert left() == pairs
     assert left(min_rating=3) == [pair for pair in pairs if rating[pair] >= 3]
@@ -104,14 +102,17 @@ def test_sampled_users_are_equally_likely(raw):
     _, log = read_raw(raw)
     drawn = Counter()
     for seed in range(400):
-        kept, _ = apply_filters(log, Filters(sample_users=15, k_core=0), seed)
+        kept, _ = apply_filters(log, Filters(sample_users=15, k_core=0), seed=seed)
         drawn.update(np.unique(kept.users).tolist())
     counts = np.array([drawn[user] for user in range(60)])
     assert ((counts - 100) ** 2 / 100).sum() < 60 + 6 * 120**0.5
 
 
 def test_a_low_rating_does_not_hide_a_later_one():
-    log = Interactions(np.int32([0, 0, 0]), np.int32([1, 1, 1]), None, None, np.array([1.0, 5.0, 4.0]))
+    rating = np.array([1.0, 5.0, 4.0])
+    log = Interactions(
+        users=np.int32([0, 0, 0]), items=np.int32([1, 1, 1]), user_ids=None, item_ids=None, rating=rating
+    )
     kept, removed = apply_filters(log, Filters(min_rating=3, k_core=0), seed=0)
     assert kept.rating.tolist() == [5.0]
     assert removed == {"rating": 1, "duplicates": 1}
@@ -119,7 +120,9 @@ def test_a_low_rating_does_not_hide_a_later_one():
 
 def test_temporal(tmp_path, raw):
     columns = Columns(needs_timestamp=True)
-    prepare([raw], "x", tmp_path / "x", Recipe(columns=columns, split="temporal", filters=Filters(k_core=0)))
+    prepare(
+        [raw], Recipe(columns=columns, split="temporal", filters=Filters(k_core=0)), name="x", output=tmp_path / "x"
+    )
     pairs, log = read_raw(raw)
     time = dict(zip(pairs, log.timestamp))
     train, valid, *tests = ([time[pair] for pair in read_set(tmp_path / "x", "x", name)] for name in SETS)
@@ -129,7 +132,7 @@ def test_temporal(tmp_path, raw):
 
 def test_balanced_validation(tmp_path, raw):
     ratio = (0.5, 0.1, 0.15, 0.15, 0.1)
-    manifest = prepare([raw], "x", tmp_path / "x", Recipe(ratio=ratio, filters=Filters(k_core=0)))
+    manifest = prepare([raw], Recipe(ratio=ratio, filters=Filters(k_core=0)), name="x", output=tmp_path / "x")
     assert {name: about["statistics"]["interactions"] for name, about in manifest["sets"].items()} == {
         "train": 750, "valid": 150, "test_imbalanced": 225, "test_balanced": 225, "valid_balanced": 150,
     }  # fmt: skip
@@ -141,7 +144,7 @@ def test_a_balanced_test_from_outside(tmp_path, raw):
     new = [(u, i) for u in ("u1", "u2", "u3") for i in (f"i{k}" for k in range(40)) if (u, i) not in set(pairs)][:5]
     rows = [*new, new[0], pairs[0], ("nobody", "i1"), ("u1", "nothing")]
     outside.write_text("user,item\n" + "".join(f"{u},{i}\n" for u, i in rows))
-    manifest = prepare([raw], "x", tmp_path / "x", Recipe(test_balanced=outside, filters=Filters(k_core=0)))
+    manifest = prepare([raw], Recipe(test_balanced=outside, filters=Filters(k_core=0)), name="x", output=tmp_path / "x")
     assert read_set(tmp_path / "x", "x", "test_balanced") == new
     assert list(manifest["removed"].values())[-1] == 4
     sizes = [manifest["sets"][name]["statistics"]["interactions"] for name in SETS[:3]]
@@ -154,7 +157,7 @@ def test_released_files_are_kept(tmp_path, file_format):
     content = {"train": "0 1 2\n3\n1 0\n", "valid": "1 2\n", "test_id": "0 3\n", "test_ood": "1 1 1\n"}
     for name, text in content.items():
         (tmp_path / f"{name}.txt").write_text(text)
-    prepare([tmp_path], "x", tmp_path / "out", Recipe(format=file_format))
+    prepare([tmp_path], Recipe(format=file_format), name="x", output=tmp_path / "out")
     sets = [read_set(tmp_path / "out", "x", name) for name in SETS]
     assert sets == [[("0", "1"), ("0", "2"), ("1", "0")], [("1", "2")], [("0", "3")], [("1", "1"), ("1", "1")]]
 
@@ -171,9 +174,9 @@ def test_keep_splits_of_other_formats(tmp_path):
 def test_same_seed_same_bytes(tmp_path, raw):
     recipe = Recipe(filters=Filters(sample_users=50, k_core=3), seed=7)
     for name in ("a", "b"):
-        prepare([raw], "x", tmp_path / name, recipe)
+        prepare([raw], recipe, name="x", output=tmp_path / name)
     assert content(tmp_path / "a") == content(tmp_path / "b")
-    prepare([raw], "x", tmp_path / "c", Recipe(filters=recipe.filters, seed=8))
+    prepare([raw], Recipe(filters=recipe.filters, seed=8), name="x", output=tmp_path / "c")
     assert content(tmp_path / "a") != content(tmp_path / "c")
 
 
@@ -196,7 +199,7 @@ FAULTS = {
     "few interactions": (["--input=one.csv", "--k_core=0", "--ratio", "0", "0", "0", "1"], "leave none for training"),
     "no training file": (["--input=valid.txt", "--keep-splits", "--format=lightgcn"], "(train.txt) is missing"),
     "no timestamps": (["--input=one.csv", "--split=temporal"], "no column 'timestamp' among user, item"),
-    "no sets": (["--input=raw.csv", "--keep_splits"], "raw.csv: the name stands for no set"),
+    "no sets": (["--input=raw.csv", "--keep_splits"], "raw.csv: the file name does not say which set it is"),
 }  # fmt: skip
 
 
@@ -220,7 +223,7 @@ def test_faults_leave_nothing(tmp_path, raw, monkeypatch, capsys, case):
 
 @pytest.mark.parametrize("at", [1, 3, 5])
 def test_a_full_disk_leaves_the_old_dataset(tmp_path, raw, monkeypatch, at):
-    prepare([raw], "x", tmp_path / "x", Recipe(filters=Filters(k_core=0)))
+    prepare([raw], Recipe(filters=Filters(k_core=0)), name="x", output=tmp_path / "x")
     before = content(tmp_path / "x")
     calls = []
 
@@ -231,25 +234,27 @@ def test_a_full_disk_leaves_the_old_dataset(tmp_path, raw, monkeypatch, at):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(PopDCLError, match=r"cannot write .*No space left on device"):
-        prepare([raw], "x", tmp_path / "x", Recipe(filters=Filters(k_core=0), seed=9, overwrite=True))
+        prepare([raw], Recipe(filters=Filters(k_core=0), seed=9, overwrite=True), name="x", output=tmp_path / "x")
     assert content(tmp_path / "x") == before
     calls.clear()
     with pytest.raises(PopDCLError, match="No space left"):
-        prepare([raw], "x", tmp_path / "new", Recipe(filters=Filters(k_core=0)))
+        prepare([raw], Recipe(filters=Filters(k_core=0)), name="x", output=tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
 def test_overwrite_takes_away_sets_that_are_no_more(tmp_path, raw):
-    prepare([raw], "x", tmp_path / "x", Recipe(filters=Filters(k_core=0), ratio=(0.5, 0.1, 0.15, 0.15, 0.1)))
+    prepare(
+        [raw], Recipe(filters=Filters(k_core=0), ratio=(0.5, 0.1, 0.15, 0.15, 0.1)), name="x", output=tmp_path / "x"
+    )
     (tmp_path / "x" / "notes.txt").write_text("mine")
-    prepare([raw], "x", tmp_path / "x", Recipe(filters=Filters(k_core=0), overwrite=True))
+    prepare([raw], Recipe(filters=Filters(k_core=0), overwrite=True), name="x", output=tmp_path / "x")
     assert not (tmp_path / "x" / "x.valid_balanced.inter").exists()
     assert (tmp_path / "x" / "notes.txt").read_text() == "mine"
     assert describe(tmp_path / "x").startswith("x: every file is as it was prepared")
 
 
 def test_describe(tmp_path, raw):
-    prepare([raw], "x", tmp_path / "x", Recipe(filters=Filters(k_core=0)))
+    prepare([raw], Recipe(filters=Filters(k_core=0)), name="x", output=tmp_path / "x")
     text = describe(tmp_path / "x", tmp_path / "plot.svg")
     assert "train                   60        40           900    0.375000" in text
     assert (tmp_path / "plot.svg").read_text().count("rank of the item") <= 1
@@ -292,10 +297,6 @@ def test_arguments_that_cannot_be_read_are_one_line(arguments, capsys):
     assert error.count("\n") == 1
 
 
-def test_the_formats_offered_are_those_that_can_be_read():
-    assert set(FORMATS) == set(READERS)
-
-
 TOKENS = st.text(
     st.one_of(st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp")), st.sampled_from(string.punctuation)),
     min_size=1, max_size=12,
@@ -312,10 +313,8 @@ def test_any_table_comes_back_unchanged(tmp_path, rows):
     write_interactions(path, users, items)
     frame = read_interactions(path, ["user_id", "item_id"], "\t")
     assert list(zip(frame["user_id"], frame["item_id"])) == rows
-    log = collect(READERS["inter"](path, Columns()))
-    assert list(zip(*(ids.to_pylist() for ids in log.raw()))) == rows
-    log = collect(READERS["tsv"](_quoted(tmp_path / "x.tsv", rows), Columns()))
-    assert list(zip(*(ids.to_pylist() for ids in log.raw()))) == rows
+    assert raw_pairs(read("inter", path)) == rows
+    assert raw_pairs(read("tsv", _quoted(tmp_path / "x.tsv", rows))) == rows
 
 
 def _quoted(path, rows):

@@ -11,26 +11,14 @@ import zipfile
 import pandas as pd
 import pytest
 
-from dataset_prep.interactions import Columns, collect
-from dataset_prep.readers import READERS
+from dataset_prep.interactions import Columns
 from dataset_prep.readers.parquet import ROWS
-from dataset_prep.recognise import files_by_set, recognise_format, set_of_file
+from dataset_prep.recognise import recognise_format
+from dataset_prep.sets import files_by_set, set_of_file
 from recbole_popdcl.errors import PopDCLError
+from tests.dataset_prep.raw_files import pairs, read, write
 
 ALL = Columns(needs_rating=True, needs_timestamp=True)
-
-
-def read(file_format, path, columns=None):
-    return collect(READERS[file_format](path, columns or Columns()))
-
-
-def pairs(log):
-    return list(zip(*(ids.to_pylist() for ids in log.raw())))
-
-
-def write(path, content):
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
 
 
 EXPECTED = [("007", "Ab"), ("7", "aB"), ("ü", "Ab"), ("-1", "99999999999999999999")]
@@ -105,7 +93,7 @@ def test_parquet(tmp_path, user):
 def test_several_blocks(tmp_path, monkeypatch):
     rows = [(f"u{k % 97}", f"i{k % 89}") for k in range(2000)]
     monkeypatch.setattr("dataset_prep.readers.lightgcn.BLOCK_BYTES", 64)
-    monkeypatch.setattr("dataset_prep.readers.delimited.BLOCK_BYTES", 64)
+    monkeypatch.setattr("dataset_prep.delimited.BLOCK_BYTES", 64)
     monkeypatch.setattr("dataset_prep.readers.parquet.ROWS", 100)
     assert ROWS > 100
     write(tmp_path / "x.txt", "".join(f"{u} {i}\n" for u, i in rows))
@@ -130,7 +118,7 @@ DAMAGED = {
     "binary": ("csv", b"user,item\n1,2\n\xff\xfe\x00,3\n", "line 3: not UTF-8 text"),
     "binary lightgcn": ("lightgcn", b"1 2\n\n\xff\xfe 1\n", "line 3: not UTF-8 text"),
     "binary reviews": ("amazon", b'{"asin": "a", "reviewerID": "b"}\n\xff\xfe\n', "line 2: not UTF-8 text"),
-    "carriage returns": ("lightgcn", b"1 2\r3 4\r", "holds carriage returns that end no line"),
+    "carriage returns": ("lightgcn", b"1 2\r3 4\r", "has carriage returns within its lines"),
     "NUL": ("csv", b"user,item\n1,2\n1,a\0b\n", "line 3: the item id 'a\\x00b' holds a tab, line end or NUL byte"),
     "truncated gzip": ("csv", gzip.compress(b"user,item\n" + b"1,2\n" * 9999)[:-20], "damaged or cut short"),
     "truncated xz": ("lightgcn", lzma.compress(b"1 2 3\n" * 9999)[:-40], "damaged or cut short"),
@@ -145,11 +133,11 @@ DAMAGED = {
     "no rating": ("csv", "user,item,rating,time\n1,2,,4\n", "line 2: the rating '' is not a number"),
     "infinite time": ("csv", "user,item,rating,time\n1,2,3,nan\n", "line 2: the timestamp 'nan' is not a number"),
     "header in ratings": ("amazon", "user,item,rating,timestamp\n1,2,3,4\n", "use --format csv"),
-    "other columns": ("amazon", "1,2,3\n", "line 1: not of the form user,item,rating,timestamp"),
+    "other columns": ("amazon", "1,2,3\n", "line 1: neither user,item,rating,timestamp nor a JSON object"),
     "not JSON": ("amazon", '{"asin": "a", "reviewerID": "b"}\n{"asin": \n', "line 2: not a JSON object"),
     "field missing": ("amazon", '{"asin": "a", "reviewerID": "b"}\n{"asin": "a"}\n', "line 2: the user id is missing"),
     "field of another type": ("amazon", '{"asin": "a", "reviewerID": "b"}\n{"asin": "a", "reviewerID": 3}\n',
-                              "line 2: 'reviewerID' is missing or not a text"),
+                              "line 2: 'reviewerID' is missing or not a string"),
     "header of an atomic file": ("inter", "user\titem\n1\t2\n", "line 1: column 'user' is not a new 'name:type'"),
     "no Parquet": ("parquet", "PAR1nothing", "cannot read"),
 }  # fmt: skip
@@ -196,7 +184,7 @@ def test_released_files_are_recognised(tmp_path):
     assert list(files_by_set(paths)) == ["train", "valid", "test_imbalanced", "test_balanced"]
     with pytest.raises(PopDCLError, match=r"train\.txt\) is missing .*--input \S*valid.txt \S*test_id.txt --test_bal"):
         files_by_set([path for path in paths if path.name != "train.txt"])
-    with pytest.raises(PopDCLError, match="both stand for the set valid"):
+    with pytest.raises(PopDCLError, match="are both named as the set valid"):
         files_by_set([*paths, tmp_path / "val.txt"])
 
 

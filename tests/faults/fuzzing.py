@@ -24,7 +24,7 @@ import scipy.sparse as sp
 import torch
 
 from dataset_prep.interactions import Columns, collect
-from dataset_prep.readers import READERS
+from dataset_prep.layouts import find_layout, format_names
 from dataset_prep.recognise import recognise_format
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.config.properties import table
@@ -37,7 +37,7 @@ from recbole_popdcl.training.checkpoint import check_resumable, load_checkpoint,
 FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))  # each process has its own
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 COLUMNS = (Columns(), Columns(needs_rating=True, needs_timestamp=True), Columns(item="clicked"))
-FORMATS = list(READERS)
+FORMATS = format_names()
 PACKINGS = (bytes, bytes, gzip.compress, bz2.compress, lzma.compress)
 PROPERTIES = [*sorted(table()), "no_such_property"]
 MODELS = ("PopDCL", "BPR", "DICE", "NeuMF")
@@ -71,7 +71,7 @@ def readers(data: bytes) -> None:
     with refused_in_one_line():
         recognise_format([path])
     with refused_in_one_line():
-        collect(READERS[FORMATS[choice % len(FORMATS)]](path, COLUMNS[choice // 85 % 3]))
+        collect(find_layout(FORMATS[choice % len(FORMATS)]).read(path, COLUMNS[choice // 85 % 3]))
 
 
 @cache
@@ -190,9 +190,10 @@ def seeds(target: str) -> list[bytes]:
         "csv": b'user,item,rating,timestamp\n"a,b",1,5,6\nc,2,1e3,7\n', "tsv": b"user\titem\na\t1\n",
         "parquet": file.getvalue(), "inter": b"user_id:token\titem_id:token\n1\t2\n",
     }  # fmt: skip
-    contents = [bytes([place]) + contents[name] for place, name in enumerate(FORMATS)]
+    chosen = {name: bytes([FORMATS.index(name)]) for name in contents}
+    contents = [chosen[name] + content for name, content in contents.items()]
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("x.csv", "user,item\na,1\n")
     packed = [pack(b"user,item\na,1\n") for pack in PACKINGS[2:]] + [archive.getvalue()]
-    return [*contents, b"\3a,b,5.0,1\nc,d,1.0,2\n", *(b"\5" + data for data in packed)]
+    return [*contents, chosen["amazon"] + b"a,b,5.0,1\nc,d,1.0,2\n", *(chosen["csv"] + data for data in packed)]

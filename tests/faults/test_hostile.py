@@ -492,8 +492,8 @@ def test_endless_rows(work, capsys, pack, monkeypatch):
     monkeypatch.setattr("dataset_prep.sources.CHUNK", 1 << 18)
     (work / "bomb").write_bytes(pack(b"user,item\n" + b"1,2\n" * 10**6))
     line = the_one_line(prepare("--input=bomb", "--format=csv"), capsys, logged=True)
-    assert line == (f"{HERE}cannot read bomb: it unfolds to more than 250 times its size; if that is meant, unpack it "
-                    "first")  # fmt: skip
+    assert line == (f"{HERE}cannot read bomb: it decompresses to more than 250 times its size; if that is right, "
+                    "unpack it first")  # fmt: skip
 
 
 def test_very_many_columns(work, capsys):
