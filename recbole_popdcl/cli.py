@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _tells() -> bool:
-    """Whether this process is the one that speaks: of several the first one, and any whose number is none."""
+    """Whether this process speaks: of several processes the first, and any whose number cannot be read."""
     try:
         return number_from_environment("RANK", 0) == 0
     except PopDCLError:  # the command itself says so
@@ -132,7 +132,9 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument(
         "--output", required=True, help="folder of the runs and tables; what is there is not run again"
     )
-    compare.add_argument("--configs", help="yaml file, label: {property: value, model: NAME where the label is none}")
+    compare.add_argument(
+        "--configs", help="yaml file, label: {property: value}; model: NAME among them where the label is not a model"
+    )
     compare.add_argument("--ablation", action="store_true", help="PopDCL with and without its margins")
     compare.add_argument("--reference", help="label the others are tested against (default: PopDCL, or the last one)")
     compare.add_argument("--correction", choices=("holm", "bh"), default="holm", help="of p-values (default: holm)")

@@ -93,7 +93,7 @@ def sum_rows_of_loss(*tensors: torch.Tensor) -> None:
 def own_pairs(users: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Return this process's share of a batch where each has a loss of its own, the whole batch otherwise.
 
-    A batch of fewer pairs than processes is everybody's: a loss over no pairs is no number.
+    A batch of fewer pairs than processes is everybody's: a loss over no pairs is not a number.
     """
     if size() == 1 or _gathered or len(users) < size():
         return users, *others

@@ -100,7 +100,7 @@ def dump_yaml(values: Mapping[str, Any]) -> str:
 
 
 def parse_literal(text: Any) -> Any:
-    """Read a value from the command line or a dict as a Python literal; what is none stays the text it is.
+    """Read a value from the command line or a dict as a Python literal; any other text stays as it is.
 
     Nothing is evaluated: ``"__import__('os')"`` stays a text. ``true`` and ``false`` are read in any case, and lists
     and mappings without quotes, as a shell leaves them, as yaml: ``[Recall,NDCG]``.
@@ -151,7 +151,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         with open(path, "rb") as file:
             text = file.read(MAX_YAML_BYTES + 1)
         if len(text) > MAX_YAML_BYTES:
-            raise PopDCLError(f"config file {path} is longer than {MAX_YAML_BYTES} bytes; is it one?")
+            raise PopDCLError(f"config file {path} is longer than {MAX_YAML_BYTES} bytes, the most that is read")
         content = yaml.load(text.decode("utf-8"), Loader=Loader)
     except OSError as error:
         raise PopDCLError(f"cannot read config file {path}: {error.strerror or error}") from error

@@ -64,7 +64,7 @@ def parse_header(line: str, separator: str, path: Path) -> dict[str, str]:
 def read_interactions(path: Path, columns: list[str], separator: str, encoding: str = "utf-8") -> pd.DataFrame:
     """Read columns of an atomic file: tokens as categories, texts exactly as written, floats as float64.
 
-    Arrow reads what is as it should be; what it stumbles over is read again slowly, to name the fault or to accept it.
+    Arrow reads regular files. A file that Arrow cannot read is read again, slowly, to accept it or to name its fault.
 
     Args:
         path: the file.
@@ -76,7 +76,7 @@ def read_interactions(path: Path, columns: list[str], separator: str, encoding: 
         DataFrame with ``columns``, a row an interaction.
 
     Raises:
-        PopDCLError: a column is missing, a row has too few or many columns, an id is empty, or a number is none;
+        PopDCLError: a column is missing, a row has too few or many columns, an id is empty, or a float is not a number;
             names file and line.
     """
     fields = read_header(path, separator, encoding)

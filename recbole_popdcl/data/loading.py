@@ -73,7 +73,7 @@ def load_sets(config: Config) -> Data:
 
 
 def _stock_loader(config: Config, train_set: SplitDataset) -> AbstractDataLoader:
-    """RecBole's own training data loader, with our sampler in the place of its one."""
+    """RecBole's own training data loader, with our sampler instead of RecBole's."""
     loader = get_dataloader(config, "train")
     samples = config["train_neg_sample_args"]["distribution"] != "none" and loader.__name__ == "TrainDataLoader"
     if config["MODEL_INPUT_TYPE"] == InputType.LISTWISE:

@@ -339,7 +339,7 @@ class SideInformation(Dataset):
         """Return the type of a field that a property names.
 
         Raises:
-            PopDCLError: no such field is loaded, or its type is none of ``kinds``.
+            PopDCLError: no such field is loaded, or it has another type than ``kinds``.
         """
         if not isinstance(field, str) or field not in self.field2type:
             hint = nearest(field, self.field2type) or "; load_col says which are loaded"

@@ -199,6 +199,6 @@ def check_resumable(state: dict[str, Any]) -> None:
     _, words, _ = state["random"]["python"]
     _, keys, position, *_ = state["random"]["numpy"]
     if len(words) != 625 or not all(isinstance(word, int) and 0 <= word < 2**32 for word in words):
-        raise ValueError("the state of Python's random numbers is none")
+        raise ValueError("the state of Python's random numbers is damaged")
     if keys.shape != (624,) or keys.dtype.kind != "i" or not 0 <= position <= 624:
-        raise ValueError("the state of numpy's random numbers is none")
+        raise ValueError("the state of numpy's random numbers is damaged")

@@ -231,7 +231,7 @@ class RunTrainer(Trainer):
             raise PopDCLError(
                 f"{self.config['model']} does not train with amp_dtype bfloat16: {reason(error)}"
             ) from error
-        finally:  # a loss that is no number may be what stopped the loop
+        finally:  # a loss that is not a number may have stopped the loop
             losses.read()
         return losses.total if isinstance(found, tuple) else losses.total[0]
 
@@ -386,7 +386,7 @@ class RunTrainer(Trainer):
 
 
 class _Losses:
-    """The losses of an epoch, added up as they are read from the device; the first that is no number ends it.
+    """The losses of an epoch, added up as they are read from the device; the first that is not a number ends the epoch.
 
     Args:
         not_finite: called with that loss and the number of its batch, from 0.

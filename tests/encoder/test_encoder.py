@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
 from recbole_popdcl.compute import device
+from recbole_popdcl.encoder.base import build_encoder, encoders
 from recbole_popdcl.encoder.lightgcn import LightGCNEncoder
 from recbole_popdcl.encoder.mf import MFEncoder
-
-N_USERS, N_ITEMS, D = 14, 11, 5
-
-
-def graph():
-    rng = np.random.default_rng(0)
-    return rng.integers(1, N_USERS - 1, 60), rng.integers(1, N_ITEMS - 1, 60)  # repeated pairs, and isolated nodes
+from tests.encoder.graphs import N_ITEMS, N_USERS, D, dense_adjacency, graph
 
 
 def lightgcn(n_layers, combination):
@@ -24,15 +18,6 @@ def lightgcn(n_layers, combination):
         N_USERS, N_ITEMS, users=users, items=items, embedding_size=D, embedding_init="normal", n_layers=n_layers,
         layer_combination=combination,
     )  # fmt: skip
-
-
-def dense_adjacency(users, items):
-    a = np.zeros((N_USERS + N_ITEMS,) * 2)
-    a[users, N_USERS + items] = 1.0
-    a += a.T
-    degree = a.sum(1)
-    scale = np.array([value**-0.5 if value else 0.0 for value in degree])
-    return torch.from_numpy(scale[:, None] * a * scale[None, :])
 
 
 def encoder_in_float64(n_layers, combination):
@@ -94,3 +79,23 @@ def test_initialisation():
     xavier = MFEncoder(2000, 10, embedding_size=64, embedding_init="xavier").user_embedding.weight
     bound = (6 / (2000 + 64)) ** 0.5
     assert 0.99 * bound < xavier.abs().max().item() <= bound
+
+
+@pytest.mark.parametrize("name", encoders())
+def test_rows_are_those_of_the_tables(name):
+    users, items = graph()
+    config = {
+        "encoder": name,
+        "embedding_size": D,
+        "embedding_init": "xavier",
+        "n_layers": 2,
+        "layer_combination": "mean",
+    }
+    encoder = build_encoder(config, users=users, items=items, n_users=N_USERS, n_items=N_ITEMS)
+    tables = encoder.tables()
+    ids = torch.tensor([3, 1, 3]), torch.tensor([0, 10])
+    assert [tuple(table.shape) for table in tables] == [(N_USERS, encoder.dimension), (N_ITEMS, encoder.dimension)]
+    for rows, table, places in zip(encoder(*ids), tables, ids):
+        torch.testing.assert_close(rows, table[places])
+    for rows, table, places in zip(encoder.layer0(*ids), (encoder.user_embedding, encoder.item_embedding), ids):
+        assert torch.equal(rows, table.weight[places])

@@ -237,7 +237,7 @@ RESUMED = {
     lengthened: "the optimiser's 'exp_avg' is not of its parameter's shape",
     without_moments: "the optimiser's state 0 is of another optimiser",
     whole_numbers: "the optimiser's 'exp_avg' holds no floating-point numbers",
-    beyond_the_words: "the state of numpy's random numbers is none",
+    beyond_the_words: "the state of numpy's random numbers is damaged",
     **{
         (lambda state, name=name, value=value: state.update({name: value})): f"'{name}' is "
         for name, value in (
@@ -253,7 +253,7 @@ RESUMED = {
     (lambda state: state["train_loss"].append(["a", {}])): "'train_loss' holds other things",
     (lambda state: state["best_valid_result"].update(a="x")): "'best_valid_result' holds other things than numbers",
     (lambda state: state["weights"].update({"user_embedding.weight": torch.zeros(3)})): "size mismatch",
-    (lambda state: state["random"]["python"][1].append(0)): "the state of Python's random numbers is none",
+    (lambda state: state["random"]["python"][1].append(0)): "the state of Python's random numbers is damaged",
     (lambda state: state["batches"].update(order=torch.zeros(3))): "drawn on another kind of device",
     (lambda state: state.pop("random")): "'random'",
 }
