@@ -66,7 +66,7 @@ def measure(size: Size, repeat: int) -> dict[str, float]:
         u, i = torch.from_numpy(users[chosen]), torch.from_numpy(items[chosen])
         not_chosen = torch.from_numpy(statistic.not_chosen_probability(users[chosen], items[chosen])).float()
         optimizer.zero_grad()
-        popdcl_loss(*encoder(u, i), not_chosen, omega[u], 0.1).backward()
+        popdcl_loss(*encoder(u, i), not_chosen=not_chosen, omega_plus=omega[u], temperature=0.1).backward()
         optimizer.step()
 
     @torch.no_grad()

@@ -258,7 +258,7 @@ def loss_rows(repeat: int) -> list[Row]:
     def cross_entropy() -> torch.Tensor:
         return F.cross_entropy(F.normalize(users, dim=1) @ F.normalize(items, dim=1).T / 0.1, own)
 
-    ours = timed(lambda: popdcl_loss(users, items, not_chosen, omega, 0.1))
+    ours = timed(lambda: popdcl_loss(users, items, not_chosen=not_chosen, omega_plus=omega, temperature=0.1))
     against = "SSM as F.cross_entropy on the same scores"
     rows = [row(f"PopDCL loss, forward and backward, batch {BATCH}", against, ours, timed(cross_entropy), 1.6,
                 limit=True, repeat=repeat)]  # fmt: skip
@@ -280,7 +280,7 @@ def loss_memory() -> float:
     def once(n: int) -> None:
         users, items = (torch.randn(n, 64).requires_grad_() for _ in range(2))
         weights = torch.rand(n) * 0.01
-        popdcl_loss(users, items, weights, weights, 0.1).backward()
+        popdcl_loss(users, items, not_chosen=weights, omega_plus=weights, temperature=0.1).backward()
 
     once(256)
     return float(peak_memory_of(lambda: once(LARGE)))

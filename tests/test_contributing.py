@@ -45,7 +45,7 @@ def copy(tmp_path_factory):
 
 
 def test_the_guide_is_read():
-    assert len(BLOCKS) == 12
+    assert len(BLOCKS) == 9
     assert len(COMMANDS) == 6
 
 

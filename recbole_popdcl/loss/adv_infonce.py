@@ -13,11 +13,12 @@ from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
 def adv_infonce_loss(
     users: torch.Tensor,
     items: torch.Tensor,
+    *,
     hardness_users: torch.Tensor,
     hardness_items: torch.Tensor,
     temperature: float,
     negative_weight: float,
-    ignored: torch.Tensor | None = None,
+    false_negatives: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the mean over the batch of, with K the weight of the n negatives j:
 
@@ -32,27 +33,36 @@ def adv_infonce_loss(
         hardness_items: h_i of the pairs' items [b, e].
         temperature: tau, above 0.
         negative_weight: K, above 0.
-        ignored: bool [b, b], items that are no negatives of a pair; None keeps all.
+        false_negatives: bool [b, b], True where item j is left out of the negatives of pair k; None keeps all.
 
     Examples:
         >>> import torch
-        >>> pairs, hardness = torch.eye(2), torch.zeros(2, 3)
-        >>> round(adv_infonce_loss(pairs, pairs, hardness, hardness, 1.0, negative_weight=1.0).item(), 4)  # SSM
+        >>> pairs, equal = torch.eye(2), torch.zeros(2, 3)
+        >>> loss = adv_infonce_loss(
+        ...     pairs, pairs, hardness_users=equal, hardness_items=equal, temperature=1.0, negative_weight=1.0
+        ... )
+        >>> round(loss.item(), 4)  # SSM
         0.3133
     """
 
     def row_losses(rows: Rows) -> torch.Tensor:
-        assert rows.second is not None  # given below
-        total = torch.logsumexp(rows.negatives(rows.second, -torch.inf), dim=1, keepdim=True)
-        total = torch.where(torch.isinf(total), torch.zeros_like(total), total)  # a pair without negatives
-        hardness = rows.second - total + rows.n_negatives.clamp(min=1).log()
-        return rows.softmax_loss(rows.positives, rows.scores + hardness + math.log(negative_weight))
+        assert rows.second_products is not None  # second_tables are given below
+        total = rows.log_sum_exp(rows.second_products)
+        log_hardness = rows.second_products - total + rows.n_negatives.clamp(min=1).log()
+        return rows.softmax_loss(rows.positive_logits, rows.logits + log_hardness + math.log(negative_weight))
 
-    return in_batch_loss(users, items, row_losses, ignored, (hardness_users, hardness_items), temperature)
+    return in_batch_loss(
+        users,
+        items,
+        row_losses=row_losses,
+        temperature=temperature,
+        false_negatives=false_negatives,
+        second_tables=(hardness_users, hardness_items),
+    )
 
 
 class GradientReversal(torch.autograd.Function):
-    """The identity, whose gradient is taken with the other sign: what minimises the loss then maximises it."""
+    """The identity with its gradient negated: an optimizer that minimises the loss then maximises it here."""
 
     @staticmethod
     def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:

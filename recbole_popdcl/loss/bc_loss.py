@@ -9,49 +9,51 @@ import torch.nn.functional as F
 
 from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
 
-# The arc cosine has no slope at -1 and 1.
+# The slope of the arc cosine is infinite at -1 and 1.
 NEARLY_ONE = 1.0 - 1e-6
 
 
 def bc_loss(
     users: torch.Tensor,
     items: torch.Tensor,
+    *,
     margins: torch.Tensor,
     temperature: float,
-    ignored: torch.Tensor | None = None,
+    false_negatives: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the mean over the batch of, with theta_ui the angle between the embeddings of u and i:
 
         -log( e^(cos(theta_ui + M_ui)/tau) / ( e^(cos(theta_ui + M_ui)/tau) + sum_j e^(cos(theta_uj)/tau) ) )
 
-    theta_ui + M_ui is held at pi, which is the M_ui = min(xi_ui, pi - theta_ui) of the paper.
+    theta_ui + M_ui is at most pi, as with M_ui = min(xi_ui, pi - theta_ui) of the paper.
 
     Args:
         users: embeddings [b, d]; row k is the user of pair k.
         items: embeddings [b, d]; row k is the item of pair k, and a negative for the other pairs.
-        margins: M_ui of each pair in radian [b], at least 0; no gradient flows into it.
+        margins: M_ui of each pair in radians [b], at least 0; no gradient flows into it.
         temperature: tau, above 0.
-        ignored: bool [b, b], items that are no negatives of a pair; None keeps all, as the paper does.
+        false_negatives: bool [b, b], True where item j is left out of the negatives of pair k; None keeps all, as
+            the paper does.
 
     Examples:
         >>> import torch
         >>> pairs = torch.eye(2)
-        >>> round(bc_loss(pairs, pairs, torch.zeros(2), temperature=1.0).item(), 2)  # no margin: SSM
+        >>> round(bc_loss(pairs, pairs, margins=torch.zeros(2), temperature=1.0).item(), 2)  # no margin: SSM
         0.31
-        >>> round(bc_loss(pairs, pairs, torch.full((2,), torch.pi / 2), temperature=1.0).item(), 2)  # log 2
+        >>> round(bc_loss(pairs, pairs, margins=torch.full((2,), torch.pi / 2), temperature=1.0).item(), 2)  # log 2
         0.69
     """
 
     def row_losses(rows: Rows) -> torch.Tensor:
-        cosines = (rows.positives * temperature).clamp(-NEARLY_ONE, NEARLY_ONE)
+        cosines = rows.positive_cosines.clamp(-NEARLY_ONE, NEARLY_ONE)
         angle = torch.arccos(cosines) + rows.of_pairs(margins)
-        return rows.softmax_loss(torch.cos(angle.clamp(max=math.pi)) / temperature, rows.scores)
+        return rows.softmax_loss(torch.cos(angle.clamp(max=math.pi)) / temperature, rows.logits)
 
-    return in_batch_loss(users, items, row_losses, ignored, temperature=temperature)
+    return in_batch_loss(users, items, row_losses=row_losses, temperature=temperature, false_negatives=false_negatives)
 
 
 def popularity_angle(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-    """Return xi_ui, the angle between popularity embeddings, radian [b] in [0, pi] (the paper's margin).
+    """Return xi_ui, the angle between popularity embeddings, in radians [b] in [0, pi] (the paper's margin).
 
     A pair whose popularities explain it well has a small angle, hence a small margin.
 
@@ -63,7 +65,7 @@ def popularity_angle(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
 
 
 def popularity_sigmoid(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-    """Return 1 - sigmoid of the inner product, radian [b] in (0, 1) (the margin of the released code).
+    """Return 1 - sigmoid of the inner product, in radians [b] in (0, 1) (the margin of the released code).
 
     Args:
         users: popularity embeddings of the pairs' users [b, d].

@@ -24,5 +24,5 @@ def bpr_loss(users: torch.Tensor, positives: torch.Tensor, negatives: torch.Tens
 
 
 def score_differences(users: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
-    """Return ⟨e_u, e_i⟩ - ⟨e_u, e_j⟩ of the triples [b]; arguments as bpr_loss."""
+    """Return ⟨e_u, e_i⟩ - ⟨e_u, e_j⟩ of the triples [b]; arguments as in bpr_loss."""
     return (users * (positives - negatives)).sum(dim=1)

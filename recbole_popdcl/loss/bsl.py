@@ -11,11 +11,12 @@ from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
 def bsl_loss(
     users: torch.Tensor,
     items: torch.Tensor,
+    *,
     user_ids: torch.Tensor,
     temperature: float,
     positive_temperature: float,
-    exponent: float | None = None,
-    ignored: torch.Tensor | None = None,
+    negative_exponent: float | None = None,
+    false_negatives: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the mean over the batch of the bilateral softmax loss, divided by tau1:
 
@@ -26,32 +27,32 @@ def bsl_loss(
     Args:
         users: embeddings [b, d]; row k is the user of pair k.
         items: embeddings [b, d]; row k is the item of pair k, and a negative for the other pairs.
-        user_ids: int64 [b], to know the pairs of the same user.
+        user_ids: ids of the pairs' users, int64 [b].
         temperature: tau2 of the negatives, above 0.
         positive_temperature: tau1 of the positives, above 0.
-        exponent: rho where it is not to be tau2/tau1; the authors' code has tau1 = tau2 and a rho of its own.
-        ignored: bool [b, b], items that are no negatives of a pair; None keeps all.
+        negative_exponent: rho; None for tau2/tau1. The authors' code has tau1 = tau2 and sets rho.
+        false_negatives: bool [b, b], True where item j is left out of the negatives of pair k; None keeps all.
 
     Examples:
         >>> import torch
         >>> pairs, users = torch.eye(2), torch.tensor([5, 8])
-        >>> bsl_loss(pairs, pairs, users, temperature=1.0, positive_temperature=1.0).item()  # -1 + 0
+        >>> bsl_loss(pairs, pairs, user_ids=users, temperature=1.0, positive_temperature=1.0).item()  # -1 + 0
         -1.0
     """
 
-    weight = temperature / positive_temperature if exponent is None else exponent
+    rho = temperature / positive_temperature if negative_exponent is None else negative_exponent
 
     def row_losses(rows: Rows) -> torch.Tensor:
-        logits = rows.negatives(rows.scores, -torch.inf)
-        mean = torch.logsumexp(logits, dim=1, keepdim=True) - rows.n_negatives.clamp(min=1).log()
-        mean = torch.where(torch.isinf(mean), -1.0 / temperature, mean)  # a pair without negatives
-        return (weight * mean).squeeze(1)
+        total = rows.log_sum_exp(rows.logits, without_negatives=-1.0 / temperature)
+        return (rho * (total - rows.n_negatives.clamp(min=1).log())).squeeze(1)
 
-    negatives = in_batch_loss(users, items, row_losses, ignored, temperature=temperature)
+    negatives = in_batch_loss(
+        users, items, row_losses=row_losses, temperature=temperature, false_negatives=false_negatives
+    )
     with torch.autocast(users.device.type, enabled=False):
         dtype = torch.promote_types(users.dtype, torch.float32)
-        scores = F.cosine_similarity(users.to(dtype), items.to(dtype), dim=1)
-        exponentials = ((scores - 1.0) / positive_temperature).exp()
+        cosines = F.cosine_similarity(users.to(dtype), items.to(dtype), dim=1)
+        exponentials = ((cosines - 1.0) / positive_temperature).exp()  # at most 1, so that nothing overflows
         group = _groups(user_ids)
         counts = torch.zeros_like(group).index_add_(0, group, torch.ones_like(group))
         means = torch.zeros_like(exponentials).index_add(0, group, exponentials) / counts.clamp(min=1)
@@ -60,7 +61,7 @@ def bsl_loss(
 
 
 def _groups(ids: torch.Tensor) -> torch.Tensor:
-    """Number the distinct ids in ascending order: int64 [b] for ids [b], without the size of the result in doubt."""
+    """Number the distinct ids in ascending order: int64 [b] for ids [b]. All shapes are known without the values."""
     ordered, order = ids.sort()
     numbers = F.pad((ordered[1:] != ordered[:-1]).long().cumsum(0), (1, 0))
     return torch.empty_like(order).scatter_(0, order, numbers)

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 def discrepancy(treatment: torch.Tensor, control: torch.Tensor) -> torch.Tensor:
     """Return the Frobenius distance of two blocks of item embeddings after each column is scaled to length 1.
 
-    CausE adds it, weighed, to the loss of the treatment and the control task, which share the user embeddings. The
-    form is that of the code of BC loss.
+    CausE adds it, with a weight, to the losses of the treatment and the control task, which share the user embeddings.
+    The form is that of the BC loss code.
 
     Args:
         treatment: embeddings of the items of a batch under treatment [m, d].
@@ -19,9 +19,9 @@ def discrepancy(treatment: torch.Tensor, control: torch.Tensor) -> torch.Tensor:
     Examples:
         >>> import torch
         >>> table = torch.tensor([[1.0], [1.0]])
-        >>> round(discrepancy(table, -table).item(), 4)  # columns of length 1, the other way round
+        >>> round(discrepancy(table, -table).item(), 4)  # columns of length 1, in opposite directions
         2.0
     """
     difference = F.normalize(treatment, dim=0) - F.normalize(control, dim=0)
-    # without the constant the slope at 0 is not defined
+    # the constant gives the root a slope at 0
     return (difference.square().sum() + 1e-12).sqrt()

@@ -10,18 +10,19 @@ from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
 def ccl_loss(
     users: torch.Tensor,
     items: torch.Tensor,
+    *,
     margin: float,
     negative_weight: float,
-    ignored: torch.Tensor | None = None,
+    false_negatives: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the mean over the batch of 1 - f(u,i) + w/n sum_j max(0, f(u,j) - m).
 
     Args:
         users: embeddings [b, d]; row k is the user of pair k.
         items: embeddings [b, d]; row k is the item of pair k, and a negative for the other pairs.
-        margin: m in [-1, 1]; negatives below it are left alone.
+        margin: m in [-1, 1]; negatives with a cosine below it add nothing.
         negative_weight: w, above 0.
-        ignored: bool [b, b], items that are no negatives of a pair; None keeps all.
+        false_negatives: bool [b, b], True where item j is left out of the negatives of pair k; None keeps all.
 
     Examples:
         >>> import torch
@@ -31,7 +32,7 @@ def ccl_loss(
     """
 
     def row_losses(rows: Rows) -> torch.Tensor:
-        excess = rows.negatives(torch.relu(rows.scores - margin), 0.0).sum(dim=1, keepdim=True)
-        return (1.0 - rows.positives + negative_weight * excess / rows.n_negatives.clamp(min=1)).squeeze(1)
+        excess = rows.negatives(torch.relu(rows.cosines - margin), 0.0).sum(dim=1, keepdim=True)
+        return (1.0 - rows.positive_cosines + negative_weight * excess / rows.n_negatives.clamp(min=1)).squeeze(1)
 
-    return in_batch_loss(users, items, row_losses, ignored)
+    return in_batch_loss(users, items, row_losses=row_losses, false_negatives=false_negatives)

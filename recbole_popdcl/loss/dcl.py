@@ -13,9 +13,10 @@ from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
 def dcl_loss(
     users: torch.Tensor,
     items: torch.Tensor,
+    *,
     temperature: float,
     omega_plus: float,
-    ignored: torch.Tensor | None = None,
+    false_negatives: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the mean over the batch of -log( e^(f(u,i)/tau) / (e^(f(u,i)/tau) + G) ), with the estimate G:
 
@@ -27,8 +28,9 @@ def dcl_loss(
         users: embeddings [b, d]; row k is the user of pair k.
         items: embeddings [b, d]; row k is the item of pair k, and a negative for the other pairs.
         temperature: tau, above 0.
-        omega_plus: probability that a drawn negative is in truth a positive, one for all users, in [0, 1).
-        ignored: bool [b, b], items that are no negatives of a pair; None keeps all, as the paper does.
+        omega_plus: probability that a drawn negative is in truth a positive, the same for all users, in [0, 1).
+        false_negatives: bool [b, b], True where item j is left out of the negatives of pair k; None keeps all, as
+            the paper does.
 
     Examples:
         >>> import torch
@@ -40,28 +42,28 @@ def dcl_loss(
     """
 
     def row_losses(rows: Rows) -> torch.Tensor:
-        weighed = shifted_exponential(rows, temperature).sum(dim=1, keepdim=True)
-        return debiased_row_losses(rows, weighed, temperature, omega_plus)
+        weighted = shifted_exponential(rows, temperature).sum(dim=1, keepdim=True)
+        return debiased_row_losses(rows, weighted, temperature=temperature, omega_plus=omega_plus)
 
-    return in_batch_loss(users, items, row_losses, ignored)
+    return in_batch_loss(users, items, row_losses=row_losses, false_negatives=false_negatives)
 
 
 def shifted_exponential(rows: Rows, temperature: float) -> torch.Tensor:
     """Return e^((f(u,j) - 1)/tau) for the negatives and 0 elsewhere [r, b]: at most 1, so that nothing overflows."""
-    return rows.negatives(((rows.scores - 1.0) / temperature).exp(), 0.0)
+    return rows.negatives(((rows.cosines - 1.0) / temperature).exp(), 0.0)
 
 
-def debiased_row_losses(rows: Rows, weighed: torch.Tensor, temperature: float, omega_plus: float) -> torch.Tensor:
-    """Return the losses of the rows [r] from the (weighed) sum over their negatives.
+def debiased_row_losses(rows: Rows, weighted: torch.Tensor, *, temperature: float, omega_plus: float) -> torch.Tensor:
+    """Return the losses of the rows [r] from the weighted sum over their negatives.
 
     Args:
-        rows: the block.
-        weighed: sum over the negatives of w_j e^((f(u,j) - 1)/tau), [r, 1].
-        temperature: tau.
-        omega_plus: as dcl_loss.
+        rows: a block of rows.
+        weighted: sum over the negatives of w_j e^((f(u,j) - 1)/tau), [r, 1].
+        temperature: as in dcl_loss.
+        omega_plus: as in dcl_loss.
     """
-    positives = (rows.positives - 1.0) / temperature
-    corrected = (weighed - rows.n_negatives * omega_plus * positives.exp()) / (1.0 - omega_plus)
+    positives = (rows.positive_cosines - 1.0) / temperature
+    corrected = (weighted - rows.n_negatives * omega_plus * positives.exp()) / (1.0 - omega_plus)
     negatives = torch.maximum(corrected, rows.n_negatives * math.exp(-2.0 / temperature))
     negatives = negatives.clamp(min=torch.finfo(negatives.dtype).tiny)  # a pair without negatives
     return F.softplus(negatives.log() - positives).squeeze(1)

@@ -9,13 +9,13 @@ from recbole_popdcl.loss.bpr import score_differences
 
 
 def dice_losses(
-    users: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor, more_popular: torch.Tensor
+    users: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor, *, more_popular: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the losses of click, interest and conformity over the triples (u, i, j).
 
     The first half of each embedding is interest, the second conformity. A click is explained by both together. Where
-    j is more popular than i (O1), i was taken for interest: the interest of i must win and its conformity lose. Where
-    it is less popular (O2), the conformity of i must win.
+    j is more popular than i (O1), the user chose i out of interest: the interest of i must win and its conformity lose.
+    Where j is less popular (O2), the conformity of i must win.
 
     Args:
         users: embeddings [b, 2 d] of the users u.
@@ -32,30 +32,31 @@ def dice_losses(
     return click, of_interest, -F.logsigmoid(sign * conformity).mean()
 
 
-def l1_distance(x: torch.Tensor, y: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def l1_distance(x: torch.Tensor, y: torch.Tensor, *, weights: torch.Tensor) -> torch.Tensor:
     """Return the mean absolute difference of two blocks [m, d], rows weighted by ``weights`` [m], at least 0.
 
     Examples:
         >>> import torch
-        >>> l1_distance(torch.tensor([[1.0, 2.0], [7.0, 7.0]]), torch.tensor([[3.0, 2.0], [0.0, 0.0]]),
-        ...             torch.tensor([1.0, 0.0])).item()
+        >>> x, y = torch.tensor([[1.0, 2.0], [7.0, 7.0]]), torch.tensor([[3.0, 2.0], [0.0, 0.0]])
+        >>> l1_distance(x, y, weights=torch.tensor([1.0, 0.0])).item()
         1.0
     """
-    return ((x - y).abs().mean(dim=1) * _shares(weights, x)).sum()  # a product would round under autocast
+    # not as a matrix product, which autocast would round
+    return ((x - y).abs().mean(dim=1) * _shares(weights, x)).sum()
 
 
-def l2_distance(x: torch.Tensor, y: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def l2_distance(x: torch.Tensor, y: torch.Tensor, *, weights: torch.Tensor) -> torch.Tensor:
     """Return the mean squared difference of two blocks [m, d], rows weighted by ``weights`` [m]."""
     return ((x - y).square().mean(dim=1) * _shares(weights, x)).sum()
 
 
-def negative_distance_correlation(x: torch.Tensor, y: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Return the distance correlation of two blocks [m, d] with the other sign, in [-1, 0].
+def negative_distance_correlation(x: torch.Tensor, y: torch.Tensor, *, weights: torch.Tensor) -> torch.Tensor:
+    """Return minus the distance correlation of two blocks [m, d], in [-1, 0].
 
     Args:
-        x: rows of the one variable.
-        y: rows of the other.
-        weights: of the rows in every mean [m], at least 0.
+        x: rows of the first variable.
+        y: rows of the second variable.
+        weights: weights of the rows in every mean [m], at least 0.
     """
     shares = _shares(weights, x)
     a, b = _centred_distances(x, shares), _centred_distances(y, shares)
@@ -69,15 +70,17 @@ def negative_distance_correlation(x: torch.Tensor, y: torch.Tensor, weights: tor
 
 
 def _shares(weights: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Weights [m] over their sum, in the type of the rows."""
     weights = weights.to(rows.dtype)
     return weights / weights.sum()
 
 
 def _centred_distances(x: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """Distances between the rows [m, m], centred so that weighted means of rows and columns are 0."""
     distances = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")  # exactly 0 between equal rows
     of_rows = (distances * shares).sum(dim=1)
     return distances - of_rows - of_rows.unsqueeze(1) + (of_rows * shares).sum()
 
 
-# What keeps interest and conformity apart; the larger, the further apart they are.
+# Distance of interest and conformity, which DICE maximises.
 DISCREPANCIES = {"l1": l1_distance, "l2": l2_distance, "dcor": negative_distance_correlation}

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 
-def direct_au_loss(users: torch.Tensor, items: torch.Tensor, uniformity_weight: float) -> torch.Tensor:
+def direct_au_loss(users: torch.Tensor, items: torch.Tensor, *, uniformity_weight: float) -> torch.Tensor:
     """Return alignment + gamma (uniformity of users + uniformity of items) / 2 on unit vectors.
 
     Args:

@@ -11,12 +11,13 @@ from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
 def hcl_loss(
     users: torch.Tensor,
     items: torch.Tensor,
+    *,
     temperature: float,
     omega_plus: float,
     concentration: float,
-    ignored: torch.Tensor | None = None,
+    false_negatives: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return DCL with its sum over the n negatives weighed by hardness:
+    """Return DCL with its sum over the n negatives weighted by hardness:
 
         sum_j w_j e^(f(u,j)/tau),   w_j = e^(beta f(u,j)/tau) / ( 1/n sum_j' e^(beta f(u,j')/tau) )
 
@@ -26,9 +27,9 @@ def hcl_loss(
         users: embeddings [b, d]; row k is the user of pair k.
         items: embeddings [b, d]; row k is the item of pair k, and a negative for the other pairs.
         temperature: tau, above 0.
-        omega_plus: as dcl_loss.
+        omega_plus: as in dcl_loss.
         concentration: beta, at least 0; the larger, the more the hard negatives count.
-        ignored: bool [b, b], items that are no negatives of a pair; None keeps all.
+        false_negatives: bool [b, b], True where item j is left out of the negatives of pair k; None keeps all.
 
     Examples:
         >>> import torch
@@ -38,11 +39,11 @@ def hcl_loss(
     """
 
     def row_losses(rows: Rows) -> torch.Tensor:
-        hardness = rows.negatives(concentration * (rows.scores - 1.0) / temperature, -torch.inf)
+        hardness = rows.negatives(concentration * (rows.cosines - 1.0) / temperature, -torch.inf)
         hardness = hardness - hardness.amax(dim=1, keepdim=True).clamp(min=torch.finfo(hardness.dtype).min)
         weights = rows.negatives(hardness.exp(), 0.0)
         weights = rows.n_negatives * weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-12)
-        weighed = (weights * shifted_exponential(rows, temperature)).sum(dim=1, keepdim=True)
-        return debiased_row_losses(rows, weighed, temperature, omega_plus)
+        weighted = (weights * shifted_exponential(rows, temperature)).sum(dim=1, keepdim=True)
+        return debiased_row_losses(rows, weighted, temperature=temperature, omega_plus=omega_plus)
 
-    return in_batch_loss(users, items, row_losses, ignored)
+    return in_batch_loss(users, items, row_losses=row_losses, false_negatives=false_negatives)

@@ -9,17 +9,18 @@ import torch.nn.functional as F
 def macr_loss(
     positive_scores: torch.Tensor,
     negative_scores: torch.Tensor,
+    *,
     user_logits: torch.Tensor,
     positive_logits: torch.Tensor,
     negative_logits: torch.Tensor,
-    item_weight: float,
-    user_weight: float,
+    item_branch_weight: float,
+    user_branch_weight: float,
 ) -> torch.Tensor:
     """Return L_O + alpha L_I + beta L_U: binary cross-entropies over the triples (u, i, j).
 
-    L_O is that of the fused scores y_k sigmoid(y_i) sigmoid(y_u), which are logits themselves, with y_k the matching
-    score of user and item; L_I that of the item branch y_i; L_U that of the user branch y_u, which meets every user
-    once as the user of a positive and once of a negative.
+    L_O is that of the fused scores y_k sigmoid(y_i) sigmoid(y_u), taken as logits, with y_k the matching score of user
+    and item; L_I that of the item branch y_i; L_U that of the user branch y_u, which counts every user twice: with the
+    positive and with the negative.
 
     Args:
         positive_scores: matching scores of the pairs (u, i) [b].
@@ -27,15 +28,15 @@ def macr_loss(
         user_logits: y_u [b].
         positive_logits: y_i [b].
         negative_logits: y_j [b].
-        item_weight: alpha, at least 0.
-        user_weight: beta, at least 0.
+        item_branch_weight: alpha, at least 0.
+        user_branch_weight: beta, at least 0.
     """
     loss = cross_entropy(
-        fused_scores(positive_scores, user_logits, positive_logits),
-        fused_scores(negative_scores, user_logits, negative_logits),
+        fused_scores(positive_scores, user_logits=user_logits, item_logits=positive_logits),
+        fused_scores(negative_scores, user_logits=user_logits, item_logits=negative_logits),
     )
-    loss = loss + item_weight * cross_entropy(positive_logits, negative_logits)
-    return loss + user_weight * cross_entropy(user_logits, user_logits)
+    loss = loss + item_branch_weight * cross_entropy(positive_logits, negative_logits)
+    return loss + user_branch_weight * cross_entropy(user_logits, user_logits)
 
 
 def cross_entropy(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
@@ -44,16 +45,17 @@ def cross_entropy(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tenso
 
 
 def fused_scores(
-    scores: torch.Tensor, user_logits: torch.Tensor, item_logits: torch.Tensor, constant: float = 0.0
+    scores: torch.Tensor, *, user_logits: torch.Tensor, item_logits: torch.Tensor, constant: float = 0.0
 ) -> torch.Tensor:
     """Return (y_k - c) sigmoid(y_i) sigmoid(y_u), of shapes that broadcast; c = 0 is the fused score of training.
 
-    With the constant c it is the counterfactual subtraction used for ranking: what would be scored by
-    popularity and activity alone, were every match worth c, is taken away.
+    Ranking sets the constant c: it subtracts c sigmoid(y_i) sigmoid(y_u), the score from popularity and activity alone
+    if every matching score were c.
 
     Examples:
         >>> import torch
-        >>> fused_scores(torch.tensor([40.0]), torch.zeros(1), torch.zeros(1), constant=30.0).item()  # 10 / 4
+        >>> zero = torch.zeros(1)
+        >>> fused_scores(torch.tensor([40.0]), user_logits=zero, item_logits=zero, constant=30.0).item()  # 10 / 4
         2.5
     """
     return (scores - constant) * torch.sigmoid(item_logits) * torch.sigmoid(user_logits)

@@ -10,6 +10,7 @@ def pd_loss(
     users: torch.Tensor,
     positives: torch.Tensor,
     negatives: torch.Tensor,
+    *,
     positive_popularity: torch.Tensor,
     negative_popularity: torch.Tensor,
 ) -> torch.Tensor:

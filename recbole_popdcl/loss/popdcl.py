@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 
-from recbole_popdcl.compute.products import inner_products
 from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
 
-# exp(60) stays finite in float32 after the weight and 1/tau; a negative with such a margin weighs exp(-1e26) = 0.
+# exp(60) stays finite in float32 times omega+/omega-/tau; a negative with such a margin adds exp(-1e26) = 0.
 LARGEST_EXPONENT = 60.0
 LARGEST_DIFFERENCE = 2.001  # of two cosines, with room for rounding
 
@@ -18,13 +16,14 @@ LARGEST_DIFFERENCE = 2.001  # of two cosines, with room for rounding
 def popdcl_loss(
     users: torch.Tensor,
     items: torch.Tensor,
+    *,
     not_chosen: torch.Tensor,
     omega_plus: torch.Tensor,
     temperature: float,
     positive_margin: bool = True,
     negative_margin: str = "first_order",
     negative_score_floor: float | None = None,
-    ignored: torch.Tensor | None = None,
+    false_negatives: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the mean over the batch of L(u,i), Eq. 1, with negatives j from the other pairs of the batch:
 
@@ -40,35 +39,36 @@ def popdcl_loss(
         positive_margin: False sets M+ to 0 (the ablation without P).
         negative_margin: ``first_order`` (Eq. 10), ``exact`` (Eq. 9), or ``none`` for M- = 0 (without N).
         negative_score_floor: lower bound of f(u,j) inside the first-order M-; None for no bound.
-        ignored: bool [b, b], items that are no negatives of a pair; None keeps all, as the paper does.
+        false_negatives: bool [b, b], True where item j is left out of the negatives of pair k; None keeps all, as
+            the paper does.
 
     Both margins off gives SSM. In a batch of one pair there is no negative and the loss is 0.
 
     Examples:
         >>> import torch
         >>> pairs, not_chosen, omega = torch.eye(2), torch.tensor([0.5, 0.1]), torch.tensor([0.2, 0.2])
-        >>> round(popdcl_loss(pairs, pairs, not_chosen, omega, temperature=1.0).item(), 4)  # M+ = 0.5, M- = 0.68
+        >>> inputs = {"not_chosen": not_chosen, "omega_plus": omega, "temperature": 1.0}
+        >>> round(popdcl_loss(pairs, pairs, **inputs).item(), 4)  # M+ = 0.5, M- = 0.68
         0.268
-        >>> # without both margins it is SSM
-        >>> round(popdcl_loss(pairs, pairs, not_chosen, omega, 1.0, False, "none").item(), 4)
+        >>> round(popdcl_loss(pairs, pairs, **inputs, positive_margin=False, negative_margin="none").item(), 4)  # SSM
         0.3133
     """
 
     def row_losses(rows: Rows) -> torch.Tensor:
-        positives = rows.positives
+        positives = rows.positive_logits
         if positive_margin:
-            positives = positives - _positive_margins(rows, not_chosen, temperature) / temperature
-        return rows.softmax_loss(
-            positives, _negative_logits(rows, omega_plus, temperature, negative_margin, negative_score_floor)
-        )
+            positives = positives - _positive_margins(rows, not_chosen) / temperature
+        negatives = _negative_logits(rows, omega_plus, form=negative_margin, floor=negative_score_floor)
+        return rows.softmax_loss(positives, negatives)
 
-    return in_batch_loss(users, items, row_losses, ignored, temperature=temperature)
+    return in_batch_loss(users, items, row_losses=row_losses, temperature=temperature, false_negatives=false_negatives)
 
 
 @torch.no_grad()
 def popdcl_margins(
     users: torch.Tensor,
     items: torch.Tensor,
+    *,
     not_chosen: torch.Tensor,
     omega_plus: torch.Tensor,
     temperature: float,
@@ -77,92 +77,105 @@ def popdcl_margins(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return M+(u,i) of each pair [b] and M-(u,j) of each pair's user with each item of the batch [b, b].
 
-    What stands in M- at a pair's own item has no meaning. Arguments are as in popdcl_loss.
+    M- has no meaning at a pair's own item. Arguments are as in popdcl_loss.
 
     Examples:
         >>> import torch
         >>> pairs, not_chosen, omega = torch.eye(2), torch.tensor([0.5, 0.1]), torch.tensor([0.2, 0.2])
-        >>> positive, negative = popdcl_margins(pairs, pairs, not_chosen, omega, temperature=1.0)
+        >>> positive, negative = popdcl_margins(pairs, pairs, not_chosen=not_chosen, omega_plus=omega, temperature=1.0)
         >>> positive.tolist()  # sigmoid(P f-), and f- is 0 here
         [0.5, 0.5]
         >>> round(negative[0, 1].item(), 4)  # 0.2 / 0.8 * e^(1 - 0)
         0.6796
     """
-    scores = inner_products(F.normalize(users, dim=1) / temperature, F.normalize(items, dim=1))
-    rows = Rows(scores, torch.arange(len(scores), device=scores.device))
-    logits = _negative_logits(rows, omega_plus, temperature, negative_margin, negative_score_floor)
-    return _positive_margins(rows, not_chosen, temperature).squeeze(1), temperature * (scores - logits)
+    rows = Rows.of_batch(users, items, temperature=temperature)
+    logits = _negative_logits(rows, omega_plus, form=negative_margin, floor=negative_score_floor)
+    return _positive_margins(rows, not_chosen).squeeze(1), rows.in_cosines(rows.logits - logits)
 
 
-def _positive_margins(rows: Rows, not_chosen: torch.Tensor, temperature: float) -> torch.Tensor:
+def _positive_margins(rows: Rows, not_chosen: torch.Tensor) -> torch.Tensor:
     """M+(u,i), Eq. 5 and 6, [r, 1]."""
-    return torch.sigmoid(rows.of_pairs(not_chosen) * (rows.mean_negative * temperature))
+    return torch.sigmoid(rows.of_pairs(not_chosen) * rows.mean_negative_cosine)
 
 
-def _negative_logits(
-    rows: Rows, omega_plus: torch.Tensor, temperature: float, form: str, floor: float | None
-) -> torch.Tensor:
-    """(f(u,j) - M-(u,j)) / tau, [r, b], from rows of f / tau; the place of a pair's own item has no meaning."""
+def _negative_logits(rows: Rows, omega_plus: torch.Tensor, *, form: str, floor: float | None) -> torch.Tensor:
+    """(f(u,j) - M-(u,j)) / tau, [r, b], without meaning at a pair's own item; form and floor as in popdcl_loss."""
     if form == "none":
-        return rows.scores
-    omega = rows.of_pairs(omega_plus)
+        return rows.logits
     if form == "exact":
-        return _exact_negative_logits(rows.scores, rows.positives, omega, temperature)
-    return _FirstOrderLogits.apply(rows.scores, rows.positives, omega, temperature, floor)
+        return _exact_negative_logits(rows, omega_plus)
+    return _first_order_negative_logits(rows, omega_plus, floor=floor)
+
+
+def _first_order_negative_logits(rows: Rows, omega_plus: torch.Tensor, *, floor: float | None) -> torch.Tensor:
+    """(f(u,j) - M-(u,j)) / tau with M- of Eq. 10, [r, b]."""
+    omega, temperature = rows.of_pairs(omega_plus), rows.temperature
+    log_weight = (omega / (1.0 - omega) / temperature).log()
+    bounds = _Bounds(
+        logit=None if floor is None else floor / temperature,
+        exponent=LARGEST_EXPONENT if LARGEST_DIFFERENCE / temperature > LARGEST_EXPONENT else None,
+    )
+    return _FirstOrderLogits.apply(rows.logits, rows.positive_logits, log_weight, bounds)
+
+
+class _Bounds(NamedTuple):
+    """Bounds inside the first-order M-, None for no bound.
+
+    Attributes:
+        logit: lower bound of f(u,j) / tau.
+        exponent: upper bound of (f(u,i) - f(u,j)) / tau.
+    """
+
+    logit: float | None
+    exponent: float | None
 
 
 class _FirstOrderLogits(torch.autograd.Function):
     """s_j - m_j with s = f/tau, m = M-/tau of Eq. 10, and its gradient, in half the passes that autograd would take.
 
-    m_j = exp[s+ - s_j + log(omega+/omega-/tau)]: the gradient to s_j is 1 + m_j, to s+ it is the sum of -m_j.
+    m_j = exp[s+ - s_j + log_weight] with log_weight = log(omega+/omega-/tau): the gradient to s_j is 1 + m_j, to s+ it
+    is the sum of -m_j.
     """
 
     @staticmethod
     def forward(
-        ctx: Any,
-        scores: torch.Tensor,
-        positives: torch.Tensor,
-        omega_plus: torch.Tensor,
-        temperature: float,
-        floor: float | None,
+        ctx: Any, logits: torch.Tensor, positive_logits: torch.Tensor, log_weight: torch.Tensor, bounds: _Bounds
     ) -> torch.Tensor:
-        log_weight = (omega_plus / (1.0 - omega_plus) / temperature).log()
-        floored = scores if floor is None else scores.clamp(min=floor / temperature)
-        exponent = positives + log_weight - floored
-        flat_in_both = flat_in_score = None  # where a bound holds the margin, it has no gradient
-        if LARGEST_DIFFERENCE / temperature > LARGEST_EXPONENT:
-            largest = LARGEST_EXPONENT + log_weight
+        bounded = logits if bounds.logit is None else logits.clamp(min=bounds.logit)
+        exponent = positive_logits + log_weight - bounded
+        flat_in_both = flat_in_logit = None  # at a bound the margin has no gradient
+        if bounds.exponent is not None:
+            largest = bounds.exponent + log_weight
             flat_in_both = exponent > largest
             exponent = torch.minimum(exponent, largest)
-        if floor is not None:
-            flat_in_score = scores < floor / temperature
+        if bounds.logit is not None:
+            flat_in_logit = logits < bounds.logit
         margins = exponent.exp_()
-        ctx.save_for_backward(margins, flat_in_both, flat_in_score)
-        return scores - margins
+        ctx.save_for_backward(margins, flat_in_both, flat_in_logit)
+        return logits - margins
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        margins, flat_in_both, flat_in_score = ctx.saved_tensors
+        margins, flat_in_both, flat_in_logit = ctx.saved_tensors
         of_margins = grad * margins
         if flat_in_both is not None:
             of_margins.masked_fill_(flat_in_both, 0.0)
         of_positives = of_margins.sum(dim=1, keepdim=True).neg_()
-        if flat_in_score is not None:
-            of_margins.masked_fill_(flat_in_score, 0.0)
-        return of_margins.add_(grad), of_positives, None, None, None
+        if flat_in_logit is not None:
+            of_margins.masked_fill_(flat_in_logit, 0.0)
+        return of_margins.add_(grad), of_positives, None, None
 
 
-def _exact_negative_logits(
-    scores: torch.Tensor, positives: torch.Tensor, omega_plus: torch.Tensor, temperature: float
-) -> torch.Tensor:
-    """Logarithm of Eq. 9, held at or above -1/tau.
+def _exact_negative_logits(rows: Rows, omega_plus: torch.Tensor) -> torch.Tensor:
+    """Logarithm of Eq. 9, at least -1/tau, [r, b].
 
     Where the positive outscores the negative, Eq. 9 can be negative. Its source, DCL (Chuang et al., NeurIPS 2020,
-    Eq. 8), holds the estimate at exp(-1/tau), the least that a cosine can give; so does this, pair by pair.
+    Eq. 8), bounds the estimate by exp(-1/tau), the least that a cosine can give; so does this, for each pair.
     """
-    shifted = (scores - 1.0 / temperature).exp()  # f <= 1, so nothing overflows
-    positive = (positives - 1.0 / temperature).exp()
-    corrected = (shifted - omega_plus * positive) / (1.0 - omega_plus)
-    tiny = torch.finfo(scores.dtype).tiny
-    logits = corrected.clamp(min=tiny).log() + 1.0 / temperature
-    return torch.where(corrected > tiny, logits, -1.0 / temperature).clamp(min=-1.0 / temperature)
+    omega, largest = rows.of_pairs(omega_plus), 1.0 / rows.temperature
+    shifted = (rows.logits - largest).exp()  # f <= 1, so nothing overflows
+    positive = (rows.positive_logits - largest).exp()
+    corrected = (shifted - omega * positive) / (1.0 - omega)
+    tiny = torch.finfo(corrected.dtype).tiny
+    logits = corrected.clamp(min=tiny).log() + largest
+    return torch.where(corrected > tiny, logits, -largest).clamp(min=-largest)

@@ -17,21 +17,22 @@ SURROGATES = {
 def psl_loss(
     users: torch.Tensor,
     items: torch.Tensor,
+    *,
     temperature: float,
     surrogate: str = "relu",
-    ignored: torch.Tensor | None = None,
+    false_negatives: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the mean over the batch of log sum_j sigma(d_uij)^(1/tau), d_uij = (f(u,j) - f(u,i)) / 2.
 
-    The scores are halved so that d lies in [-1, 1], where sigma bounds the step function more tightly than e^d; a
-    temperature here is comparable with twice its value of SSM.
+    The differences are halved so that d lies in [-1, 1], where sigma bounds the step function more tightly than e^d. A
+    temperature of 0.1 here is comparable with 0.2 for SSM.
 
     Args:
         users: embeddings [b, d]; row k is the user of pair k.
         items: embeddings [b, d]; row k is the item of pair k, and a negative for the other pairs.
         temperature: tau, above 0.
-        surrogate: a name out of SURROGATES.
-        ignored: bool [b, b], items that are no negatives of a pair; None keeps all.
+        surrogate: sigma, a name in SURROGATES.
+        false_negatives: bool [b, b], True where item j is left out of the negatives of pair k; None keeps all.
 
     Examples:
         >>> import torch
@@ -41,10 +42,9 @@ def psl_loss(
     """
 
     def row_losses(rows: Rows) -> torch.Tensor:
-        activation = SURROGATES[surrogate]((rows.scores - rows.positives) / 2.0)
+        activation = SURROGATES[surrogate]((rows.cosines - rows.positive_cosines) / 2.0)
         # sigma(d) is 0 at d = -1: a negative that far away counts as much as e^-20
         logits = activation.clamp(min=2e-9).log() / temperature
-        total = torch.logsumexp(rows.negatives(logits, -torch.inf), dim=1)
-        return torch.where(torch.isinf(total), torch.zeros_like(total), total)  # a pair without negatives
+        return rows.log_sum_exp(logits).squeeze(1)
 
-    return in_batch_loss(users, items, row_losses, ignored)
+    return in_batch_loss(users, items, row_losses=row_losses, false_negatives=false_negatives)

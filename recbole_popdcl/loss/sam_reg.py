@@ -9,7 +9,7 @@ from recbole_popdcl.loss.bpr import score_differences
 
 
 def sam_reg_losses(
-    users: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor, popularity: torch.Tensor
+    users: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor, *, popularity: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return BPR and the squared Pearson correlation over the batch of sigmoid(⟨e_u, e_i⟩ - ⟨e_u, e_j⟩) and pop(i).
 

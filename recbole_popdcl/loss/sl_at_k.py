@@ -10,16 +10,17 @@ from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
 def sl_at_k_loss(
     users: torch.Tensor,
     items: torch.Tensor,
+    *,
     thresholds: torch.Tensor,
     temperature: float,
     weight_temperature: float,
-    ignored: torch.Tensor | None = None,
+    false_negatives: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the mean over the batch of w_ui log sum_j e^((f(u,j) - f(u,i))/tau), with:
 
         w_ui = sigmoid( (f(u,i) - beta_u) / tau_w )
 
-    j over the in-batch negatives. Gradients flow through the weight too, as in the authors' code.
+    over the in-batch negatives j. Gradients flow through the weight too, as in the authors' code.
 
     Args:
         users: embeddings [b, d]; row k is the user of pair k.
@@ -27,21 +28,20 @@ def sl_at_k_loss(
         thresholds: beta_u of each pair's user [b], the K-th largest f(u, .) over all items.
         temperature: tau, above 0.
         weight_temperature: tau_w, above 0.
-        ignored: bool [b, b], items that are no negatives of a pair; None keeps all.
+        false_negatives: bool [b, b], True where item j is left out of the negatives of pair k; None keeps all.
 
     Examples:
         >>> import torch
-        >>> pairs, thresholds = torch.eye(2), torch.ones(2)
-        >>> sl_at_k_loss(pairs, pairs, thresholds, temperature=0.5, weight_temperature=1.0).item()  # 0.5 (0 - 1) / 0.5
+        >>> pairs = torch.eye(2)
+        >>> loss = sl_at_k_loss(pairs, pairs, thresholds=torch.ones(2), temperature=0.5, weight_temperature=1.0)
+        >>> loss.item()  # 0.5 (0 - 1) / 0.5
         -1.0
     """
 
     def row_losses(rows: Rows) -> torch.Tensor:
-        positives = rows.positives
-        logits = rows.negatives((rows.scores - positives) / temperature, -torch.inf)
-        total = torch.logsumexp(logits, dim=1, keepdim=True)
-        total = torch.where(torch.isinf(total), torch.zeros_like(total), total)  # a pair without negatives
+        positives = rows.positive_cosines
+        total = rows.log_sum_exp((rows.cosines - positives) / temperature)
         weights = torch.sigmoid((positives - rows.of_pairs(thresholds)) / weight_temperature)
         return (weights * total).squeeze(1)
 
-    return in_batch_loss(users, items, row_losses, ignored)
+    return in_batch_loss(users, items, row_losses=row_losses, false_negatives=false_negatives)

@@ -8,7 +8,11 @@ from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
 
 
 def ssm_loss(
-    users: torch.Tensor, items: torch.Tensor, temperature: float, ignored: torch.Tensor | None = None
+    users: torch.Tensor,
+    items: torch.Tensor,
+    *,
+    temperature: float,
+    false_negatives: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the mean over the batch of -log( exp[f(u,i)/tau] / sum_j exp[f(u,j)/tau] ), j over all items of the batch.
 
@@ -18,7 +22,8 @@ def ssm_loss(
         users: embeddings [b, d]; row k is the user of pair k.
         items: embeddings [b, d]; row k is the item of pair k, and a negative for the other pairs.
         temperature: tau, above 0.
-        ignored: bool [b, b], items that are no negatives of a pair; None keeps all, as the paper does.
+        false_negatives: bool [b, b], True where item j is left out of the negatives of pair k; None keeps all, as
+            the paper does.
 
     Examples:
         >>> import torch
@@ -28,6 +33,6 @@ def ssm_loss(
     """
 
     def row_losses(rows: Rows) -> torch.Tensor:
-        return rows.softmax_loss(rows.positives, rows.scores)
+        return rows.softmax_loss(rows.positive_logits, rows.logits)
 
-    return in_batch_loss(users, items, row_losses, ignored, temperature=temperature)
+    return in_batch_loss(users, items, row_losses=row_losses, temperature=temperature, false_negatives=false_negatives)

@@ -64,10 +64,10 @@ class AdvInfoNCE(InBatchRecommender):
         turned: Callable[..., torch.Tensor] = GradientReversal.apply if self.adversarial else torch.Tensor.detach
         loss = adv_infonce_loss(
             *self.encoder(users, items),
-            turned(self.hardness_user(users)),
-            turned(self.hardness_item(items)),
-            self.temperature,
-            self.negative_weight,
-            self.false_negatives(users, items),
+            hardness_users=turned(self.hardness_user(users)),
+            hardness_items=turned(self.hardness_item(items)),
+            temperature=self.temperature,
+            negative_weight=self.negative_weight,
+            false_negatives=self.false_negatives(users, items),
         )
         return loss + self.l2(users, items)

@@ -95,7 +95,7 @@ class EncoderRecommender(GeneralRecommender):
         if not self.reg_weight:
             return torch.zeros((), device=users.device)
         tables = self.encoder.layer0(users, torch.cat(items))
-        return self.reg_weight * l2_term((*tables, *others), len(users), self.l2_form)
+        return self.reg_weight * l2_term((*tables, *others), n_pairs=len(users), l2_form=self.l2_form)
 
     def predict(self, interaction: Interaction) -> torch.Tensor:
         """Return the ranking scores of the given pairs [b]."""

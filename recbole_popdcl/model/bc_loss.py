@@ -67,11 +67,17 @@ class BCLoss(InBatchRecommender):
             self.user_popularity_embedding(self.user_groups[users]),
             self.item_popularity_embedding(self.item_groups[items]),
         )
-        ignored = self.false_negatives(users, items)
+        false_negatives = self.false_negatives(users, items)
         if self.warming_up:
-            loss = self.popularity_loss_weight * ssm_loss(*popularity, self.popularity_temperature, ignored)
-            return loss + self.reg_weight * l2_term(popularity, len(users), self.l2_form)
+            loss = ssm_loss(*popularity, temperature=self.popularity_temperature, false_negatives=false_negatives)
+            l2 = l2_term(popularity, n_pairs=len(users), l2_form=self.l2_form)
+            return self.popularity_loss_weight * loss + self.reg_weight * l2
         with torch.no_grad():
             margins = self.margin(*popularity)
-        loss = bc_loss(*self.encoder(users, items), margins, self.temperature, ignored)
+        loss = bc_loss(
+            *self.encoder(users, items),
+            margins=margins,
+            temperature=self.temperature,
+            false_negatives=false_negatives,
+        )
         return (1.0 - self.popularity_loss_weight) * loss + self.l2(users, items)

@@ -27,13 +27,18 @@ class BSL(InBatchRecommender):
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
-        self.temperatures = (config["temperature"], config["positive_temperature"])
+        self.temperature, self.positive_temperature = config["temperature"], config["positive_temperature"]
         self.negative_exponent = config["negative_exponent"]
 
     def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Return the loss plus L2 over a batch with ``user_id`` and ``item_id``, both int64 [b]."""
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
-        encoded = self.encoder(users, items)
-        ignored = self.false_negatives(users, items)
-        loss = bsl_loss(*encoded, users, *self.temperatures, self.negative_exponent, ignored)
+        loss = bsl_loss(
+            *self.encoder(users, items),
+            user_ids=users,
+            temperature=self.temperature,
+            positive_temperature=self.positive_temperature,
+            negative_exponent=self.negative_exponent,
+            false_negatives=self.false_negatives(users, items),
+        )
         return loss + self.l2(users, items)

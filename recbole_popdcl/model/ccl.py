@@ -29,6 +29,10 @@ class CCL(InBatchRecommender):
     def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Return the loss plus L2 over a batch with ``user_id`` and ``item_id``, both int64 [b]."""
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
-        ignored = self.false_negatives(users, items)
-        loss = ccl_loss(*self.encoder(users, items), self.margin, self.negative_weight, ignored)
+        loss = ccl_loss(
+            *self.encoder(users, items),
+            margin=self.margin,
+            negative_weight=self.negative_weight,
+            false_negatives=self.false_negatives(users, items),
+        )
         return loss + self.l2(users, items)

@@ -72,7 +72,7 @@ class DICE(PairwiseRecommender):
         users, positives, negatives = (interaction[field] for field in (self.USER_ID, self.ITEM_ID, self.NEG_ITEM_ID))
         encoded = self.encode_triples(interaction)
         more_popular = self.popularity[negatives] > self.popularity[positives]
-        click, interest, conformity = dice_losses(*encoded, more_popular)
+        click, interest, conformity = dice_losses(*encoded, more_popular=more_popular)
         loss = click + self.interest_weight * interest + self.conformity_weight * conformity
         distance = self._discrepancy(users, encoded[0], self.n_users) + self._discrepancy(
             torch.cat([positives, negatives]), torch.cat(encoded[1:]), self.n_items
@@ -92,4 +92,4 @@ class DICE(PairwiseRecommender):
         place = torch.arange(len(ids), device=ids.device)
         first = ids.new_full((n_ids,), len(ids)).scatter_reduce_(0, ids, place, "amin")
         interest, conformity = rows.chunk(2, dim=1)
-        return self.discrepancy(interest, conformity, first[ids] == place)
+        return self.discrepancy(interest, conformity, weights=first[ids] == place)

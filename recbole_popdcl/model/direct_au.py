@@ -29,4 +29,5 @@ class DirectAU(EncoderRecommender):
     def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Return the loss plus L2 over a batch with ``user_id`` and ``item_id``, both int64 [b]."""
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
-        return direct_au_loss(*self.encoder(users, items), self.uniformity_weight) + self.l2(users, items)
+        loss = direct_au_loss(*self.encoder(users, items), uniformity_weight=self.uniformity_weight)
+        return loss + self.l2(users, items)

@@ -33,9 +33,9 @@ class HCL(InBatchRecommender):
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
         loss = hcl_loss(
             *self.encoder(users, items),
-            self.temperature,
-            self.omega_plus,
-            self.concentration,
-            self.false_negatives(users, items),
+            temperature=self.temperature,
+            omega_plus=self.omega_plus,
+            concentration=self.concentration,
+            false_negatives=self.false_negatives(users, items),
         )
         return loss + self.l2(users, items)

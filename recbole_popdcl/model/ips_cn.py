@@ -28,5 +28,5 @@ class IPSCN(PairwiseRecommender):
     def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Return the loss plus L2 over a batch with ``user_id``, ``item_id`` and ``neg_item_id``, all int64 [b]."""
         positives = interaction[self.ITEM_ID]
-        loss = ips_cn_loss(*self.encode_triples(interaction), self.weights[positives])
+        loss = ips_cn_loss(*self.encode_triples(interaction), weights=self.weights[positives])
         return loss + self.l2(interaction[self.USER_ID], positives, interaction[self.NEG_ITEM_ID])

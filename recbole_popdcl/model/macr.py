@@ -45,11 +45,11 @@ class MACR(PairwiseRecommender):
         loss = macr_loss(
             (users * positives).sum(dim=1),
             (users * negatives).sum(dim=1),
-            self.user_branch(users).squeeze(1),
-            self.item_branch(positives).squeeze(1),
-            self.item_branch(negatives).squeeze(1),
-            self.item_weight,
-            self.user_weight,
+            user_logits=self.user_branch(users).squeeze(1),
+            positive_logits=self.item_branch(positives).squeeze(1),
+            negative_logits=self.item_branch(negatives).squeeze(1),
+            item_branch_weight=self.item_weight,
+            user_branch_weight=self.user_weight,
         )
         return loss + self.l2(interaction[self.USER_ID], interaction[self.ITEM_ID], interaction[self.NEG_ITEM_ID])
 
@@ -58,5 +58,8 @@ class MACR(PairwiseRecommender):
         user_logits = self.user_branch(tables[0][users])
         item_logits = self.item_branch(tables[1] if items is None else tables[1][items])
         if items is None:
-            return fused_scores(scores, user_logits, item_logits.T, self.counterfactual_constant)
-        return fused_scores(scores, user_logits.squeeze(1), item_logits.squeeze(1), self.counterfactual_constant)
+            item_logits = item_logits.T
+        else:
+            user_logits, item_logits = user_logits.squeeze(1), item_logits.squeeze(1)
+        constant = self.counterfactual_constant
+        return fused_scores(scores, user_logits=user_logits, item_logits=item_logits, constant=constant)

@@ -32,7 +32,11 @@ class PD(PairwiseRecommender):
     def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Return the loss plus L2 over a batch with ``user_id``, ``item_id`` and ``neg_item_id``, all int64 [b]."""
         positives, negatives = interaction[self.ITEM_ID], interaction[self.NEG_ITEM_ID]
-        loss = pd_loss(*self.encode_triples(interaction), self.popularity[positives], self.popularity[negatives])
+        loss = pd_loss(
+            *self.encode_triples(interaction),
+            positive_popularity=self.popularity[positives],
+            negative_popularity=self.popularity[negatives],
+        )
         return loss + self.l2(interaction[self.USER_ID], positives, negatives)
 
     def _final_scores(self, scores: torch.Tensor, users: torch.Tensor, items: torch.Tensor | None) -> torch.Tensor:

@@ -58,13 +58,13 @@ class PopDCL(InBatchRecommender):
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
         loss = popdcl_loss(
             *self.encoder(users, items),
-            self.popularity[items] * self.inverse_mass[users],
-            self.omega_plus[users],
-            self.temperature,
-            self.positive_margin,
-            self.negative_margin,
-            self.negative_score_floor,
-            self.false_negatives(users, items),
+            not_chosen=self.popularity[items] * self.inverse_mass[users],
+            omega_plus=self.omega_plus[users],
+            temperature=self.temperature,
+            positive_margin=self.positive_margin,
+            negative_margin=self.negative_margin,
+            negative_score_floor=self.negative_score_floor,
+            false_negatives=self.false_negatives(users, items),
         )
         return loss + self.l2(users, items)
 
@@ -73,10 +73,10 @@ class PopDCL(InBatchRecommender):
         """Return M+ [b] and M- [b, b] of a batch of training pairs, as popdcl_margins; zeros where switched off."""
         positive, negative = popdcl_margins(
             *self.encoder(users, items),
-            self.popularity[items] * self.inverse_mass[users],
-            self.omega_plus[users],
-            self.temperature,
-            self.negative_margin,
-            self.negative_score_floor,
+            not_chosen=self.popularity[items] * self.inverse_mass[users],
+            omega_plus=self.omega_plus[users],
+            temperature=self.temperature,
+            negative_margin=self.negative_margin,
+            negative_score_floor=self.negative_score_floor,
         )
         return positive * self.positive_margin, negative

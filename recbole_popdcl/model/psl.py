@@ -29,5 +29,10 @@ class PSL(InBatchRecommender):
     def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Return the loss plus L2 over a batch with ``user_id`` and ``item_id``, both int64 [b]."""
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
-        ignored = self.false_negatives(users, items)
-        return psl_loss(*self.encoder(users, items), self.temperature, self.surrogate, ignored) + self.l2(users, items)
+        loss = psl_loss(
+            *self.encoder(users, items),
+            temperature=self.temperature,
+            surrogate=self.surrogate,
+            false_negatives=self.false_negatives(users, items),
+        )
+        return loss + self.l2(users, items)

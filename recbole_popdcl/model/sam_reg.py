@@ -36,6 +36,6 @@ class SamReg(PairwiseRecommender):
     def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Return the loss plus L2 over a batch with ``user_id``, ``item_id`` and ``neg_item_id``, all int64 [b]."""
         positives = interaction[self.ITEM_ID]
-        bpr, correlation = sam_reg_losses(*self.encode_triples(interaction), self.popularity[positives])
+        bpr, correlation = sam_reg_losses(*self.encode_triples(interaction), popularity=self.popularity[positives])
         accuracy = bpr + self.l2(interaction[self.USER_ID], positives, interaction[self.NEG_ITEM_ID])
         return (1.0 - self.correlation_weight) * accuracy + self.correlation_weight * correlation

@@ -55,9 +55,9 @@ class SLatK(InBatchRecommender):
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
         loss = sl_at_k_loss(
             *self.encoder(users, items),
-            self.thresholds[users],
-            self.temperature,
-            self.weight_temperature,
-            self.false_negatives(users, items),
+            thresholds=self.thresholds[users],
+            temperature=self.temperature,
+            weight_temperature=self.weight_temperature,
+            false_negatives=self.false_negatives(users, items),
         )
         return loss + self.l2(users, items)

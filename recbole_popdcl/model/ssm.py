@@ -27,5 +27,9 @@ class SSM(InBatchRecommender):
     def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Return the loss plus L2 over a batch with ``user_id`` and ``item_id``, both int64 [b]."""
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
-        loss = ssm_loss(*self.encoder(users, items), self.temperature, self.false_negatives(users, items))
+        loss = ssm_loss(
+            *self.encoder(users, items),
+            temperature=self.temperature,
+            false_negatives=self.false_negatives(users, items),
+        )
         return loss + self.l2(users, items)

@@ -1,18 +1,12 @@
-"""What must hold for every loss, whatever its formula: order of the batch, length and direction of embeddings, its
-gradient against differences, and the GPU against the CPU."""
+"""What must hold for every loss, whatever its formula (invariants.py)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import recbole_popdcl.loss
-from recbole_popdcl.loss import in_batch
 from recbole_popdcl.loss.adv_infonce import adv_infonce_loss
 from recbole_popdcl.loss.bc_loss import bc_loss
 from recbole_popdcl.loss.bpr import bpr_loss
@@ -32,182 +26,95 @@ from recbole_popdcl.loss.psl import psl_loss
 from recbole_popdcl.loss.sam_reg import sam_reg_losses
 from recbole_popdcl.loss.sl_at_k import sl_at_k_loss
 from recbole_popdcl.loss.ssm import ssm_loss
-
-D = 6
-
-
-@dataclass
-class Batch:
-    """What the losses take beside the embeddings, a row a pair: weights and omega in (0, 1), margins in [0, 3),
-    thresholds in [-0.5, 0.5), users of two or three pairs, and the ignored negatives [b, b] or None."""
-
-    weights: torch.Tensor
-    omega: torch.Tensor
-    margins: torch.Tensor
-    thresholds: torch.Tensor
-    users: torch.Tensor
-    ignored: torch.Tensor | None
-
-    def permuted(self, order: torch.Tensor) -> Batch:
-        rows = {name: values[order] for name, values in vars(self).items() if name != "ignored"}
-        return Batch(**rows, ignored=None if self.ignored is None else self.ignored[order][:, order])
-
-    def on(self, device: str, dtype: torch.dtype) -> Batch:
-        moved = {
-            name: values if values is None else values.to(device, dtype if values.is_floating_point() else None)
-            for name, values in vars(self).items()
-        }
-        return replace(self, **moved)
+from tests.declarations import declared
+from tests.loss.invariants import OF_ANY, OF_COSINES, OF_INNER_PRODUCTS, Batch
 
 
-def draw(n: int, seed: int, masked: bool) -> tuple[Batch, list[torch.Tensor]]:
-    """A batch of n pairs and four tables [n, D], in float64."""
-    generator = torch.Generator().manual_seed(seed)
-    columns = torch.rand(4, n, generator=generator, dtype=torch.float64)
-    ignored = torch.rand(n, n, generator=generator) < 0.3
-    batch = Batch(
-        columns[0] * 0.9 + 0.05, columns[1] * 0.6, columns[2] * 3, columns[3] - 0.5, torch.arange(n) * 2 // 5,
-        ignored.fill_diagonal_(False) if masked else None,
-    )  # fmt: skip
-    return batch, list(torch.randn(4, n, D, generator=generator, dtype=torch.float64))
+def softmax(b: Batch) -> dict:
+    """What all losses with a temperature take."""
+    return {"temperature": b.temperature, "false_negatives": b.false_negatives}
 
 
-def sam_reg(batch, users, items, negatives):
-    bpr, correlation = sam_reg_losses(users, items, negatives, batch.weights)
+def popdcl(**switches):
+    return lambda b, u, i: popdcl_loss(u, i, not_chosen=b.weights, omega_plus=b.omega, **switches, **softmax(b))
+
+
+def psl(surrogate):
+    return lambda b, u, i: psl_loss(u, i, surrogate=surrogate, **softmax(b))
+
+
+def adv_infonce(b, u, i, h_u, h_i):
+    return adv_infonce_loss(u, i, hardness_users=h_u, hardness_items=h_i, negative_weight=3.0, **softmax(b))
+
+
+def sam_reg(b, u, i, j):
+    bpr, correlation = sam_reg_losses(u, i, j, popularity=b.weights)
     return 0.7 * bpr + 0.3 * correlation
 
 
-def macr(batch, users, items, negatives):
-    scores = ((users * table).sum(1) for table in (items, negatives))
-    return macr_loss(*scores, users[:, 0], items[:, 1], negatives[:, 1], 0.3, 0.2)  # two dimensions serve as branches
+def macr(b, u, i, j):
+    logits = {"user_logits": u[:, 0], "positive_logits": i[:, 1], "negative_logits": j[:, 1]}  # these serve as branches
+    weights = {"item_branch_weight": 0.3, "user_branch_weight": 0.2}
+    return macr_loss((u * i).sum(1), (u * j).sum(1), **logits, **weights)
 
 
-# Losses of the cosine, of users and items (and of the tables of the hardness); the first word is the module.
-COSINE = {
-    "ssm": lambda b, t, u, i: ssm_loss(u, i, t, b.ignored),
-    "popdcl": lambda b, t, u, i: popdcl_loss(u, i, b.weights, b.omega, t, ignored=b.ignored),
-    "popdcl exact": lambda b, t, u, i: popdcl_loss(u, i, b.weights, b.omega, t, True, "exact", ignored=b.ignored),
-    "popdcl floor": lambda b, t, u, i: popdcl_loss(u, i, b.weights, b.omega, t, False, "first_order", 1e-7, b.ignored),
-    "dcl": lambda b, t, u, i: dcl_loss(u, i, t, 0.2, b.ignored),
-    "hcl": lambda b, t, u, i: hcl_loss(u, i, t, 0.2, 0.5, b.ignored),
-    "bc_loss": lambda b, t, u, i: bc_loss(u, i, b.margins, t, b.ignored),
-    "adv_infonce": lambda b, t, u, i, *hardness: adv_infonce_loss(u, i, *hardness, t, 3.0, b.ignored),
-    "bsl": lambda b, t, u, i: bsl_loss(u, i, b.users, t, 0.4, ignored=b.ignored),
-    "psl relu": lambda b, t, u, i: psl_loss(u, i, t, "relu", b.ignored),
-    "psl tanh": lambda b, t, u, i: psl_loss(u, i, t, "tanh", b.ignored),
-    "psl atan": lambda b, t, u, i: psl_loss(u, i, t, "atan", b.ignored),
-    "sl_at_k": lambda b, t, u, i: sl_at_k_loss(u, i, b.thresholds, t, 0.7, b.ignored),
-    "ccl": lambda b, t, u, i: ccl_loss(u, i, 0.1, 5.0, b.ignored),
-    "direct_au": lambda b, t, u, i: direct_au_loss(u, i, 0.7),
+def dice_discrepancy(name):
+    return lambda b, u, i: DISCREPANCIES[name](u, i, weights=b.weights)
+
+
+# The first word of a name is the loss's module.
+COSINES = {
+    "ssm": lambda b, u, i: ssm_loss(u, i, **softmax(b)),
+    "popdcl": popdcl(),
+    "popdcl exact": popdcl(negative_margin="exact"),
+    "popdcl floor": popdcl(positive_margin=False, negative_score_floor=1e-7),
+    "dcl": lambda b, u, i: dcl_loss(u, i, omega_plus=0.2, **softmax(b)),
+    "hcl": lambda b, u, i: hcl_loss(u, i, omega_plus=0.2, concentration=0.5, **softmax(b)),
+    "bc_loss": lambda b, u, i: bc_loss(u, i, margins=b.margins, **softmax(b)),
+    "adv_infonce": adv_infonce,
+    "bsl": lambda b, u, i: bsl_loss(u, i, user_ids=b.users, positive_temperature=0.4, **softmax(b)),
+    "psl relu": psl("relu"),
+    "psl tanh": psl("tanh"),
+    "psl atan": psl("atan"),
+    "sl_at_k": lambda b, u, i: sl_at_k_loss(u, i, thresholds=b.thresholds, weight_temperature=0.7, **softmax(b)),
+    "ccl": lambda b, u, i: ccl_loss(u, i, margin=0.1, negative_weight=5.0, false_negatives=b.false_negatives),
+    "direct_au": lambda b, u, i: direct_au_loss(u, i, uniformity_weight=0.7),
 }
-# Losses of inner products, of users, items and negatives.
-INNER = {
-    "bpr": lambda b, t, u, i, j: bpr_loss(u, i, j),
-    "ips_cn": lambda b, t, u, i, j: ips_cn_loss(u, i, j, b.weights),
-    "sam_reg": lambda b, t, u, i, j: sam_reg(b, u, i, j),
-    "pd": lambda b, t, u, i, j: pd_loss(u, i, j, b.weights, b.omega),
-    "l2": lambda b, t, u, i, j: l2_term((u, i, j), len(u), "sum"),
+INNER_PRODUCTS = {
+    "bpr": lambda b, u, i, j: bpr_loss(u, i, j),
+    "ips_cn": lambda b, u, i, j: ips_cn_loss(u, i, j, weights=b.weights),
+    "sam_reg": sam_reg,
+    "pd": lambda b, u, i, j: pd_loss(u, i, j, positive_popularity=b.weights, negative_popularity=b.omega),
+    "l2": lambda b, u, i, j: l2_term((u, i, j), n_pairs=len(u), l2_form="sum"),
 }
-# What looks at single dimensions.
-OTHERS = {
-    "macr": lambda b, t, u, i, j: macr(b, u, i, j),
-    "dice": lambda b, t, u, i, j: sum(dice_losses(u, i, j, b.weights > 0.6)),
-    **{f"dice {name}": lambda b, t, u, i, f=f: f(u, i, b.weights) for name, f in DISCREPANCIES.items()},
-    "cause": lambda b, t, u, i: discrepancy(u, i),
+SINGLE_DIMENSIONS = {
+    "macr": macr,
+    "dice": lambda b, u, i, j: sum(dice_losses(u, i, j, more_popular=b.weights > 0.6)),
+    **{f"dice {name}": dice_discrepancy(name) for name in DISCREPANCIES},
+    "cause": lambda b, u, i: discrepancy(u, i),
 }
-LOSSES = {**COSINE, **INNER, **OTHERS}
-TABLES = {"adv_infonce": 4, **dict.fromkeys(INNER, 3), "macr": 3, "dice": 3}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def several_blocks():
-    """Small batches go through more than one block of rows too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(in_batch, "ROWS_PER_BLOCK", 4)
-        yield
+@pytest.mark.parametrize("name", COSINES)
+@pytest.mark.parametrize("check", OF_COSINES)
+def test_losses_of_cosines(name, check):
+    check(COSINES[name])
 
 
-def value_and_gradients(name, batch, tables, temperature=0.3):
-    leaves = [table.detach().clone().requires_grad_() for table in tables[: TABLES.get(name, 2)]]
-    value = LOSSES[name](batch, temperature, *leaves)
-    return value.detach(), torch.autograd.grad(value, leaves, materialize_grads=True)
+@pytest.mark.parametrize("name", INNER_PRODUCTS)
+@pytest.mark.parametrize("check", OF_INNER_PRODUCTS)
+def test_losses_of_inner_products(name, check):
+    check(INNER_PRODUCTS[name])
 
 
-def close(found, expected, rtol=1e-9, atol=1e-11):
-    torch.testing.assert_close(found, expected, rtol=rtol, atol=atol)
+@pytest.mark.parametrize("name", SINGLE_DIMENSIONS)
+@pytest.mark.parametrize("check", OF_ANY)
+def test_losses_of_single_dimensions(name, check):
+    check(SINGLE_DIMENSIONS[name])
 
 
-cases = given(
-    n=st.integers(1, 11),
-    seed=st.integers(0, 2**31),
-    masked=st.booleans(),
-    temperature=st.sampled_from([0.1, 0.3, 1.0]),
-)
-several = settings(max_examples=15, deadline=None)
-
-
-def test_every_loss_is_here():
+def test_every_loss_has_a_case():
+    """A new loss needs one, above or in its own file: a test decorated with @invariants("its module", ...)."""
     modules = {path.stem for path in Path(recbole_popdcl.loss.__file__).parent.glob("*.py")}
-    assert {name.split()[0] for name in LOSSES} == modules - {"__init__", "in_batch"}
-
-
-@pytest.mark.parametrize("name", LOSSES)
-@several
-@cases
-def test_the_order_of_the_batch_does_not_matter(name, n, seed, masked, temperature):
-    batch, tables = draw(n, seed, masked)
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed + 1))
-    value, gradients = value_and_gradients(name, batch, tables, temperature)
-    again, permuted = value_and_gradients(name, batch.permuted(order), [table[order] for table in tables], temperature)
-    close(again, value)
-    close(permuted, tuple(gradient[order] for gradient in gradients))
-
-
-@pytest.mark.parametrize("name", COSINE)
-@several
-@cases
-def test_the_length_of_embeddings_does_not_matter(name, n, seed, masked, temperature):
-    """Every row by a factor of its own; its gradient is divided by it."""
-    batch, tables = draw(n, seed, masked)
-    factors = 10.0 ** (4 * torch.rand(2, n, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 2)
-    value, gradients = value_and_gradients(name, batch, tables, temperature)
-    scaled = [factors[0] * tables[0], factors[1] * tables[1], *tables[2:]]
-    again, of_scaled = value_and_gradients(name, batch, scaled, temperature)
-    close(again, value)
-    for gradient, factor, other in zip(gradients, factors, of_scaled):
-        close(other * factor, gradient)
-
-
-@pytest.mark.parametrize("name", [*COSINE, *INNER])
-@several
-@cases
-def test_the_directions_of_the_space_do_not_matter(name, n, seed, masked, temperature):
-    """All embeddings turned together; gradients turn with them."""
-    batch, tables = draw(n, seed, masked)
-    square = torch.randn(D, D, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    turn = torch.linalg.qr(square)[0]
-    value, gradients = value_and_gradients(name, batch, tables, temperature)
-    again, turned = value_and_gradients(name, batch, [table @ turn for table in tables], temperature)
-    close(again, value)
-    close(turned, tuple(gradient @ turn for gradient in gradients))
-
-
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("n", [1, 2, 6])
-@pytest.mark.parametrize("name", LOSSES)
-def test_the_gradient_is_that_of_differences(name, n, masked):
-    batch, tables = draw(n, 3 + n, masked)
-    leaves = [table.requires_grad_() for table in tables[: TABLES.get(name, 2)]]
-    assert torch.autograd.gradcheck(lambda *parts: LOSSES[name](batch, 0.3, *parts), leaves, atol=1e-6, rtol=1e-5)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("name", LOSSES)
-def test_the_gpu_gives_what_the_cpu_gives(name, masked, dtype, tolerance):
-    batch, tables = draw(70, 5, masked)
-    on_cpu = value_and_gradients(name, batch.on("cpu", dtype), [table.to(dtype) for table in tables])
-    value, gradients = value_and_gradients(name, batch.on("cuda", dtype), [table.to("cuda", dtype) for table in tables])
-    close(value.cpu(), on_cpu[0], tolerance, tolerance)
-    close(tuple(gradient.cpu() for gradient in gradients), on_cpu[1], tolerance, tolerance)
+    here = {name.split()[0] for name in (*COSINES, *INNER_PRODUCTS, *SINGLE_DIMENSIONS)}
+    assert here | declared("invariants") == modules - {"__init__", "in_batch"}

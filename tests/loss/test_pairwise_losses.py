@@ -13,14 +13,12 @@ from recbole_popdcl.loss.cause import discrepancy
 from recbole_popdcl.loss.dice import DISCREPANCIES, dice_losses
 from recbole_popdcl.loss.direct_au import direct_au_loss
 from recbole_popdcl.loss.ips_cn import ips_cn_loss
+from recbole_popdcl.loss.l2 import l2_term
 from recbole_popdcl.loss.macr import fused_scores, macr_loss
 from recbole_popdcl.loss.pd import pd_loss
 from recbole_popdcl.loss.sam_reg import sam_reg_losses, squared_correlation
-from tests.loss.test_losses import batch, values_and_gradients
-
-
-def sigmoid(x):
-    return 1 / (1 + torch.exp(-x))
+from tests.loss import by_hand
+from tests.loss.by_hand import batch, value_and_gradients
 
 
 def triples(n: int, seed: int):
@@ -28,111 +26,54 @@ def triples(n: int, seed: int):
     return users, positives, batch(n, seed + 50)[0], weights + 0.1
 
 
-def ips_loop(u, i, j, w):
-    return sum(-w[k] * torch.log(sigmoid(u[k] @ i[k] - u[k] @ j[k])) for k in range(len(u))) / len(u)
+def pd(function, tables, w):
+    return function(*tables, positive_popularity=w, negative_popularity=w.flip(0))
 
 
-def sam_loop(u, i, j, w):
-    x = [sigmoid(u[k] @ i[k] - u[k] @ j[k]) for k in range(len(u))]
-    bpr = sum(-torch.log(value) for value in x) / len(x)
-    mx, mw = sum(x) / len(x), sum(w) / len(w)
-    covariance = sum((a - mx) * (b - mw) for a, b in zip(x, w))
-    correlation = covariance / (sum((a - mx) ** 2 for a in x) * sum((b - mw) ** 2 for b in w)).sqrt()
-    return 0.7 * bpr + 0.3 * correlation**2
-
-
-def sam(u, i, j, w):
-    bpr, correlation = sam_reg_losses(u, i, j, w)
+def sam_reg(function, tables, w):
+    bpr, correlation = function(*tables, popularity=w)
     return 0.7 * bpr + 0.3 * correlation
 
 
-def macr(u, i, j, w):
-    # two of the dimensions serve as branches
-    return macr_loss((u * i).sum(1), (u * j).sum(1), u[:, 0], i[:, 1], j[:, 1], 0.3, 0.2)
+def macr(function, tables, w):
+    u, i, j = tables
+    logits = {"user_logits": u[:, 0], "positive_logits": i[:, 1], "negative_logits": j[:, 1]}  # these serve as branches
+    weights = {"item_branch_weight": 0.3, "user_branch_weight": 0.2}
+    return function((u * i).sum(1), (u * j).sum(1), **logits, **weights)
 
 
-def macr_loop(u, i, j, w):
-    def bce(logit, label):
-        return -torch.log(sigmoid(logit)) if label else -torch.log(1 - sigmoid(logit))
-
-    loss = 0.0
-    for k in range(len(u)):
-        fused = [(u[k] @ item[k]) * sigmoid(item[k, 1]) * sigmoid(u[k, 0]) for item in (i, j)]
-        loss = loss + bce(fused[0], 1) + bce(fused[1], 0)
-        loss = loss + 0.3 * (bce(i[k, 1], 1) + bce(j[k, 1], 0)) + 0.2 * (bce(u[k, 0], 1) + bce(u[k, 0], 0))
-    return loss / len(u)
-
-
-def pd(u, i, j, w):
-    return pd_loss(u, i, j, w, w.flip(0))
-
-
-def pd_loop(u, i, j, w):
-    def elu(x):
-        return x + 1 if x > 0 else torch.exp(x)
-
-    n = len(u)
-    return sum(-torch.log(sigmoid(elu(u[k] @ i[k]) * w[k] - elu(u[k] @ j[k]) * w[n - 1 - k])) for k in range(n)) / n
-
-
-def dice(u, i, j, w):
-    click, interest, conformity = dice_losses(u, i, j, w > 0.6)
+def dice(function, tables, w):
+    click, interest, conformity = function(*tables, more_popular=w > 0.6)
     return click + 0.4 * interest + 0.6 * conformity
 
 
-def dice_loop(u, i, j, w):
-    loss = 0.0
-    for k in range(len(u)):
-        interest = [u[k, :3] @ item[k, :3] for item in (i, j)]
-        conformity = [u[k, 3:] @ item[k, 3:] for item in (i, j)]
-        loss = loss - torch.log(sigmoid(interest[0] + conformity[0] - interest[1] - conformity[1]))
-        if w[k] > 0.6:
-            loss = loss - 0.4 * torch.log(sigmoid(interest[0] - interest[1]))
-            loss = loss - 0.6 * torch.log(sigmoid(conformity[1] - conformity[0]))
-        else:
-            loss = loss - 0.6 * torch.log(sigmoid(conformity[0] - conformity[1]))
-    return loss / len(u)
+def direct_au(function, tables, w):
+    return function(*tables[:2], uniformity_weight=0.7)
 
 
-def direct_au(u, i, j, w):
-    return direct_au_loss(u, i, 0.7)
-
-
-def direct_au_loop(u, i, j, w):
-    u, i = ([row / row.norm() for row in table] for table in (u, i))
-    n = len(u)
-
-    def uniform(x):
-        pairs = [torch.exp(-2 * ((x[a] - x[b]) ** 2).sum()) for a in range(n) for b in range(a)]
-        return torch.log(sum(pairs) / len(pairs))
-
-    alignment = sum(((a - b) ** 2).sum() for a, b in zip(u, i)) / n
-    return alignment + 0.7 * (uniform(u) + uniform(i)) / 2
-
-
+# {name: (what gives it its arguments, loss, loop)}
 LOSSES = {
-    "ips_cn": (ips_cn_loss, ips_loop),
-    "sam_reg": (sam, sam_loop),
-    "macr": (macr, macr_loop),
-    "pd": (pd, pd_loop),
-    "dice": (dice, dice_loop),
-    "direct_au": (direct_au, direct_au_loop),
+    "bpr": (lambda function, tables, w: function(*tables), bpr_loss, by_hand.bpr),
+    "ips_cn": (lambda function, tables, w: function(*tables, weights=w), ips_cn_loss, by_hand.ips_cn),
+    "sam_reg": (sam_reg, sam_reg_losses, by_hand.sam_reg),
+    "macr": (macr, macr_loss, by_hand.macr),
+    "pd": (pd, pd_loss, by_hand.pd),
+    "dice": (dice, dice_losses, by_hand.dice),
+    "direct_au": (direct_au, direct_au_loss, by_hand.direct_au),
 }
 
 
 @pytest.mark.parametrize("n", [2, 3, 9])
 @pytest.mark.parametrize("name", LOSSES)
 def test_equals_the_loop(name, n):
-    function, loop = LOSSES[name]
-    u, i, j, w = triples(n, n)
+    call, function, loop = LOSSES[name]
+    *tables, weights = triples(n, n)
     if n > 2:
-        i[1], u[2] = i[0], u[0]
-    leaves = (u, i, j) if name != "direct_au" else (u, i)
-    value, grads = values_and_gradients(lambda *t: function(*(t if len(t) == 3 else (*t, j)), w), *leaves)
-    expected, expected_grads = values_and_gradients(lambda *t: loop(*(t if len(t) == 3 else (*t, j)), w), *leaves)
+        tables[1][1], tables[0][2] = tables[1][0], tables[0][0]
+    value, gradients = value_and_gradients(lambda *leaves: call(function, leaves, weights), *tables)
+    expected, of_loop = value_and_gradients(lambda *leaves: call(loop, leaves, weights), *tables)
     torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-12)
-    for grad, plain in zip(grads, expected_grads):
-        torch.testing.assert_close(grad, plain, rtol=1e-7, atol=1e-10)
+    torch.testing.assert_close(gradients, of_loop, rtol=1e-7, atol=1e-10)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0])
@@ -143,16 +84,24 @@ def test_is_finite_in_float32(name, scale, autocast):
     j[:4] = i[:4]
     i[5] = 0.0
     leaves = [u.requires_grad_(), i.requires_grad_(), j.requires_grad_()]
+    call, function, _ = LOSSES[name]
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-        value = LOSSES[name][0](u, i, j, w / scale)
+        value = call(function, leaves, w / scale)
     value.backward()
     assert torch.isfinite(value)
     assert all(leaf.grad is None or torch.isfinite(leaf.grad).all() for leaf in leaves)
 
 
+def test_l2_term_is_eq_16_over_the_batch():
+    users, items, *_ = batch(4, seed=8)
+    total = sum((users[k] @ users[k] + items[k] @ items[k]) for k in range(4))
+    torch.testing.assert_close(l2_term((users, items), n_pairs=4, l2_form="sum"), total / 4)
+    torch.testing.assert_close(l2_term((users, items), n_pairs=4, l2_form="half"), total / 8)
+
+
 def test_ips_cn_with_equal_weights_is_bpr():
     u, i, j, _ = triples(7, 3)
-    torch.testing.assert_close(ips_cn_loss(u, i, j, torch.ones(7)), bpr_loss(u, i, j))
+    torch.testing.assert_close(ips_cn_loss(u, i, j, weights=torch.ones(7)), bpr_loss(u, i, j))
 
 
 def test_correlation_is_that_of_numpy_and_0_for_a_constant():
@@ -182,8 +131,8 @@ def test_discrepancy_of_cause():
 def test_discrepancies_of_dice():
     x, y, *_ = batch(6, 7)
     equal = torch.full((6,), 0.3)
-    assert DISCREPANCIES["l1"](x, y, equal).item() == pytest.approx(np.abs((x - y).numpy()).mean())
-    assert DISCREPANCIES["l2"](x, y, equal).item() == pytest.approx(((x - y).numpy() ** 2).mean())
+    assert DISCREPANCIES["l1"](x, y, weights=equal).item() == pytest.approx(np.abs((x - y).numpy()).mean())
+    assert DISCREPANCIES["l2"](x, y, weights=equal).item() == pytest.approx(((x - y).numpy() ** 2).mean())
 
     def centred(z):
         d = np.array([[np.linalg.norm(a - b) for b in z.numpy()] for a in z.numpy()])
@@ -191,20 +140,20 @@ def test_discrepancies_of_dice():
 
     a, b = centred(x), centred(y)
     expected = np.sqrt((a * b).mean() / np.sqrt((a * a).mean() * (b * b).mean()))
-    assert DISCREPANCIES["dcor"](x, y, equal).item() == pytest.approx(-expected)
-    assert DISCREPANCIES["dcor"](x, 2 * x, equal).item() == pytest.approx(-1.0)
+    assert DISCREPANCIES["dcor"](x, y, weights=equal).item() == pytest.approx(-expected)
+    assert DISCREPANCIES["dcor"](x, 2 * x, weights=equal).item() == pytest.approx(-1.0)
 
 
 @pytest.mark.parametrize("name", DISCREPANCIES)
 def test_dices_discrepancies_of_equal_rows_and_under_autocast(name):
     one = torch.randn(1, 16, generator=torch.Generator().manual_seed(3)).expand(64, 16)
     x, y = one[:, :8].clone().requires_grad_(), one[:, 8:].clone().requires_grad_()
-    DISCREPANCIES[name](x, y, torch.ones(64)).backward()
+    DISCREPANCIES[name](x, y, weights=torch.ones(64)).backward()
     assert torch.isfinite(x.grad).all()
     x, y = torch.randn(2, 64, 8, generator=torch.Generator().manual_seed(4))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        mixed = DISCREPANCIES[name](x, y, torch.ones(64))
-    assert torch.equal(mixed, DISCREPANCIES[name](x, y, torch.ones(64)))
+        mixed = DISCREPANCIES[name](x, y, weights=torch.ones(64))
+    assert torch.equal(mixed, DISCREPANCIES[name](x, y, weights=torch.ones(64)))
 
 
 @pytest.mark.parametrize("name", DISCREPANCIES)
@@ -212,8 +161,9 @@ def test_a_weight_counts_rows_of_dices_discrepancies(name):
     """Value and gradient are those of the blocks in which a row stands as often as it weighs."""
     x, y, *_ = (table.requires_grad_() for table in batch(6, 7))
     times = torch.tensor([2, 0, 1, 3, 0, 1])
-    value = DISCREPANCIES[name](x, y, times)
-    expected = DISCREPANCIES[name](*(table.repeat_interleave(times, dim=0) for table in (x, y)), torch.ones(7))
+    value = DISCREPANCIES[name](x, y, weights=times)
+    repeated = (table.repeat_interleave(times, dim=0) for table in (x, y))
+    expected = DISCREPANCIES[name](*repeated, weights=torch.ones(7))
     torch.testing.assert_close(value, expected)
     torch.testing.assert_close(torch.autograd.grad(value, (x, y)), torch.autograd.grad(expected, (x, y)))
 
@@ -222,5 +172,5 @@ def test_fused_scores_subtract_the_constant():
     scores, users, items = torch.tensor([[2.0, 3.0]]), torch.tensor([[0.5]]), torch.tensor([[1.0, -1.0]])
     expected = [(2 - 1.5) * 1 / (1 + math.exp(-1)), (3 - 1.5) / (1 + math.exp(1))]
     half = 1 / (1 + math.exp(-0.5))
-    fused = fused_scores(scores, users, items, 1.5)
+    fused = fused_scores(scores, user_logits=users, item_logits=items, constant=1.5)
     torch.testing.assert_close(fused, torch.tensor([[value * half for value in expected]]))

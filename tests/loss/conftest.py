@@ -1,0 +1,12 @@
+"""Small batches go through more than one block of rows too."""
+
+from __future__ import annotations
+
+import pytest
+
+from recbole_popdcl.loss import in_batch
+
+
+@pytest.fixture(autouse=True)
+def several_blocks(monkeypatch):
+    monkeypatch.setattr(in_batch, "ROWS_PER_BLOCK", 4)
