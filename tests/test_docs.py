@@ -15,6 +15,7 @@ from recbole_popdcl.config.models import UNSUPPORTED, general_models, model_name
 from recbole_popdcl.config.reading import properties_folder, read_yaml
 
 DOCS = Path(__file__).parent.parent / "docs"
+DOCUMENTS = [*DOCS.parent.glob("*.md"), *DOCS.rglob("*.md")]
 TABLE = (DOCS / "errors.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^\| ([^|`]+) \| `((?:run|evaluate) .+?)` \| `(.+)` \|$", TABLE, re.MULTILINE)
 FILES = re.findall(r"^\| `([\w./]+)` \| `(.+)` \|$", TABLE, re.MULTILINE)
@@ -53,6 +54,13 @@ def test_a_stale_table_is_noticed():
     assert module.written(text.replace("`temperature` 0.1 (τ)", "`temperature` 0.2 (τ)")) == text
     row = next(line for line in text.splitlines(keepends=True) if line.startswith("| `DirectAU`"))
     assert module.written(text.replace(row, "")) == text
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+def test_lines_are_short(path):
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    lines = [line for line in text.splitlines() if not line.startswith(("|", "<!--"))]
+    assert [line for line in lines if len(line) >= 110] == []
 
 
 def test_the_table_is_read():
