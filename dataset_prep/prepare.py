@@ -200,7 +200,7 @@ def _split_log(paths: Sequence[Path], file_format: str, recipe: Recipe) -> tuple
                          unknown, outside[0])  # fmt: skip
     split = SPLITS[recipe.split]
     timed = (log.timestamp,) if recipe.split == "temporal" else ()
-    codes = split(log.items, *timed, ratio, recipe.seed)
+    codes = split(log.items, *timed, ratio=ratio, seed=recipe.seed)
     sets = {"": log} if recipe.whole else {}
     sets |= {name: log.select(codes == code) for code, name in enumerate(SETS[: len(ratio)])}
     return sets | ({"test_balanced": balanced} if outside else {}), removed

@@ -139,7 +139,7 @@ class SplitDataset(SideInformation):
             self._change_feat_format()
             self._drop_unused_col()
             items = self.inter_feat[self.iid_field].numpy()
-            codes = balanced_split(items, self.config["split_ratio"], self.config["split_seed"])
+            codes = balanced_split(items, self.config["split_ratio"], seed=self.config["split_seed"])
             parts = [self.copy(self.inter_feat[np.flatnonzero(codes == code)]) for code in range(len(self.set_names))]
         self._check_parts(parts)
         return parts
