@@ -15,7 +15,6 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from tqdm import tqdm
 
 from recbole_popdcl.compute.distributed import from_all, share
-from recbole_popdcl.data.pairs import PairIndex
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation import exposure
 from recbole_popdcl.evaluation.keys import (
@@ -28,7 +27,7 @@ from recbole_popdcl.evaluation.keys import (
 )
 from recbole_popdcl.evaluation.metrics import FUNCTIONS
 from recbole_popdcl.evaluation.per_user import PerUser
-from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
+from recbole_popdcl.evaluation.sets import EvaluationSets
 from recbole_popdcl.evaluation.top_k import top_k
 
 # Beside the scores a batch holds about one more block of their size (the model's own product and the top-K's work).
@@ -78,8 +77,7 @@ class Ranker:
         self.device = torch.device(device)
         self.batch_size = users_per_batch(sets.n_items, self.device.type, memory_mb)
         self._block = self.batch_size  # users are shared out by these, so that several processes rank the same batches
-        self._train = _index(sets.train).to(self.device)
-        self._sets = {name: _index(pairs).to(self.device) for name, pairs in sets.sets.items()}
+        self._train, self._sets = sets.train, sets.sets
         self._segments = {name: torch.from_numpy(codes).to(self.device) for name, codes in sets.segments.items()}
         self._counts = {name: torch.from_numpy(counts).to(self.device) for name, counts in sets.segment_counts.items()}
 
@@ -323,7 +321,7 @@ class _Counter:
     def results(self) -> Iterator[tuple[str, float]]:
         """Yield result keys and values."""
         sets = self.ranker.sets
-        popularity, segments = sets.train.item_counts(), sets.segments[self.name]
+        popularity, segments = sets.train.item_counts, sets.segments[self.name]
         counts = sets.segment_counts[self.name]
         taken = np.bincount(
             segments[sets.train.items], weights=(counts[0] > 0)[sets.train.users], minlength=len(SEGMENTS)
@@ -350,10 +348,6 @@ def users_per_batch(n_items: int, device_type: str = "cpu", memory_mb: int | Non
     MEMORY_MB of the device."""
     memory_mb = memory_mb or MEMORY_MB.get(device_type, MEMORY_MB["cuda"])
     return max(1, memory_mb * 2**20 // (4 * BLOCKS_PER_BATCH * n_items))
-
-
-def _index(pairs: InteractionSet) -> PairIndex:
-    return PairIndex(pairs.users, pairs.items, pairs.n_users, pairs.n_items)
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -12,7 +12,7 @@ from recbole.utils import InputType
 
 from recbole_popdcl.compute.distributed import share_encoding
 from recbole_popdcl.compute.products import inner_products
-from recbole_popdcl.data.pairs import PairIndex
+from recbole_popdcl.data.pairs import training_pairs
 from recbole_popdcl.encoder import build_encoder
 from recbole_popdcl.loss.l2 import l2_term
 
@@ -31,19 +31,21 @@ class EncoderRecommender(GeneralRecommender):
         dataset: the training set, a RecBole Dataset.
 
     Attributes:
-        train_users, train_items: internal ids of the training pairs, arrays [N].
+        train_pairs: the training pairs, which know the degree of every user and item.
+        train_users, train_items: their internal ids in the order of the data, arrays [N].
     """
 
     input_type = InputType.PAIRWISE
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
-        self.train_users = dataset.inter_feat[self.USER_ID].numpy()
-        self.train_items = dataset.inter_feat[self.ITEM_ID].numpy()
-        pairs = (self.train_users, self.train_items, self.n_users, self.n_items)
-        self.encoder = build_encoder(config, *pairs)
+        self.train_pairs = training_pairs(dataset, user_field=self.USER_ID, item_field=self.ITEM_ID)
+        self.train_users, self.train_items = self.train_pairs.rows
+        self.encoder = build_encoder(config, *self.train_pairs.rows, self.n_users, self.n_items)
         share_encoding(self.encoder)
-        self._train_pairs = PairIndex(*pairs) if config["false_negatives"] == "mask" else None
+        self.masks_false_negatives = config["false_negatives"] == "mask"
+        if self.masks_false_negatives:
+            self.train_pairs.on(config["device"])  # copied here, as a training step waits for no copy
         self.reg_weight, self.l2_form = config["reg_weight"], config["l2_form"]
         self.score_norm_exponent = config["score_norm_exponent"]
         self._encoded: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -56,7 +58,7 @@ class EncoderRecommender(GeneralRecommender):
 
     def item_popularity(self) -> np.ndarray:
         """Return the training degree of each item [n_items]."""
-        return np.bincount(self.train_items, minlength=self.n_items)
+        return self.train_pairs.item_popularity
 
     def keep(self, name: str, values: np.ndarray) -> None:
         """Hold what is worked out from the training set as a float32 buffer, which no checkpoint needs."""
@@ -68,7 +70,7 @@ class EncoderRecommender(GeneralRecommender):
         With ``false_negatives: mask`` those are the training items of the pair's user, the pair's own item in other
         pairs among them; with ``keep`` (the paper) there are none, and the result is None.
         """
-        return None if self._train_pairs is None else self._train_pairs.of_each_other(users, items)
+        return self.train_pairs.of_each_other(users, items) if self.masks_false_negatives else None
 
     def encode_triples(self, interaction: Interaction) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the embeddings [b, d] of ``user_id``, ``item_id`` and ``neg_item_id`` of a batch."""

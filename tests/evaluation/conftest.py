@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
+from recbole_popdcl.data.pairs import Pairs
+from recbole_popdcl.evaluation.sets import EvaluationSets
 from tests.conftest import skewed_pairs
 
 N_USERS, N_ITEMS = 40, 30
@@ -43,5 +44,5 @@ def scores():
 
 
 def build_sets(parts, segment_by="interactions"):
-    sets = {name: InteractionSet(*pairs, N_USERS, N_ITEMS) for name, pairs in parts.items()}
-    return EvaluationSets(sets.pop("train"), sets, segment_by)
+    sets = {name: Pairs(*pairs, n_users=N_USERS, n_items=N_ITEMS) for name, pairs in parts.items()}
+    return EvaluationSets(sets.pop("train"), sets, segment_by=segment_by)

@@ -124,13 +124,14 @@ def test_a_real_limit():
         pytest.skip("memory is limited on Linux alone")
     program = """
         import logging, resource, numpy as np, torch
+        from recbole_popdcl.data.pairs import Pairs
         from recbole_popdcl.evaluation.ranking import Ranker
-        from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
+        from recbole_popdcl.evaluation.sets import EvaluationSets
 
         n_users, n_items = 401, 60_000
         torch.set_num_threads(1)  # more of them would need memory for their stacks
         ids = np.arange(1, n_users)
-        train, valid = (InteractionSet(ids, ids + k, n_users, n_items) for k in (1, 2))
+        train, valid = (Pairs(ids, ids + k, n_users=n_users, n_items=n_items) for k in (1, 2))
         users, items = (torch.randn(n, 4, generator=torch.Generator().manual_seed(n)) for n in (n_users, n_items))
 
         class Model:
@@ -140,7 +141,7 @@ def test_a_real_limit():
                 self.sizes.append(len(batch["user_id"]))
                 return users[batch["user_id"]] @ items.T
 
-        ranker = Ranker(EvaluationSets(train, {"valid": valid}, "items"), ["Recall", "ARP"], [10])
+        ranker = Ranker(EvaluationSets(train, {"valid": valid}, segment_by="items"), ["Recall", "ARP"], [10])
         ranker.batch_size = 20
         expected = ranker.rank(Model())
         with open("/proc/self/statm") as file:

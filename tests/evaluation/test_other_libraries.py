@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from recbole.evaluator import Collector, Evaluator
 
 from recbole_popdcl.config.config import Config
+from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.evaluation.keys import ACCURACY_METRICS
 from recbole_popdcl.evaluation.ranking import Ranker
-from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
+from recbole_popdcl.evaluation.sets import EvaluationSets
 from tests.evaluation.conftest import FixedScores
 
 TREC_NAMES = {"Recall": "R", "NDCG": "nDCG", "Precision": "P", "Hit": "Success", "MRR": "RR", "MAP": "AP"}
@@ -58,8 +59,10 @@ class Case:
     def ours(self, topk: list[int], batch_size: int) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """Results, and the value of every user, {metric@k: [n_users]}."""
         shape = self.scores.shape
-        train, valid = (InteractionSet(*np.nonzero(part), *shape) for part in (self.hidden, self.to_find))
-        ranker = Ranker(EvaluationSets(train, {"valid": valid}, "items"), ACCURACY_METRICS, topk)
+        train, valid = (
+            Pairs(*np.nonzero(part), n_users=shape[0], n_items=shape[1]) for part in (self.hidden, self.to_find)
+        )
+        ranker = Ranker(EvaluationSets(train, {"valid": valid}, segment_by="items"), ACCURACY_METRICS, topk)
         ranker.batch_size = batch_size
         per_user = ranker.per_user()
         results = ranker.rank(FixedScores(torch.from_numpy(self.scores)), per_user=per_user)

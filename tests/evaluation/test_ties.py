@@ -8,10 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.keys import METRICS
 from recbole_popdcl.evaluation.ranking import Ranker
-from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
+from recbole_popdcl.evaluation.sets import EvaluationSets
 from recbole_popdcl.evaluation.top_k import top_k
 from tests.evaluation.conftest import N_ITEMS, N_USERS, FixedScores, build_sets
 
@@ -77,8 +78,9 @@ def test_neither_batch_nor_threads_matter(parts, eval_mask):
 
 
 def test_items_follow_one_another_where_all_scores_are_equal():
-    train = InteractionSet(np.array([1, 2]), np.array([2, 1]), 3, 6)
-    sets = EvaluationSets(train, {"valid": InteractionSet(np.array([1]), np.array([3]), 3, 6)}, "items")
+    train = Pairs(np.array([1, 2]), np.array([2, 1]), n_users=3, n_items=6)
+    valid = Pairs(np.array([1]), np.array([3]), n_users=3, n_items=6)
+    sets = EvaluationSets(train, {"valid": valid}, segment_by="items")
     ranker = Ranker(sets, ["MRR"], [3])
     model = FixedScores(torch.zeros(3, 6))
     assert ranker.rank(model)["valid/mrr@3"] == 0.5  # 1, 3, 4: item 2 is hidden
@@ -89,7 +91,7 @@ def test_items_follow_one_another_where_all_scores_are_equal():
 @pytest.mark.parametrize("value", [float("nan"), -float("nan")])
 def test_scores_that_are_no_numbers_are_refused(parts, value):
     scores = torch.randn(N_USERS, N_ITEMS)
-    train = InteractionSet(*parts["train"], N_USERS, N_ITEMS)
+    train = Pairs(*parts["train"], n_users=N_USERS, n_items=N_ITEMS)
     user = int(parts["valid"][0][0])
     free = np.setdiff1d(np.arange(1, N_ITEMS), train.items[train.users == user])
     scores[user, 0] = scores[train.users[0], train.items[0]] = value  # hidden, so it does not matter
