@@ -122,8 +122,8 @@ class Pairs:
         starts = indptr[users]
         counts = indptr[users + 1] - starts
         rows = torch.repeat_interleave(torch.arange(len(users), device=users.device), counts)
-        offset = torch.arange(len(rows), device=users.device) - (counts.cumsum(0) - counts)[rows]
-        return rows, items[starts[rows] + offset]
+        to_place = starts - (counts.cumsum(0) - counts)  # of a user's pairs here to their place in the set
+        return rows, items[torch.arange(len(rows), device=users.device) + to_place[rows]]
 
     def of_each_other(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """Return bool [b, b]: user k and item j of a batch of pairs are a pair of the set, k and j of distinct pairs.
