@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+import torch
 
 from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.data.popularity import item_segments
@@ -37,3 +40,42 @@ class EvaluationSets:
                 np.bincount(pairs.users[of_pair == code], minlength=self.n_users) for code in range(len(SEGMENTS))
             ]
             self.segment_counts[name] = np.stack([pairs.user_counts, *by_segment])
+
+    def on(self, device: torch.device) -> dict[str, GroundTruth]:
+        """Return the evaluation sets by name, as they are measured on a device."""
+        return {
+            name: GroundTruth(
+                name=name,
+                sets=self,
+                segments=torch.from_numpy(self.segments[name]).to(device),
+                to_find=torch.from_numpy(self.segment_counts[name]).to(device),
+            )
+            for name in self.sets
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroundTruth:
+    """One evaluation set as it is measured on a device.
+
+    Attributes:
+        name: of the set, a key of SET_KEYS.
+        sets: all sets, and the training set.
+        segments: index in SEGMENTS of each item, int8 [n_items]; -1 for padding.
+        to_find: number of items to find of each user: all, head, mid, tail; int64 [4, n_users].
+    """
+
+    name: str
+    sets: EvaluationSets
+    segments: torch.Tensor
+    to_find: torch.Tensor
+
+    @property
+    def pairs(self) -> Pairs:
+        """The pairs to find."""
+        return self.sets.sets[self.name]
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is measured."""
+        return self.to_find.device

@@ -55,7 +55,7 @@ def list_popularity(run: FinishedRun) -> pd.DataFrame:
     degree = train.user_counts
     users = np.flatnonzero(degree)
     consumed = np.bincount(train.users, weights=popularity[train.items], minlength=train.n_users)[users] / degree[users]
-    lists = run.ranker.recommend(run.model, torch.from_numpy(users), LIST_LENGTH)
+    lists = run.ranker.recommend(run.model, torch.from_numpy(users), k=LIST_LENGTH)
     items = np.concatenate([items.cpu().numpy() for _, items, _ in lists])
     recommended = popularity[items].sum(axis=1) / np.maximum((items > 0).sum(axis=1), 1)
     order = np.argsort(consumed, kind="stable")

@@ -12,6 +12,7 @@ from tests.conftest import skewed_pairs
 
 N_USERS, N_ITEMS = 40, 30
 SETS = ("valid", "test_imbalanced", "test_balanced")
+RECBOLE_METRICS = ("Recall", "NDCG", "Precision", "Hit", "MRR", "MAP")  # accuracy metrics that RecBole has too
 
 
 class FixedScores:
