@@ -59,7 +59,7 @@ def generate(folder: Path, scale: float) -> None:
     keys, first = np.unique(users * n_items + items, return_index=True)
     keys = keys[np.argsort(first)][:n]
     users, items = np.char.add("u", (keys // n_items).astype(str)), np.char.add("i", (keys % n_items).astype(str))
-    codes = balanced_split(keys % n_items, RATIO, 0)
+    codes = balanced_split(keys % n_items, RATIO, seed=0)
     for code, name in enumerate(SETS[: len(RATIO)]):
         path = folder / NAME / f"{NAME}.{name}.inter"
         write_interactions(path, users[codes == code], items[codes == code])

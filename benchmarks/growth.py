@@ -20,6 +20,7 @@ import torch
 from benchmarks.side_by_side import machine, seconds
 from recbole_popdcl.compute.memory import keep_freed_memory
 from recbole_popdcl.compute.products import inner_products
+from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.data.popularity import PopularityStatistics
 from recbole_popdcl.encoder.lightgcn import LightGCNEncoder
 from recbole_popdcl.evaluation.ranking import users_per_batch
@@ -55,7 +56,7 @@ def measure(size: Size, repeat: int) -> dict[str, float]:
     users = rng.integers(1, n_users, size.interactions)
     items = 1 + (size.items * rng.random(size.interactions) ** 2.2).astype(np.int64)
     n_items = size.items + 1
-    statistic = PopularityStatistics.from_pairs(users, items, n_users, n_items)
+    statistic = PopularityStatistics.from_pairs(Pairs(users, items, n_users=n_users, n_items=n_items))
     torch.manual_seed(0)
     encoder = LightGCNEncoder(n_users, n_items, users=users, items=items, embedding_size=size.dimension)
     optimizer = torch.optim.Adam(encoder.parameters(), lr=0.001, fused=True)

@@ -196,7 +196,7 @@ def _split_log(paths: Sequence[Path], layout: Layout, *, recipe: Recipe) -> tupl
             recipe.test_balanced,
         )
     timed = (log.timestamp,) if recipe.split == "temporal" else ()
-    codes = SPLITS[recipe.split](log.items, *timed, ratio, recipe.seed)
+    codes = SPLITS[recipe.split](log.items, *timed, ratio=ratio, seed=recipe.seed)
     sets = {"": log} if recipe.whole else {}
     sets |= {name: log.select(codes == code) for code, name in enumerate(SETS[: len(ratio)])}
     return sets | ({} if external is None else {"test_balanced": external}), removed

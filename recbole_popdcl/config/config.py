@@ -27,7 +27,7 @@ from recbole_popdcl.config.reading import (
     read_yaml,
 )
 from recbole_popdcl.errors import PopDCLError, nearest, shown
-from recbole_popdcl.evaluation.keys import ACCURACY_METRICS, normalise_metrics
+from recbole_popdcl.evaluation.metrics import ACCURACY, metric_names, normalise_metrics
 from recbole_popdcl.evaluation.objective import Objective
 
 # RecBole's general code asks for these though nothing defines them, and takes None for an answer.
@@ -262,4 +262,5 @@ class Config(RecBoleConfig):
 
 def recbole_metrics(metrics: Sequence[str]) -> list[str]:
     """Return those of the metrics that RecBole's own checks and classes know, ``Recall`` where it knows none."""
-    return [metric for metric in metrics if metric in ACCURACY_METRICS and metric.lower() in metrics_dict] or ["Recall"]
+    accuracy = metric_names(ACCURACY)
+    return [metric for metric in metrics if metric in accuracy and metric.lower() in metrics_dict] or ["Recall"]

@@ -39,11 +39,11 @@ class PairLoader:
         self.shuffle = config["shuffle"]
         self.device = config["device"]
         self.generator = torch.Generator(self.device).manual_seed(config["seed"])
-        users, items = dataset.ids()
-        order = np.argsort(users, kind="stable")
-        counts = np.bincount(users)
-        distinct = np.flatnonzero(counts)
-        counts = counts[distinct]
+        pairs = dataset.pairs()
+        users, items = pairs.rows
+        order = np.argsort(users, kind="stable")  # of a user in the order of the file, which the draws follow
+        distinct = np.flatnonzero(pairs.user_popularity)
+        counts = pairs.user_popularity[distinct]
         self._users, self._items, self._distinct_users, self._counts, self._starts = (
             torch.from_numpy(values).to(self.device)
             for values in (users[order], items[order], distinct, counts, np.cumsum(counts) - counts)
@@ -52,7 +52,7 @@ class PairLoader:
         self._n_negatives = 0 if negatives["distribution"] == "none" else negatives["sample_num"]
         if negatives.get("dynamic"):
             raise PopDCLError("property 'train_neg_sample_args': dynamic negatives work with RecBole's own models only")
-        self._sampler = build_sampler(config, dataset, self.device) if self._n_negatives else None
+        self._sampler = build_sampler(config, dataset, device=self.device) if self._n_negatives else None
 
     def begin_epoch(self, epoch: int) -> None:
         """Tell a sampler that changes with the epoch, counted from 0, which one begins."""
@@ -111,22 +111,13 @@ def set_batches_state(loader: Any, state: dict[str, torch.Tensor]) -> None:
         loader._sampler.generator.set_state(state["negatives"].cpu())
 
 
-def build_sampler(config: Config, dataset: SplitDataset, device: torch.device | str = "cpu") -> NegativeSampler:
+def build_sampler(config: Config, dataset: SplitDataset, *, device: torch.device | str = "cpu") -> NegativeSampler:
     """Return the sampler that ``negative_sampling`` and ``train_neg_sample_args`` ask for, drawing on ``device``."""
-    users, items = dataset.ids()
-    negatives = config["train_neg_sample_args"]
+    negatives, seed = config["train_neg_sample_args"], config["seed"] + 1
     balanced = getattr(config.model_class, "balanced_sampling", None)  # RecBole's models have no such rule
     rule = balanced(config) if balanced else None
     if rule is not None:
-        sizes = (dataset.user_num, dataset.item_num)
-        return BalancedPairSampler(users, items, *sizes, seed=config["seed"] + 1, device=device, **rule)
+        return BalancedPairSampler(dataset.pairs(), seed=seed, device=device, **rule)
     return NegativeSampler(
-        users,
-        items,
-        dataset.user_num,
-        dataset.item_num,
-        negatives["distribution"],
-        negatives["alpha"],
-        config["seed"] + 1,
-        device,
+        dataset.pairs(), distribution=negatives["distribution"], alpha=negatives["alpha"], seed=seed, device=device
     )

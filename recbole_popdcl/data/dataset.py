@@ -12,6 +12,7 @@ import pandas as pd
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_popdcl.data.atomic import read_interactions
+from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.data.side_information import SideInformation
 from recbole_popdcl.data.split import SETS, balanced_split, first_occurrences, k_core
 from recbole_popdcl.errors import PopDCLError, nearest
@@ -34,6 +35,7 @@ class SplitDataset(SideInformation):
     """
 
     inter_feat: Any  # a frame while it is loaded, then RecBole's Interaction
+    _pairs: Pairs | None = None
 
     def _get_preset(self) -> None:
         super()._get_preset()
@@ -139,28 +141,36 @@ class SplitDataset(SideInformation):
             self._change_feat_format()
             self._drop_unused_col()
             items = self.inter_feat[self.iid_field].numpy()
-            codes = balanced_split(items, self.config["split_ratio"], self.config["split_seed"])
+            codes = balanced_split(items, self.config["split_ratio"], seed=self.config["split_seed"])
             parts = [self.copy(self.inter_feat[np.flatnonzero(codes == code)]) for code in range(len(self.set_names))]
         self._check_parts(parts)
         return parts
 
     def _check_parts(self, parts: list[SplitDataset]) -> None:
-        pairs = {name: np.sort(part.pairs()) for name, part in zip(self.set_names, parts)}
-        train = pairs["train"]
+        pairs = {name: part.pairs() for name, part in zip(self.set_names, parts)}
+        train = pairs["train"].keys
         if not len(train):
             raise PopDCLError(f"dataset '{self.dataset_name}': the training set is empty")
-        for name, keys in pairs.items():
-            repeated = int((keys[1:] == keys[:-1]).sum())
+        for name, part in pairs.items():
+            repeated = len(part.rows[0]) - len(part)
             if repeated:
                 getLogger().warning("%s holds %d repeated (user, item) rows", name, repeated)
+            keys = part.row_keys() if repeated else part.keys
             seen = 0 if name == "train" else int((train[np.searchsorted(train[:-1], keys)] == keys).sum())
             if seen:
                 getLogger().warning("%d pairs of %s are training pairs too and can never be hit", seen, name)
 
-    def pairs(self) -> np.ndarray:
-        """Return the interactions as int64 keys ``user * n_items + item`` [n]."""
-        users, items = self.inter_feat[self.uid_field].numpy(), self.inter_feat[self.iid_field].numpy()
-        return users.astype(np.int64) * self.item_num + items
+    def pairs(self) -> Pairs:
+        """Return the (user, item) pairs of the interactions; made once."""
+        if self._pairs is None:
+            self._pairs = Pairs(*self.ids(), n_users=self.user_num, n_items=self.item_num)
+        return self._pairs
+
+    def copy(self, new_inter_feat: Any) -> SplitDataset:
+        """Return a dataset of the same fields with other interactions, as RecBole's; its pairs are its own."""
+        other = super().copy(new_inter_feat)
+        other._pairs = None
+        return other
 
     def ids(self) -> tuple[np.ndarray, np.ndarray]:
         """Return internal user ids and item ids [n] of the interactions (0 is RecBole's padding and never occurs)."""
@@ -174,5 +184,5 @@ def fingerprint(dataset: SplitDataset, parts: list[SplitDataset]) -> str:
         digest.update("\n".join(dataset.field2id_token[field].tolist()).encode("utf-8", "surrogatepass"))
     for name, part in zip(dataset.set_names, parts):
         digest.update(name.encode())
-        digest.update(np.ascontiguousarray(part.pairs(), dtype="<i8").tobytes())
+        digest.update(np.ascontiguousarray(part.pairs().row_keys(), dtype="<i8").tobytes())
     return digest.hexdigest()

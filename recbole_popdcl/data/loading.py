@@ -17,7 +17,7 @@ from recbole_popdcl.data.batches import PairLoader, build_sampler
 from recbole_popdcl.data.dataset import SplitDataset, fingerprint
 from recbole_popdcl.data.sampler import NegativeSampler
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
+from recbole_popdcl.evaluation.sets import EvaluationSets
 
 
 @dataclass
@@ -59,11 +59,8 @@ def load_sets(config: Config) -> Data:
         reason = " ".join(str(error).split())
         raise PopDCLError(f"dataset '{config['dataset']}' cannot be loaded as configured: {reason}") from error
     train_set = parts[0]
-    sets = {
-        name: InteractionSet(*part.ids(), n_users=dataset.user_num, n_items=dataset.item_num)
-        for name, part in zip(dataset.set_names, parts)
-    }
-    evaluation = EvaluationSets(sets.pop("train"), sets, config["segment_by"])
+    sets = {name: part.pairs() for name, part in zip(dataset.set_names, parts)}
+    evaluation = EvaluationSets(sets.pop("train"), sets, segment_by=config["segment_by"])
     log = getLogger()
     log.info(
         "%s: %d users, %d items; %s", dataset.dataset_name, dataset.user_num - 1, dataset.item_num - 1,

@@ -1,12 +1,162 @@
-"""Look-up of (user, item) pairs by whole arrays, on the device where it is asked."""
+"""The (user, item) pairs of one set: sorted once, counted once, and looked up by whole arrays on any device."""
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import Any, NamedTuple
+
 import numpy as np
 import torch
-from torch import nn
 
 from recbole_popdcl.compute import device
+
+
+class PairTensors(NamedTuple):
+    """The sorted pairs on one device: keys and items int64 [n], indptr int64 [n_users + 1]; as in Pairs."""
+
+    keys: torch.Tensor
+    items: torch.Tensor
+    indptr: torch.Tensor
+
+
+class Pairs:
+    """The (user, item) pairs of one set.
+
+    It has them as they were given, in ``rows``, where a pair may come more than once, and it has the distinct ones,
+    sorted by user and item. Everything but the rows is made when it is first asked for, and kept.
+
+    Args:
+        users: internal user ids [N].
+        items: internal item ids [N].
+        n_users: number of users, padding included.
+        n_items: number of items, padding included.
+
+    Attributes:
+        rows: users and items as given, each [N].
+        n_users, n_items: as given.
+        keys: int64 [n], the distinct pairs as ``user * n_items + item``, ascending.
+        users, items: int64 [n], in the order of the keys.
+        indptr: int64 [n_users + 1]; the items of user u stand at ``items[indptr[u]:indptr[u + 1]]``.
+
+    Examples:
+        >>> pairs = Pairs(np.array([2, 1, 2]), np.array([1, 3, 1]), n_users=3, n_items=4)
+        >>> len(pairs), pairs.users.tolist(), pairs.items.tolist(), pairs.indptr.tolist()
+        (2, [1, 2], [3, 1], [0, 0, 1, 2])
+    """
+
+    def __init__(self, users: np.ndarray, items: np.ndarray, *, n_users: int, n_items: int) -> None:
+        self.rows = (users, items)
+        self.n_users, self.n_items = n_users, n_items
+        self._tensors: dict[torch.device, PairTensors] = {}
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def row_keys(self) -> np.ndarray:
+        """Return ``user * n_items + item`` of the rows, int64 [N]."""
+        users, items = self.rows
+        return np.asarray(users, dtype=np.int64) * self.n_items + items
+
+    @cached_property
+    def keys(self) -> np.ndarray:
+        keys = self.row_keys()
+        return distinct(keys) if np.any(keys[1:] <= keys[:-1]) else keys
+
+    @cached_property
+    def indptr(self) -> np.ndarray:
+        return np.searchsorted(self.keys, np.arange(self.n_users + 1) * self.n_items)
+
+    @cached_property
+    def users(self) -> np.ndarray:
+        return np.repeat(np.arange(self.n_users), np.diff(self.indptr))
+
+    @cached_property
+    def items(self) -> np.ndarray:
+        return self.keys - self.users * self.n_items
+
+    # -- counts -------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def item_counts(self) -> np.ndarray:
+        """Distinct pairs of each item, int64 [n_items]."""
+        return np.bincount(self.items, minlength=self.n_items)
+
+    @cached_property
+    def user_counts(self) -> np.ndarray:
+        """Distinct pairs of each user, int64 [n_users]."""
+        return np.diff(self.indptr)
+
+    @cached_property
+    def item_popularity(self) -> np.ndarray:
+        """Training degree of each item: its rows, repeated ones too, as training sees each of them; int64 [n_items]."""
+        return np.bincount(self.rows[1], minlength=self.n_items)
+
+    @cached_property
+    def user_popularity(self) -> np.ndarray:
+        """Training degree of each user: the user's rows, repeated ones too; int64 [n_users]."""
+        return np.bincount(self.rows[0], minlength=self.n_users)
+
+    # -- look-up on the device of the question ------------------------------------------------------------------------
+
+    def on(self, where: torch.device) -> PairTensors:
+        """Return the sorted pairs on a device; they are copied there once."""
+        if where.type != "cpu" and where.index is None:  # "cuda", of which tensors say "cuda:0"
+            where = torch.empty(0, device=where).device
+        if where not in self._tensors:
+            arrays = (self.keys, self.items, self.indptr)
+            self._tensors[where] = PairTensors(*(torch.from_numpy(values).to(where) for values in arrays))
+        return self._tensors[where]
+
+    def contains(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """Return which of the pairs are in the set, bool of the shape to which ``users`` and ``items`` broadcast."""
+        own = self.on(users.device).keys
+        keys = users * self.n_items + items
+        if not len(own):
+            return torch.zeros_like(keys, dtype=torch.bool)
+        place = torch.searchsorted(own, keys).clamp_(max=len(own) - 1)
+        return own[place] == keys
+
+    def of_users(self, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return row (place in ``users``) and item of every pair of the users, both int64 [pairs]."""
+        _, items, indptr = self.on(users.device)
+        starts = indptr[users]
+        counts = indptr[users + 1] - starts
+        rows = torch.repeat_interleave(torch.arange(len(users), device=users.device), counts)
+        to_place = starts - (counts.cumsum(0) - counts)  # of a user's pairs here to their place in the set
+        return rows, items[torch.arange(len(rows), device=users.device) + to_place[rows]]
+
+    def of_each_other(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """Return bool [b, b]: user k and item j of a batch of pairs are a pair of the set, k and j of distinct pairs.
+
+        The same item in another pair of the batch is among them, as each pair of the batch is one of the set.
+
+        Args:
+            users: int64 [b].
+            items: int64 [b].
+        """
+        if device.host_waits(users.device):  # how many items these users have is known there alone
+            return self.contains(users.unsqueeze(1), items).fill_diagonal_(False)
+        columns, column = torch.unique(items, return_inverse=True)
+        rows, theirs = self.of_users(users)
+        place = torch.searchsorted(columns, theirs).clamp_(max=len(columns) - 1)
+        met = columns[place] == theirs
+        owned = torch.zeros(len(users), len(columns), dtype=torch.bool, device=users.device)
+        owned[rows[met], place[met]] = True
+        return owned[:, column].fill_diagonal_(False)
+
+
+def training_pairs(dataset: Any, *, user_field: str, item_field: str) -> Pairs:
+    """Return the pairs of a training set: those that a SplitDataset keeps, new ones of any other Dataset of RecBole.
+
+    Args:
+        dataset: has ``inter_feat`` and ``num(field)``.
+        user_field: name of the field of user ids.
+        item_field: name of the field of item ids.
+    """
+    if hasattr(dataset, "pairs"):
+        return dataset.pairs()
+    ids = (dataset.inter_feat[field].numpy() for field in (user_field, item_field))
+    return Pairs(*ids, n_users=dataset.num(user_field), n_items=dataset.num(item_field))
 
 
 def distinct(keys: np.ndarray) -> np.ndarray:
@@ -22,64 +172,3 @@ def distinct(keys: np.ndarray) -> np.ndarray:
     """
     keys = np.sort(keys)
     return keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys
-
-
-class PairIndex(nn.Module):
-    """The distinct pairs of one set, sorted by user and item.
-
-    Args:
-        users: internal user ids [n].
-        items: internal item ids [n].
-        n_users: number of users, padding included.
-        n_items: number of items, padding included.
-    """
-
-    keys: torch.Tensor
-    items: torch.Tensor
-    indptr: torch.Tensor
-
-    def __init__(self, users: np.ndarray, items: np.ndarray, n_users: int, n_items: int) -> None:
-        super().__init__()
-        self.n_items = n_items
-        keys = np.asarray(users, dtype=np.int64) * n_items + items
-        if np.any(keys[1:] <= keys[:-1]):
-            keys = distinct(keys)
-        owners, things = np.divmod(keys, n_items)
-        indptr = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=n_users))])
-        for name, values in (("keys", keys), ("items", things), ("indptr", indptr)):
-            self.register_buffer(name, torch.from_numpy(values), persistent=False)
-
-    def contains(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-        """Return which of the pairs are in the set, bool of the shape to which ``users`` and ``items`` broadcast."""
-        keys = users * self.n_items + items
-        if not len(self.keys):
-            return torch.zeros_like(keys, dtype=torch.bool)
-        place = torch.searchsorted(self.keys, keys).clamp_(max=len(self.keys) - 1)
-        return self.keys[place] == keys
-
-    def of_users(self, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return row (place in ``users``) and item of every pair of the users, both int64 [pairs]."""
-        starts = self.indptr[users]
-        counts = self.indptr[users + 1] - starts
-        rows = torch.repeat_interleave(torch.arange(len(users), device=users.device), counts)
-        offset = torch.arange(len(rows), device=users.device) - (counts.cumsum(0) - counts)[rows]
-        return rows, self.items[starts[rows] + offset]
-
-    def of_each_other(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-        """Return bool [b, b]: user k and item j of a batch of pairs are a pair of the set, k and j of distinct pairs.
-
-        The same item in another pair of the batch is among them, as each pair of the batch is one of the set.
-
-        Args:
-            users: int64 [b].
-            items: int64 [b].
-        """
-        if device.host_waits(users.device):  # how many items these users have is known there alone
-            return self.contains(users.unsqueeze(1), items).fill_diagonal_(False)
-        distinct, column = torch.unique(items, return_inverse=True)
-        rows, theirs = self.of_users(users)
-        place = torch.searchsorted(distinct, theirs).clamp_(max=len(distinct) - 1)
-        met = distinct[place] == theirs
-        found = torch.zeros(len(users), len(distinct), dtype=torch.bool, device=users.device)
-        found[rows[met], place[met]] = True
-        return found[:, column].fill_diagonal_(False)

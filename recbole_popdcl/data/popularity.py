@@ -15,10 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.evaluation.keys import SEGMENTS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PopularityStatistics:
     """Popularity of users and items in the training set; index 0 is RecBole's padding.
 
@@ -31,8 +32,8 @@ class PopularityStatistics:
 
     Examples:
         >>> import numpy as np
-        >>> users, items = np.array([1, 1, 2]), np.array([1, 2, 1])
-        >>> statistics = PopularityStatistics.from_pairs(users, items, n_users=3, n_items=3)
+        >>> pairs = Pairs(np.array([1, 1, 2]), np.array([1, 2, 1]), n_users=3, n_items=3)
+        >>> statistics = PopularityStatistics.from_pairs(pairs)
         >>> statistics.item_popularity.tolist()
         [0, 2, 1]
         >>> statistics.not_chosen_probability(np.array([1]), np.array([1])).round(3).tolist()  # 2 / (2 + 1)
@@ -48,35 +49,30 @@ class PopularityStatistics:
     @classmethod
     def from_pairs(
         cls,
-        users: np.ndarray,
-        items: np.ndarray,
-        n_users: int,
-        n_items: int,
+        pairs: Pairs,
+        *,
         omega_max: float = 0.9,
         leave_one_out: bool = False,
     ) -> PopularityStatistics:
         """Compute the statistics of training pairs.
 
         Args:
-            users: internal user ids [N].
-            items: internal item ids [N].
-            n_users: number of users, padding included.
-            n_items: number of items, padding included.
+            pairs: the training pairs; repeated rows count as often as they come.
             omega_max: upper bound of omega+, in (0, 1).
             leave_one_out: False: omega+(u) = sum pop / N (Eq. 8); True: (sum pop - 1) / (N - 1), the released code.
         """
-        user_popularity = np.bincount(users, minlength=n_users)
-        item_popularity = np.bincount(items, minlength=n_items)
-        mass = np.bincount(users, weights=item_popularity[items], minlength=n_users)
+        users, items = pairs.rows
+        user_popularity, item_popularity = pairs.user_popularity, pairs.item_popularity
+        mass = np.bincount(users, weights=item_popularity[items], minlength=pairs.n_users)
         n = len(users)
         omega = (mass - 1) / max(n - 1, 1) if leave_one_out else mass / max(n, 1)
         omega = np.where(user_popularity > 0, omega, 0.0)
         return cls(
-            user_popularity,
-            item_popularity,
-            mass.astype(np.int64),
-            np.clip(omega, 0.0, omega_max),
-            int((omega > omega_max).sum()),
+            user_popularity=user_popularity,
+            item_popularity=item_popularity,
+            user_mass=mass.astype(np.int64),
+            omega_plus=np.clip(omega, 0.0, omega_max),
+            n_held=int((omega > omega_max).sum()),
         )
 
     def inverse_mass(self) -> np.ndarray:

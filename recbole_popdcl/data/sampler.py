@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import nn
 
 from recbole_popdcl.compute.device import host_waits
-from recbole_popdcl.data.pairs import PairIndex, distinct
+from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.errors import PopDCLError
 
 REDRAWS = 64
@@ -26,10 +25,7 @@ class NegativeSampler:
     Stands in for ``recbole.sampler.Sampler`` in RecBole's training data loaders (``sample_by_user_ids``).
 
     Args:
-        users: internal user ids of the training pairs [N].
-        items: internal item ids of the training pairs [N].
-        n_users: number of users, padding included.
-        n_items: number of items, padding (id 0, never drawn) included.
+        pairs: the training pairs; item 0, padding, is never drawn.
         distribution: ``uniform``, or ``popularity`` for probabilities proportional to pop(item) ** alpha.
         alpha: exponent of the popularity distribution.
         seed: of the generator, which is the sampler's own.
@@ -41,38 +37,36 @@ class NegativeSampler:
 
     def __init__(
         self,
-        users: np.ndarray,
-        items: np.ndarray,
-        n_users: int,
-        n_items: int,
+        pairs: Pairs,
+        *,
         distribution: str = "uniform",
         alpha: float = 1.0,
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.n_items, self.device = n_items, torch.device(device)
+        self.n_items, self.device = pairs.n_items, torch.device(device)
         self.generator = torch.Generator(self.device).manual_seed(seed)
-        self._pairs = PairIndex(users, items, n_users, n_items)
-        popularity = np.bincount(items, minlength=n_items)
-        drawable = popularity > 0 if distribution == "popularity" else np.arange(n_items) > 0
+        self._pairs = pairs
+        popularity = pairs.item_popularity
+        drawable = popularity > 0 if distribution == "popularity" else np.arange(self.n_items) > 0
         logarithm = np.log(np.maximum(popularity, 1)) * (alpha if distribution == "popularity" else 0.0)
         weights = np.where(drawable, np.exp(logarithm - logarithm.max()), 0.0)
         self._weights = torch.from_numpy(weights)
         self._cumulative = torch.from_numpy(np.cumsum(weights) / weights.sum())
         self._uniform = distribution == "uniform"
-        full = np.flatnonzero(self._pairs.indptr.diff().numpy() >= drawable.sum())
+        full = np.flatnonzero(pairs.user_counts >= drawable.sum())
         if len(full):
             raise PopDCLError(
                 f"{len(full)} users have interacted with every item in training, so that no negative item is left for "
                 "them; drop them, or train a model with in-batch negatives such as PopDCL"
             )
-        self._free = self._free_items(users, items, n_users) if host_waits(self.device) else None
+        self._free = self._free_items() if host_waits(self.device) else None
 
-    def _free_items(self, users: np.ndarray, items: np.ndarray, n_users: int) -> FreeItems:
+    def _free_items(self) -> FreeItems:
         weights = self._weights.numpy()
-        scale = 0 if self._uniform else min(FINEST, 2**62 // n_users) / weights.sum()
+        scale = 0 if self._uniform else min(FINEST, 2**62 // self._pairs.n_users) / weights.sum()
         whole = np.where(weights > 0, 1 + weights * scale, 0).astype(np.int64)
-        return FreeItems(users, items, n_users, whole).to(self.device)
+        return FreeItems(self._pairs, whole, device=self.device)
 
     def sample_by_user_ids(
         self, user_ids: torch.Tensor | np.ndarray, item_ids: torch.Tensor | np.ndarray, num: int
@@ -130,38 +124,28 @@ class NegativeSampler:
         return torch.searchsorted(self._cumulative, uniform, right=True).clamp_(max=self.n_items - 1)
 
 
-class FreeItems(nn.Module):
+class FreeItems:
     """The items that are no training items of a user, for every user, as stretches of one line.
 
     Items stand on the line in a given order, each as long as its weight. Without the training items of a user the line
     is shorter, and a point drawn on what is left is an item that the user does not have: one look-up, no second try.
 
     Args:
-        users: internal user ids of the training pairs [N].
-        places: places of their items in the order [N].
-        n_users: number of users, padding included.
-        weights: whole weights in the order [n], at least 0; their sum times ``n_users`` is below 2**63.
+        pairs: the training pairs, with the place of the item in the order as its id, from 0 to n - 1.
+        weights: whole weights in the order [n], at least 0; their sum times the number of users is below 2**63.
+        device: on which users come and items are drawn.
     """
 
-    ends: torch.Tensor
-    indptr: torch.Tensor
-    taken: torch.Tensor
-    pairs: torch.Tensor
-    starts: torch.Tensor
-
-    def __init__(self, users: np.ndarray, places: np.ndarray, n_users: int, weights: np.ndarray) -> None:
-        super().__init__()
+    def __init__(self, pairs: Pairs, weights: np.ndarray, *, device: torch.device | str = "cpu") -> None:
         self.n, self.total = len(weights), int(weights.sum())
-        pairs = distinct(np.asarray(users, dtype=np.int64) * self.n + places)
-        users, places = np.divmod(pairs, self.n)
-        indptr = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=n_users))])
+        places = pairs.items
         taken = np.concatenate([[0], np.cumsum(weights[places])])
-        free = (np.cumsum(weights) - weights)[places] - (taken[:-1] - taken[indptr[users]])
-        for name, values in (
-            ("ends", np.cumsum(weights)), ("indptr", indptr), ("taken", taken), ("pairs", pairs),
-            ("starts", users * (self.total + 1) + free),
-        ):  # fmt: skip
-            self.register_buffer(name, torch.from_numpy(values), persistent=False)
+        free = (np.cumsum(weights) - weights)[places] - (taken[:-1] - taken[pairs.indptr[pairs.users]])
+        starts = pairs.users * (self.total + 1) + free
+        self.ends, self.taken, self.starts = (
+            torch.from_numpy(values).to(device) for values in (np.cumsum(weights), taken, starts)
+        )
+        self.pairs, _, self.indptr = pairs.on(self.ends.device)
 
     def before(self, users: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
         """Return how long the line of each user is before a place of the order, int64 [m]; ``n`` gives all of it."""
@@ -185,6 +169,7 @@ class BalancedPairSampler(NegativeSampler):
     alone is too small; where both are empty, any other item. Arguments not named here are as in NegativeSampler.
 
     Args:
+        pairs: the training pairs.
         margin: more popular are items of popularity above pop(i) + margin.
         lower_share: less popular are items of popularity below pop(i) * lower_share.
         margin_decay: factor of the margin from one epoch to the next.
@@ -193,10 +178,8 @@ class BalancedPairSampler(NegativeSampler):
 
     def __init__(
         self,
-        users: np.ndarray,
-        items: np.ndarray,
-        n_users: int,
-        n_items: int,
+        pairs: Pairs,
+        *,
         seed: int = 0,
         margin: float = 0.0,
         lower_share: float = 1.0,
@@ -205,10 +188,10 @@ class BalancedPairSampler(NegativeSampler):
         device: torch.device | str = "cpu",
     ) -> None:
         self.margin, self.lower_share, self.margin_decay, self.pool = margin, lower_share, margin_decay, pool
-        self._popularity = np.bincount(items, minlength=n_items)
+        self._popularity = pairs.item_popularity
         self._order = 1 + np.argsort(self._popularity[1:], kind="stable")  # from the least popular
         self._rank = torch.from_numpy(np.argsort(np.concatenate([[0], self._order]), kind="stable") - 1)
-        super().__init__(users, items, n_users, n_items, seed=seed, device=device)
+        super().__init__(pairs, seed=seed, device=device)
         self._by_rank = torch.from_numpy(self._order).to(self.device)
         self.begin_epoch(0)
 
@@ -258,9 +241,10 @@ class BalancedPairSampler(NegativeSampler):
 
         return self._redrawn(users, draw, weights)
 
-    def _free_items(self, users: np.ndarray, items: np.ndarray, n_users: int) -> FreeItems:
-        weights = np.ones(self.n_items - 1, dtype=np.int64)
-        return FreeItems(users, self._rank.numpy()[items], n_users, weights).to(self.device)
+    def _free_items(self) -> FreeItems:
+        pairs, n = self._pairs, self.n_items - 1
+        by_rank = Pairs(pairs.users, self._rank.numpy()[pairs.items], n_users=pairs.n_users, n_items=n)
+        return FreeItems(by_rank, np.ones(n, dtype=np.int64), device=self.device)
 
     def _free_on_either_side(
         self, users: torch.Tensor, below: torch.Tensor, above: torch.Tensor

@@ -108,7 +108,7 @@ def split_sizes(n: int, ratio: Sequence[float]) -> np.ndarray:
     return sizes
 
 
-def balanced_split(items: np.ndarray, ratio: Sequence[float], seed: int) -> np.ndarray:
+def balanced_split(items: np.ndarray, ratio: Sequence[float], *, seed: int) -> np.ndarray:
     """Draw the paper's split: a balanced test in which every item is equally likely, the rest at random.
 
     Args:
@@ -130,16 +130,16 @@ def balanced_split(items: np.ndarray, ratio: Sequence[float], seed: int) -> np.n
     """
     sizes = _sizes(len(items), ratio)
     rng = np.random.default_rng(seed)
-    balanced = balanced_draw(items, int(sizes[3:].sum()), rng)
+    balanced = balanced_draw(items, int(sizes[3:].sum()), rng=rng)
     codes = np.full(len(items), -1, dtype=np.int8)
     codes[balanced] = 3
-    _deal(codes, ~balanced, range(3), sizes, rng)
+    _deal(codes, ~balanced, sets=range(3), sizes=sizes, rng=rng)
     if sizes[4]:
-        _deal(codes, balanced, (3, 4), sizes, rng)
+        _deal(codes, balanced, sets=(3, 4), sizes=sizes, rng=rng)
     return codes
 
 
-def temporal_split(items: np.ndarray, timestamp: np.ndarray, ratio: Sequence[float], seed: int) -> np.ndarray:
+def temporal_split(items: np.ndarray, timestamp: np.ndarray, *, ratio: Sequence[float], seed: int) -> np.ndarray:
     """Split by time: training before validation before the test period.
 
     The first interactions are for training, the next ones for validation, the last ones for the tests; of that test
@@ -159,7 +159,7 @@ def temporal_split(items: np.ndarray, timestamp: np.ndarray, ratio: Sequence[flo
     Examples:
         >>> import numpy as np
         >>> items, time = np.zeros(10, dtype=int), np.arange(10)
-        >>> temporal_split(items, time, [0.6, 0.2, 0.2, 0.0], seed=2020).tolist()
+        >>> temporal_split(items, time, ratio=[0.6, 0.2, 0.2, 0.0], seed=2020).tolist()
         [0, 0, 0, 0, 0, 0, 1, 1, 2, 2]
     """
     sizes = _sizes(len(items), ratio)
@@ -170,11 +170,11 @@ def temporal_split(items: np.ndarray, timestamp: np.ndarray, ratio: Sequence[flo
     periods = ((1, 4, order[sizes[0] : sizes[0] + n_valid]), (2, 3, order[len(items) - n_test :]))
     for plain, balanced, period in periods:
         codes[period] = plain
-        codes[period[balanced_draw(items[period], int(sizes[balanced]), rng)]] = balanced
+        codes[period[balanced_draw(items[period], int(sizes[balanced]), rng=rng)]] = balanced
     return codes
 
 
-def balanced_draw(items: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+def balanced_draw(items: np.ndarray, size: int, *, rng: np.random.Generator) -> np.ndarray:
     """Draw ``size`` interactions in which every item is equally likely; return a bool mask [n].
 
     Again and again one of the items that have an interaction left is drawn, and one of its interactions, without
@@ -228,7 +228,7 @@ def _sizes(n: int, ratio: Sequence[float]) -> np.ndarray:
 
 
 def _deal(
-    codes: np.ndarray, mask: np.ndarray, sets: Sequence[int], sizes: np.ndarray, rng: np.random.Generator
+    codes: np.ndarray, mask: np.ndarray, *, sets: Sequence[int], sizes: np.ndarray, rng: np.random.Generator
 ) -> None:
     """Give the rows of the mask to the sets at random, to each as many as ``sizes`` says."""
     kind: Any = np.int32 if len(codes) < 2**31 else np.int64

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from recbole_popdcl.errors import PopDCLError, nearest
+from recbole_popdcl.evaluation.metrics import find_metric
 
 # Name of a set in files and in code -> its name in result keys.
 SET_KEYS = {
@@ -17,19 +18,25 @@ SET_KEYS = {
 }
 SEGMENTS = ("head", "mid", "tail")
 MAX_K = 10_000  # lists are held whole for a batch of users
-ACCURACY_METRICS = ("Recall", "NDCG", "Precision", "Hit", "MRR", "MAP")  # at K, for all items and each segment
-EXPOSURE_METRICS = ("ARP", "APLT", "ACLT", "GiniIndex", "ItemCoverage", "PopREO", "PopRSP")  # at K, for all items
-CORRELATION_METRICS = ("PRU", "PRI")  # without K, for all items
-METRICS = ACCURACY_METRICS + EXPOSURE_METRICS + CORRELATION_METRICS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ResultKey:
-    """One result: ``set`` is a value of SET_KEYS, ``segment`` one of SEGMENTS or ``""`` for all items, ``k`` None for
-    CORRELATION_METRICS."""
+    """One result.
+
+    Attributes:
+        set: a value of SET_KEYS.
+        segment: one of SEGMENTS, or ``""`` for all items.
+        metric: name in lower case.
+        k: length of the lists; None for a metric without K.
+
+    Examples:
+        >>> str(ResultKey(set="balanced", metric="recall", k=20))
+        'balanced/recall@20'
+    """
 
     set: str
-    segment: str
+    segment: str = ""
     metric: str
     k: int | None
 
@@ -60,39 +67,25 @@ class ResultKey:
             >>> str(key), key.column, key.set_name
             ('balanced/tail/ndcg@20', 'ndcg@20', 'test_balanced')
         """
-        *parts, metric_at_k = text.lower().split("/")
-        match = re.fullmatch(r"([a-z][a-z0-9]*)(?:@([1-9]\d*))?", metric_at_k)
-        form = f"{where} must be of the form [set/][segment/]metric@K such as valid/recall@20, not {text!r}"
-        without_k = match and match[1] in [metric.lower() for metric in CORRELATION_METRICS]
-        if not match or len(parts) > 2 or bool(match[2]) == without_k:
-            raise PopDCLError(form)
-        k = None if without_k else int(match[2])
-        if k and k > MAX_K:
-            raise PopDCLError(f"{where}: K must be at most {MAX_K}, not {k}")
+        *parts, column = text.lower().split("/")
+        match = re.fullmatch(r"([a-z][a-z0-9]*)(?:@([1-9]\d*))?", column)
+        if not match or len(parts) > 2:
+            raise _wrong_form(text, where)
         set_key = parts.pop(0) if parts and parts[0] not in SEGMENTS else "valid"
         set_key = SET_KEYS.get(set_key, set_key)
         segment = parts.pop(0) if parts else ""
         _require(set_key, SET_KEYS.values(), "set", where)
         _require(segment, ("", *SEGMENTS), "segment", where)
-        _require(match[1], [metric.lower() for metric in METRICS], "metric", where)
-        return cls(set_key, segment, match[1], k)
+        metric = find_metric(match[1], where)
+        if metric.has_k != bool(match[2]):
+            raise _wrong_form(text, where)
+        if match[2] and (len(match[2]) > len(str(MAX_K)) or int(match[2]) > MAX_K):
+            raise PopDCLError(f"{where}: K must be at most {MAX_K}, not {match[2]}")
+        return cls(set=set_key, segment=segment, metric=metric.key, k=int(match[2]) if match[2] else None)
 
 
-def normalise_metrics(metrics: str | Sequence[str]) -> list[str]:
-    """Return metric names as written in METRICS, each once, in the order given.
-
-    Raises:
-        PopDCLError: a name is no ranking metric of METRICS.
-
-    Examples:
-        >>> normalise_metrics(["ndcg", "recall", "NDCG"])
-        ['NDCG', 'Recall']
-    """
-    by_lower = {metric.lower(): metric for metric in METRICS}
-    names = [metrics] if isinstance(metrics, str) else list(metrics)
-    for name in names:
-        _require(name.lower(), by_lower, "metric", "property 'metrics'")
-    return list(dict.fromkeys(by_lower[name.lower()] for name in names))
+def _wrong_form(text: str, where: str) -> PopDCLError:
+    return PopDCLError(f"{where} must be of the form [set/][segment/]metric@K such as valid/recall@20, not {text!r}")
 
 
 def _require(value: str, valid: Iterable[str], what: str, where: str) -> None:

@@ -1,102 +1,165 @@
-"""Ranking metrics of each user, from hits and the number of items to find; the definitions are RecBole's.
+"""The registry of metrics.
 
-Every function takes ``hits`` (bool [..., K], True where the item ranked at that place is to be found), ``n_truth``
-(int64 [...], items to find, at least 1) and ``topk`` (list of k, each at most K), and returns float64 [..., len(topk)].
+A metric is declared once, by a decorator above its function in ``accuracy.py``, ``exposure.py`` or ``ranks.py``.
+Everything else asks here which metrics there are. The registry imports these three files when it is first asked, so
+that result keys and the command line's help need no torch.
 """
 
 from __future__ import annotations
 
-import torch
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, TypeVar
 
+from recbole_popdcl.errors import PopDCLError, nearest
 
-def _at(values: torch.Tensor, topk: list[int]) -> torch.Tensor:
-    return values[..., [k - 1 for k in topk]]
-
-
-def _ks(hits: torch.Tensor, topk: list[int]) -> torch.Tensor:
-    return torch.tensor(topk, dtype=torch.float64, device=hits.device)
-
-
-def _ranks(hits: torch.Tensor) -> torch.Tensor:
-    return torch.arange(1, hits.shape[-1] + 1, dtype=torch.float64, device=hits.device)
-
-
-def recall(hits: torch.Tensor, n_truth: torch.Tensor, topk: list[int]) -> torch.Tensor:
-    """Share of the items to find that stand in the first k.
-
-    Examples:
-        >>> import torch
-        >>> hits, n_truth = torch.tensor([True, False, True]), torch.tensor(4)
-        >>> recall(hits, n_truth, [1, 3]).tolist()
-        [0.25, 0.5]
-    """
-    return _at(hits.cumsum(-1).double(), topk) / n_truth.unsqueeze(-1)
-
-
-def precision(hits: torch.Tensor, n_truth: torch.Tensor, topk: list[int]) -> torch.Tensor:
-    """Share of the first k places that hold an item to find.
-
-    Examples:
-        >>> import torch
-        >>> precision(torch.tensor([True, False, True, False]), torch.tensor(4), [1, 4]).tolist()
-        [1.0, 0.5]
-    """
-    return _at(hits.cumsum(-1).double(), topk) / _ks(hits, topk)
-
-
-def hit(hits: torch.Tensor, n_truth: torch.Tensor, topk: list[int]) -> torch.Tensor:
-    """1 where at least one item to find stands in the first k, else 0.
-
-    Examples:
-        >>> import torch
-        >>> hit(torch.tensor([False, True]), torch.tensor(1), [1, 2]).tolist()
-        [0.0, 1.0]
-    """
-    return (_at(hits.cumsum(-1), topk) > 0).double()
-
-
-def mrr(hits: torch.Tensor, n_truth: torch.Tensor, topk: list[int]) -> torch.Tensor:
-    """1 / rank of the first item found, 0 where the first k hold none.
-
-    Examples:
-        >>> import torch
-        >>> mrr(torch.tensor([False, True, True]), torch.tensor(2), [1, 3]).tolist()
-        [0.0, 0.5]
-    """
-    first = hits & (hits.cumsum(-1) == 1)
-    return _at((first / _ranks(hits)).cumsum(-1), topk)
-
-
-def ndcg(hits: torch.Tensor, n_truth: torch.Tensor, topk: list[int]) -> torch.Tensor:
-    """Sum of 1/log2(rank + 1) over the items found in the first k, over its value for the best possible list.
-
-    Examples:
-        >>> import torch
-        >>> ndcg(torch.tensor([False, True]), torch.tensor(1), [2]).round(decimals=4).tolist()  # 1 / log2(3)
-        [0.6309]
-    """
-    discount = 1.0 / torch.log2(_ranks(hits) + 1.0)
-    ideal = discount.cumsum(0)[torch.minimum(n_truth.unsqueeze(-1), _ks(hits, topk).long()) - 1]
-    return _at((hits * discount).cumsum(-1), topk) / ideal
-
-
-def average_precision(hits: torch.Tensor, n_truth: torch.Tensor, topk: list[int]) -> torch.Tensor:
-    """Sum of precision@rank over the items found in the first k, over min(items to find, k).
-
-    Examples:
-        >>> import torch
-        >>> average_precision(torch.tensor([True, False, True]), torch.tensor(2), [3]).round(decimals=2)  # 5 / 6
-        tensor([0.8300], dtype=torch.float64)
-    """
-    at_hits = hits * hits.cumsum(-1) / _ranks(hits)
-    return _at(at_hits.cumsum(-1), topk) / torch.minimum(n_truth.unsqueeze(-1), _ks(hits, topk).long())
-
-
-FUNCTIONS = {
-    "Recall": recall,
-    "NDCG": ndcg,
-    "Precision": precision,
-    "Hit": hit,
-    "MRR": mrr,
-    "MAP": average_precision,
+ACCURACY, EXPOSURE, RANK_CORRELATION = "accuracy", "exposure", "rank correlation"
+# Where the metrics of each kind are declared; listed in this order.
+MODULES = {
+    ACCURACY: "recbole_popdcl.evaluation.accuracy",
+    EXPOSURE: "recbole_popdcl.evaluation.exposure",
+    RANK_CORRELATION: "recbole_popdcl.evaluation.ranks",
 }
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of ranked lists.
+
+    Attributes:
+        name: as properties and documents write it, such as ``NDCG``.
+        kind: ACCURACY (a value for each user, at K, over all items and each segment), EXPOSURE (a value for each set,
+            at K) or RANK_CORRELATION (a value for each set, without K).
+        function: takes what the file of its kind says.
+    """
+
+    name: str
+    kind: str
+    function: Callable[..., Any]
+
+    @property
+    def key(self) -> str:
+        """The name in result keys, such as ``ndcg``."""
+        return self.name.lower()
+
+    @property
+    def has_k(self) -> bool:
+        """Whether it looks at the first K places of a list."""
+        return self.kind != RANK_CORRELATION
+
+    @property
+    def meaning(self) -> str:
+        """What it measures, in one line: the first line of the function's docstring."""
+        return (self.function.__doc__ or "").strip().splitlines()[0]
+
+
+_metrics: dict[str, dict[str, Metric]] = {kind: {} for kind in MODULES}  # {kind: {key: metric}}
+
+
+def accuracy_metric(name: str) -> Callable[[Function], Function]:
+    """Declare an accuracy metric: a function of hits and items to find, as ``accuracy.py`` says.
+
+    Args:
+        name: letters and digits, as properties and documents write it.
+    """
+    return _declared(name, ACCURACY)
+
+
+def exposure_metric(name: str) -> Callable[[Function], Function]:
+    """Declare a popularity metric of what is shown: a function of an Exposure; argument as accuracy_metric."""
+    return _declared(name, EXPOSURE)
+
+
+def rank_correlation(name: str) -> Callable[[Function], Function]:
+    """Declare a popularity metric of ranks: a function as ``ranks.py`` says; argument as accuracy_metric."""
+    return _declared(name, RANK_CORRELATION)
+
+
+def _declared(name: str, kind: str) -> Callable[[Function], Function]:
+    def declare(function: Function) -> Function:
+        metric = Metric(name=name, kind=kind, function=function)
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", name):
+            raise ValueError(f"a metric's name has letters and digits only, not {name!r}")
+        if not (function.__doc__ or "").strip():
+            raise ValueError(f"metric {name}: the first line of the function's docstring must say what it measures")
+        if any(metric.key in metrics for metrics in _metrics.values()):
+            raise ValueError(f"there is a metric {name} already")
+        _metrics[kind][metric.key] = metric
+        return function
+
+    return declare
+
+
+def withdraw_metric(name: str) -> None:
+    """Take a declared metric back, for example to declare it again in a notebook.
+
+    Raises:
+        PopDCLError: there is no such metric.
+    """
+    metric = find_metric(name, "withdraw_metric")
+    del _metrics[metric.kind][metric.key]
+
+
+def all_metrics(kind: str | None = None) -> list[Metric]:
+    """Return the metrics, in the order in which they are declared.
+
+    Args:
+        kind: ACCURACY, EXPOSURE or RANK_CORRELATION; None for all, in this order.
+    """
+    return [metric for of, metrics in _loaded().items() if kind in (None, of) for metric in metrics.values()]
+
+
+def metric_names(kind: str | None = None) -> list[str]:
+    """Return the names of the metrics as written, in the order of ``all_metrics``; argument as there.
+
+    Examples:
+        >>> metric_names(RANK_CORRELATION)
+        ['PRU', 'PRI']
+    """
+    return [metric.name for metric in all_metrics(kind)]
+
+
+def find_metric(name: str, where: str) -> Metric:
+    """Return the metric of a name in any letter case.
+
+    Raises:
+        PopDCLError: there is none; the message begins with ``where``.
+
+    Examples:
+        >>> find_metric("ndcg", "--metric").name
+        'NDCG'
+    """
+    key = name.lower()
+    for metrics in _loaded().values():
+        if key in metrics:
+            return metrics[key]
+    keys = [metric.key for metric in all_metrics()]
+    raise PopDCLError(f"{where}: unknown metric '{key}'{nearest(key, keys)}; one of {', '.join(keys)}")
+
+
+def find_metrics(names: str | Iterable[str], where: str) -> list[Metric]:
+    """Return the metrics of names in any letter case, each once, in the order given; raises as ``find_metric``."""
+    names = [names] if isinstance(names, str) else names
+    return list(dict.fromkeys(find_metric(name, where) for name in names))
+
+
+def normalise_metrics(names: str | Sequence[str]) -> list[str]:
+    """Return what the property ``metrics`` names as it is written in the registry, each once, in the order given.
+
+    Raises:
+        PopDCLError: a name is no metric.
+
+    Examples:
+        >>> normalise_metrics(["ndcg", "recall", "NDCG"])
+        ['NDCG', 'Recall']
+    """
+    return [metric.name for metric in find_metrics(names, "property 'metrics'")]
+
+
+def _loaded() -> dict[str, dict[str, Metric]]:
+    for module in MODULES.values():
+        import_module(module)
+    return _metrics

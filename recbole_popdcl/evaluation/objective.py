@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.evaluation.keys import ACCURACY_METRICS, ResultKey
+from recbole_popdcl.evaluation.keys import ResultKey
+from recbole_popdcl.evaluation.metrics import ACCURACY, all_metrics
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,10 @@ class Objective:
                     f"such as 0.5*valid/recall@20 + 0.5*valid_balanced/recall@20, not {text!r}"
                 ) from None
             key = ResultKey.parse(match[2], where)
-            if key.metric not in [metric.lower() for metric in ACCURACY_METRICS]:
+            accuracy = [metric.key for metric in all_metrics(ACCURACY)]
+            if key.metric not in accuracy:
                 raise PopDCLError(
-                    f"{where}: {key.metric} says nothing of how good a model is; one of "
-                    + ", ".join(metric.lower() for metric in ACCURACY_METRICS)
+                    f"{where}: {key.metric} says nothing of how good a model is; one of {', '.join(accuracy)}"
                 )
             terms.append((weight, key))
         return cls(tuple(terms))

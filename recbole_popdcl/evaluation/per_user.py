@@ -25,7 +25,7 @@ class PerUser:
         self.columns = list(columns)
         self._parts: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
 
-    def add(self, name: str, users: torch.Tensor, values: torch.Tensor) -> None:
+    def add(self, name: str, *, users: torch.Tensor, values: torch.Tensor) -> None:
         """Take the values [len(columns), b] of the users [b], internal ids, in the set ``name``."""
         self._parts.setdefault(name, []).append((users.cpu(), values.cpu()))
 

@@ -15,20 +15,11 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from tqdm import tqdm
 
 from recbole_popdcl.compute.distributed import from_all, share
-from recbole_popdcl.data.pairs import PairIndex
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.evaluation import exposure
-from recbole_popdcl.evaluation.keys import (
-    ACCURACY_METRICS,
-    CORRELATION_METRICS,
-    EXPOSURE_METRICS,
-    SEGMENTS,
-    SET_KEYS,
-    ResultKey,
-)
-from recbole_popdcl.evaluation.metrics import FUNCTIONS
+from recbole_popdcl.evaluation.collectors import COLLECTORS, Collector, RankedUsers
+from recbole_popdcl.evaluation.metrics import ACCURACY, find_metrics
 from recbole_popdcl.evaluation.per_user import PerUser
-from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
+from recbole_popdcl.evaluation.sets import EvaluationSets
 from recbole_popdcl.evaluation.top_k import top_k
 
 # Beside the scores a batch holds about one more block of their size (the model's own product and the top-K's work).
@@ -36,8 +27,6 @@ BLOCKS_PER_BATCH = 2
 MEMORY_MB = {"cpu": 128, "cuda": 1024}  # half of it is scores
 # For models that score pair by pair, some of them with large inner layers (ConvNCF: 34 KB a pair).
 PAIRS_PER_CALL = 8192
-# Pairs whose score is compared with all others of their user's at a time, for PRU and PRI.
-PAIRS_PER_COMPARISON = 256
 # What torch's allocators say of a RuntimeError that is no class of its own.
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
 Done = TypeVar("Done")
@@ -51,47 +40,46 @@ class Ranker:
 
     Args:
         sets: training set, evaluation sets and segments.
-        metrics: names out of METRICS.
+        metrics: names out of the registry (``metrics.py``), in any letter case.
         topk: values of K.
         eval_mask: ``train`` hides the user's training items (the paper). ``others`` hides, for a test set, those of
             every other set too (the released code); for a validation set it hides training items alone, so that
             choosing an epoch never draws on a test set.
         memory_mb: memory for a block of scores, MiB; sets the number of users a batch. None: MEMORY_MB of the device.
         device: of the scores.
+
+    Raises:
+        PopDCLError: an unknown metric.
     """
 
     def __init__(
         self,
         sets: EvaluationSets,
         metrics: Iterable[str],
+        *,
         topk: Iterable[int],
         eval_mask: str = "train",
         memory_mb: int | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self.sets, self.eval_mask = sets, eval_mask
-        self.topk = sorted(topk)
-        metrics = list(metrics)
-        self._accuracy = [metric for metric in metrics if metric in ACCURACY_METRICS]
-        self._exposure = [metric for metric in metrics if metric in EXPOSURE_METRICS]
-        self._correlations = [metric for metric in metrics if metric in CORRELATION_METRICS]
+        self.metrics, self.topk = find_metrics(metrics, "metrics"), sorted(topk)
         self.device = torch.device(device)
-        self.batch_size = users_per_batch(sets.n_items, self.device.type, memory_mb)
+        self.batch_size = users_per_batch(sets.n_items, self.device.type, memory_mb=memory_mb)
         self._block = self.batch_size  # users are shared out by these, so that several processes rank the same batches
-        self._train = _index(sets.train).to(self.device)
-        self._sets = {name: _index(pairs).to(self.device) for name, pairs in sets.sets.items()}
-        self._segments = {name: torch.from_numpy(codes).to(self.device) for name, codes in sets.segments.items()}
-        self._counts = {name: torch.from_numpy(counts).to(self.device) for name, counts in sets.segment_counts.items()}
+        self._truths = sets.on(self.device)
 
     def per_user(self) -> PerUser:
         """Return an empty table for ``rank`` to fill with the accuracy metrics of this ranker."""
-        return PerUser([f"{metric.lower()}@{k}" for metric in self._accuracy for k in self.topk])
+        accuracy = [metric for metric in self.metrics if metric.kind == ACCURACY]
+        return PerUser([f"{metric.key}@{k}" for metric in accuracy for k in self.topk])
 
     @torch.no_grad()
     def rank(
         self,
         model: AbstractRecommender,
         names: Iterable[str] | None = None,
+        *,
         show_progress: bool = False,
         per_user: PerUser | None = None,
     ) -> dict[str, float]:
@@ -106,87 +94,84 @@ class Ranker:
             per_user: a table from ``per_user()``, to which every user's values are added.
 
         Returns:
-            {result key: mean over the users with at least one item to find in that set and segment}; 0.0 where there
-            is no such user.
+            {result key: value}. Accuracy is the mean over the users with at least one item to find in that set and
+            segment; 0.0 where there is no such user.
 
         Raises:
             PopDCLError: a score is not a number, or memory does not hold the scores of a single user.
         """
-        names = [name for name in (names or self._sets) if name in self._sets]
-        found: Any = sum(self._counts[name][0] for name in names) if names else torch.zeros(self.sets.n_users)
-        users = torch.nonzero(found > 0).squeeze(1)
+        names = [name for name in (names or self._truths) if name in self._truths]
+        to_find: Any = sum(self._truths[name].to_find[0] for name in names) if names else torch.zeros(self.sets.n_users)
+        users = torch.nonzero(to_find > 0).squeeze(1)
         own = share(math.ceil(len(users) / self._block))
         users = users[own.start * self._block : own.stop * self._block]
-        tallies = from_all(lambda: self._tally(model, names, users, show_progress, per_user is not None))
+        by_user = per_user is not None
+        shares = from_all(
+            lambda: self._collect(model, users, self._collectors(names, by_user), show_progress=show_progress)
+        )
+        collectors = self._collectors(names, by_user)
         results: dict[str, float] = {}
-        for name in names:
-            sums, values, counts = zip(*(tally[name] for tally in tallies))
-            if self._accuracy:
-                results.update(self._means(name, sum(itertools.chain(*sums))))  # in one order for any share
-            for part in itertools.chain(*values):
-                per_user.add(name, *part)  # type: ignore[union-attr]
-            if self._exposure or self._correlations:
-                counter = _Counter(self, name)
-                for count in counts:
-                    counter.add(*count)
-                results.update(counter.results())
+        for collector, parts in zip(collectors, zip(*shares)):
+            for part in itertools.chain(*parts):  # in one order, however the users were shared out
+                collector.add(part)
+            results.update((str(key), value) for key, value in collector.results().items())
+            for of_users, values in collector.values_of_users():
+                per_user.add(collector.truth.name, users=of_users, values=values)  # type: ignore[union-attr]
         return results
 
-    def _tally(
-        self, model: AbstractRecommender, names: list[str], users: torch.Tensor, show_progress: bool, by_user: bool
-    ) -> dict[str, tuple[list, list, tuple]]:
-        """Rank the users; return of each set the sums of the metrics a batch [metrics, all/head/mid/tail, len(topk)],
-        with ``by_user`` what PerUser takes of each batch, and what ``_Counter.add`` takes, all of it on the host."""
-        sums: list[torch.Tensor] = []
-        values_of: dict[str, list] = {name: [] for name in names}
-        exposures = {name: _Counter(self, name) for name in names} if self._exposure or self._correlations else {}
+    def _collectors(self, names: list[str], by_user: bool) -> list[Collector]:
+        """One for each set and kind of metric, with nothing counted."""
+        of_kind = {kind: [metric for metric in self.metrics if metric.kind == kind] for kind in COLLECTORS}
+        return [
+            COLLECTORS[kind](self._truths[name], metrics, topk=self.topk, by_user=by_user)
+            for name in names
+            for kind, metrics in of_kind.items()
+            if metrics
+        ]
 
-        def measure(batch: torch.Tensor) -> tuple[torch.Tensor | None, list[tuple]]:
-            tops, counted = [], []
-            for name, top, scores in self._top_items(model, batch, names):
-                tops.append(top)
-                counted.append(exposures[name].measure(batch, top, scores) if exposures else ())
-            return self._measure(names, batch, torch.stack(tops)) if self._accuracy else None, counted
+    def _collect(
+        self, model: AbstractRecommender, users: torch.Tensor, collectors: list[Collector], *, show_progress: bool
+    ) -> list[list[tuple]]:
+        """Rank the users and return the parts of each collector."""
+        of_set: dict[str, list[Collector]] = {}
+        for collector in collectors:
+            of_set.setdefault(collector.truth.name, []).append(collector)
 
-        for batch, (values, counted) in self._in_batches(measure, users, show_progress):
-            if values is not None:
-                sums.append(values.sum(dim=3))
-            for place, name in enumerate(names):
-                if values is not None and by_user:
-                    some = self._counts[name][0, batch] > 0
-                    own = values[:, place, 0, some].transpose(1, 2).flatten(0, 1)
-                    values_of[name].append((batch[some].cpu(), own.cpu()))
-                if exposures:
-                    exposures[name].add(*counted[place])
-        return {
-            name: ([part[:, place].cpu() for part in sums], values_of[name],
-                   exposures[name].counts() if exposures else ())
-            for place, name in enumerate(names)
-        }  # fmt: skip
+        def measure(batch: torch.Tensor) -> list[tuple[Collector, tuple]]:
+            return [
+                (collector, collector.measure(ranked))
+                for name, ranked in self._ranked(model, batch, list(of_set))
+                for collector in of_set[name]
+            ]
+
+        for _, measured in self._in_batches(measure, users, show_progress=show_progress):
+            for collector, part in measured:
+                collector.add(part)
+        return [collector.parts() for collector in collectors]
 
     def recommend(
-        self, model: AbstractRecommender, users: torch.Tensor, k: int, show_progress: bool = False
+        self, model: AbstractRecommender, users: torch.Tensor, *, k: int, show_progress: bool = False
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Yield (users [b], items [b, k], scores [b, k]) of the best k items that are not hidden.
 
         Hidden are training items, and with ``eval_mask: others`` those of every set. Item 0 fills the places of users
         with fewer than k items left. Raises as ``rank``.
         """
-        hidden = list(self._sets) if self.eval_mask == "others" else []
+        hidden = self.sets.sets.values() if self.eval_mask == "others" else ()
 
         def best(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             scores = self._scores(model, batch)
-            for name in hidden:
-                rows, items = self._sets[name].of_users(batch)
+            for pairs in hidden:
+                rows, items = pairs.of_users(batch)
                 scores[rows, items] = -torch.inf
-            return top_k(scores, k, batch)
+            return top_k(scores, k, users=batch)
 
         with torch.no_grad():
-            for batch, (items, scores) in self._in_batches(best, users.to(self.device), show_progress):
+            for batch, (items, scores) in self._in_batches(best, users.to(self.device), show_progress=show_progress):
                 yield batch, items, scores
 
     def _in_batches(
-        self, work: Callable[[torch.Tensor], Done], users: torch.Tensor, show_progress: bool
+        self, work: Callable[[torch.Tensor], Done], users: torch.Tensor, *, show_progress: bool
     ) -> Iterator[tuple[torch.Tensor, Done]]:
         """Yield (users [b], work(users)) for batches of the users; a batch that memory does not hold is halved.
 
@@ -228,139 +213,49 @@ class Ranker:
 
     def _scores(self, model: AbstractRecommender, users: torch.Tensor) -> torch.Tensor:
         """Scores [b, n_items] with padding and training items at -inf."""
-        scores = score_all_items(model, users, self.sets.n_items)
+        scores = score_all_items(model, users, n_items=self.sets.n_items)
         scores[:, 0] = -torch.inf
-        rows, items = self._train.of_users(users)
+        rows, items = self.sets.train.of_users(users)
         scores[rows, items] = -torch.inf
         return scores
 
-    def _top_items(
+    def _ranked(
         self, model: AbstractRecommender, users: torch.Tensor, names: list[str]
-    ) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
-        """Yield set, best items [b, k], and the scores [b, n_items] with what is hidden at -inf, until the next."""
+    ) -> Iterator[tuple[str, RankedUsers]]:
+        """Yield each set and the users as they are ranked for it; the scores hold until the next set."""
         scores = self._scores(model, users)
         k = self.topk[-1]
         shared = None
         for name in names:
-            others = [other for other in self._sets if other != name]
+            others = [pairs for other, pairs in self.sets.sets.items() if other != name]
             if self.eval_mask == "train" or name.startswith("valid") or not others:
-                shared = top_k(scores, k, users)[0] if shared is None else shared
-                yield name, shared, scores
+                shared = top_k(scores, k, users=users)[0] if shared is None else shared
+                yield name, self._looked_up(name, users, shared, scores)
                 continue
-            hidden = [self._sets[other].of_users(users) for other in others]
+            hidden = [pairs.of_users(users) for pairs in others]
             rows, items = (torch.cat(part) for part in zip(*hidden))
             kept = scores[rows, items]
             scores[rows, items] = -torch.inf
-            yield name, top_k(scores, k, users)[0], scores
+            yield name, self._looked_up(name, users, top_k(scores, k, users=users)[0], scores)
             scores[rows, items] = kept
 
-    def _measure(self, names: list[str], users: torch.Tensor, tops: torch.Tensor) -> torch.Tensor:
-        """Values of the users in the sets, [metrics, sets, all/head/mid/tail, b, len(topk)], from their best items
-        [sets, b, k]; 0 where there is nothing to find."""
-        counts = torch.stack([self._counts[name][:, users] for name in names])
-        hits = torch.stack([self._sets[name].contains(users.unsqueeze(1), top) for name, top in zip(names, tops)])
-        hits &= tops > 0
-        segment = torch.stack([self._segments[name][top] for name, top in zip(names, tops)])
-        hits = torch.stack([hits, *(hits & (segment == code) for code in range(len(SEGMENTS)))], dim=1)
-        n_truth = counts.clamp(min=1)
-        counted = (counts > 0).unsqueeze(-1)
-        return torch.stack([FUNCTIONS[metric](hits, n_truth, self.topk) * counted for metric in self._accuracy])
-
-    def _means(self, name: str, totals: torch.Tensor) -> Iterator[tuple[str, float]]:
-        n_users = (self._counts[name] > 0).sum(dim=1).clamp(min=1).cpu()
-        means = (totals / n_users.view(1, -1, 1)).tolist()
-        for place, segment in enumerate(("", *SEGMENTS)):
-            for row, metric in enumerate(self._accuracy):
-                for column, k in enumerate(self.topk):
-                    yield str(ResultKey(SET_KEYS[name], segment, metric.lower(), k)), means[row][place][column]
+    def _looked_up(self, name: str, users: torch.Tensor, items: torch.Tensor, scores: torch.Tensor) -> RankedUsers:
+        hits = self.sets.sets[name].contains(users.unsqueeze(1), items)  # padding, item 0, is in no set
+        return RankedUsers(users=users, items=items, hits=hits, scores=scores)
 
 
-class _Counter:
-    """Counts, batch by batch, what the popularity metrics of one set need."""
-
-    def __init__(self, ranker: Ranker, name: str) -> None:
-        self.ranker, self.name = ranker, name
-        self.pairs = ranker._sets[name]
-        size = (len(ranker.topk), ranker.sets.n_items)
-        self.shown, self.found = (torch.zeros(size, dtype=torch.int64, device=ranker.device) for _ in range(2))
-        self.ranks: list[tuple[torch.Tensor, ...]] = []
-
-    def measure(
-        self, users: torch.Tensor, top: torch.Tensor, scores: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, list[tuple[torch.Tensor, ...]]]:
-        """Return what ``add`` takes of the lists [b, k] of a batch of users [b], of whom only those with something to
-        find matter: how often every item was shown and found, [len(topk), n_items] each, and ranks of pairs."""
-        some = self.ranker._counts[self.name][0, users] > 0
-        shown, found = torch.zeros_like(self.shown), torch.zeros_like(self.found)
-        ranked: list[tuple[torch.Tensor, ...]] = []
-        if self.ranker._exposure:
-            hits = self.pairs.contains(users.unsqueeze(1), top)[some]
-            top = top[some]
-            n_items = self.ranker.sets.n_items
-            for row, k in enumerate(self.ranker.topk):
-                shown[row] = torch.bincount(top[:, :k].flatten(), minlength=n_items)
-                found[row] = torch.bincount(top[:, :k][hits[:, :k]], minlength=n_items)
-        if self.ranker._correlations:
-            rows, items = self.pairs.of_users(users)
-            ranks = [
-                1 + (scores[r] > scores[r, i].unsqueeze(1)).sum(dim=1)
-                for r, i in zip(rows.split(PAIRS_PER_COMPARISON), items.split(PAIRS_PER_COMPARISON))
-            ]
-            if ranks:
-                ranked.append((users[rows], items, torch.cat(ranks)))
-        return shown, found, ranked
-
-    def add(self, shown: torch.Tensor, found: torch.Tensor, ranked: list[tuple[torch.Tensor, ...]]) -> None:
-        """Count a batch that is done, or what another process has counted."""
-        self.shown += shown.to(self.shown.device)
-        self.found += found.to(self.found.device)
-        self.ranks += ranked
-
-    def counts(self) -> tuple[torch.Tensor, torch.Tensor, list[tuple[torch.Tensor, ...]]]:
-        """Return what ``add`` takes of all that is counted, on the host."""
-        return self.shown.cpu(), self.found.cpu(), [tuple(part.cpu() for part in ranked) for ranked in self.ranks]
-
-    def results(self) -> Iterator[tuple[str, float]]:
-        """Yield result keys and values."""
-        sets = self.ranker.sets
-        popularity, segments = sets.train.item_counts(), sets.segments[self.name]
-        counts = sets.segment_counts[self.name]
-        taken = np.bincount(
-            segments[sets.train.items], weights=(counts[0] > 0)[sets.train.users], minlength=len(SEGMENTS)
-        )
-        sizes = np.bincount(segments[1:], minlength=len(SEGMENTS))
-        n_users = int((counts[0] > 0).sum())
-        self.shown[:, 0] = 0  # padding in the lists of users with fewer items left
-        for row, k in enumerate(self.ranker.topk):
-            seen = exposure.Exposure(
-                k, n_users, self.shown[row].cpu().numpy(), self.found[row].cpu().numpy(), popularity, segments,
-                counts[1:].sum(axis=1), n_users * sizes - taken,
-            )  # fmt: skip
-            for metric in self.ranker._exposure:
-                yield str(ResultKey(SET_KEYS[self.name], "", metric.lower(), k)), exposure.FUNCTIONS[metric](seen)
-        if self.ranker._correlations:
-            users, items, ranks = (torch.cat(part).cpu().numpy() for part in zip(*self.ranks))
-            for metric in self.ranker._correlations:
-                value = exposure.CORRELATIONS[metric](users, items, ranks, popularity)
-                yield str(ResultKey(SET_KEYS[self.name], "", metric.lower(), None)), value
-
-
-def users_per_batch(n_items: int, device_type: str = "cpu", memory_mb: int | None = None) -> int:
+def users_per_batch(n_items: int, device_type: str = "cpu", *, memory_mb: int | None = None) -> int:
     """Return how many users' scores for ``n_items`` items are ranked at a time in ``memory_mb`` MiB, by default
     MEMORY_MB of the device."""
     memory_mb = memory_mb or MEMORY_MB.get(device_type, MEMORY_MB["cuda"])
     return max(1, memory_mb * 2**20 // (4 * BLOCKS_PER_BATCH * n_items))
 
 
-def _index(pairs: InteractionSet) -> PairIndex:
-    return PairIndex(pairs.users, pairs.items, pairs.n_users, pairs.n_items)
-
-
 def _out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
 
 
-def score_all_items(model: AbstractRecommender, users: torch.Tensor, n_items: int) -> torch.Tensor:
+def score_all_items(model: AbstractRecommender, users: torch.Tensor, *, n_items: int) -> torch.Tensor:
     """Return the model's scores of the users for all items, a new tensor [b, n_items].
 
     Models without ``full_sort_predict`` are asked pair by pair through ``predict``, as RecBole does.

@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
 
-from recbole_popdcl.data.pairs import distinct
+import numpy as np
+import torch
+
+from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.data.popularity import item_segments
 from recbole_popdcl.evaluation.keys import SEGMENTS
-
-
-class InteractionSet:
-    """Distinct (user, item) pairs of one set, sorted by user and item.
-
-    Args:
-        users: internal user ids [n].
-        items: internal item ids [n].
-        n_users: number of users, padding included.
-        n_items: number of items, padding included.
-
-    Attributes:
-        keys: int64 [n], sorted ``user * n_items + item``.
-        users, items: int64 [n] in the same order.
-        indptr: int64 [n_users + 1]; the items of user u stand at ``indptr[u]:indptr[u + 1]``.
-    """
-
-    def __init__(self, users: np.ndarray, items: np.ndarray, n_users: int, n_items: int) -> None:
-        self.n_users, self.n_items = n_users, n_items
-        self.keys = distinct(np.asarray(users, dtype=np.int64) * n_items + items)
-        self.users, self.items = np.divmod(self.keys, n_items)
-        self.indptr = np.concatenate([[0], np.cumsum(np.bincount(self.users, minlength=n_users))])
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def item_counts(self) -> np.ndarray:
-        """Return the number of interactions of each item [n_items]."""
-        return np.bincount(self.items, minlength=self.n_items)
 
 
 class EvaluationSets:
@@ -52,19 +26,56 @@ class EvaluationSets:
         segment_counts: {set name: int64 [4, n_users]}, items to find of each user: all, head, mid, tail.
     """
 
-    def __init__(self, train: InteractionSet, sets: dict[str, InteractionSet], segment_by: str) -> None:
+    def __init__(self, train: Pairs, sets: dict[str, Pairs], *, segment_by: str) -> None:
         self.train = train
         self.sets = {name: pairs for name, pairs in sets.items() if len(pairs)}
         self.n_users, self.n_items = train.n_users, train.n_items
-        popularity = train.item_counts()
         self.segments, self.segment_counts = {}, {}
         for name, pairs in self.sets.items():
-            weights = pairs.item_counts() if segment_by == "interactions" else np.ones(self.n_items)
-            segments = item_segments(popularity, weights)
+            weights = pairs.item_counts if segment_by == "interactions" else np.ones(self.n_items)
+            segments = item_segments(train.item_counts, weights)
             self.segments[name] = segments
             of_pair = segments[pairs.items]
-            counts = [np.bincount(pairs.users, minlength=self.n_users)]
-            counts += [
+            by_segment = [
                 np.bincount(pairs.users[of_pair == code], minlength=self.n_users) for code in range(len(SEGMENTS))
             ]
-            self.segment_counts[name] = np.stack(counts)
+            self.segment_counts[name] = np.stack([pairs.user_counts, *by_segment])
+
+    def on(self, device: torch.device) -> dict[str, GroundTruth]:
+        """Return the evaluation sets by name, as they are measured on a device."""
+        return {
+            name: GroundTruth(
+                name=name,
+                sets=self,
+                segments=torch.from_numpy(self.segments[name]).to(device),
+                to_find=torch.from_numpy(self.segment_counts[name]).to(device),
+            )
+            for name in self.sets
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroundTruth:
+    """One evaluation set as it is measured on a device.
+
+    Attributes:
+        name: of the set, a key of SET_KEYS.
+        sets: all sets, and the training set.
+        segments: index in SEGMENTS of each item, int8 [n_items]; -1 for padding.
+        to_find: number of items to find of each user: all, head, mid, tail; int64 [4, n_users].
+    """
+
+    name: str
+    sets: EvaluationSets
+    segments: torch.Tensor
+    to_find: torch.Tensor
+
+    @property
+    def pairs(self) -> Pairs:
+        """The pairs to find."""
+        return self.sets.sets[self.name]
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is measured."""
+        return self.to_find.device

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from recbole_popdcl.evaluation.keys import SEGMENTS, SET_KEYS, ResultKey
 
 
@@ -19,17 +21,15 @@ def result_table(results: dict[str, float], decimals: int = 4) -> str:
                     tail        0.1250
     """
     parsed = {ResultKey.parse(key, "result"): value for key, value in results.items()}
-    columns = list(dict.fromkeys(key.column for key in parsed))
-    rows = [
-        (set_key, segment)
-        for set_key in SET_KEYS.values()
-        for segment in ("", *SEGMENTS)
-        if any((key.set, key.segment) == (set_key, segment) for key in parsed)
-    ]
-    widths = [max(10, len(column)) + 2 for column in columns]
-    lines = [f"{'set':<12}{'items':<6}" + "".join(f"{column:>{width}}" for column, width in zip(columns, widths))]
-    for set_key, segment in rows:
-        cells = [results.get("/".join(part for part in (set_key, segment, column) if part)) for column in columns]
+    columns = {(key.metric, key.k): key.column for key in parsed}
+    present = {(key.set, key.segment) for key in parsed}
+    widths = [max(10, len(column)) + 2 for column in columns.values()]
+    titles = "".join(f"{column:>{width}}" for column, width in zip(columns.values(), widths))
+    lines = [f"{'set':<12}{'items':<6}{titles}"]
+    for set_key, segment in itertools.product(SET_KEYS.values(), ("", *SEGMENTS)):
+        if (set_key, segment) not in present:
+            continue
+        cells = [parsed.get(ResultKey(set=set_key, segment=segment, metric=metric, k=k)) for metric, k in columns]
         texts = ["-" if cell is None else f"{cell:.{decimals}f}" for cell in cells]
         values = "".join(f"{text:>{width}}" for text, width in zip(texts, widths))
         lines.append(f"{'' if segment else set_key:<12}{segment or 'all':<6}{values}")

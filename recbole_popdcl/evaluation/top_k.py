@@ -9,7 +9,7 @@ from recbole_popdcl.errors import PopDCLError
 COLUMNS_PER_SET = 16  # of scores, whose maximum is taken before the top-K; the fastest of 8, 16, 32 and 64
 
 
-def top_k(scores: torch.Tensor, k: int, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def top_k(scores: torch.Tensor, k: int, *, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Best k items and their scores [b, k], of equal scores the smaller item first; item 0 and -inf where fewer are
     left. ``users`` [b] are named where a score is not a number."""
     # one more than k shows ties that cross the border; nan counts as the largest

@@ -51,11 +51,11 @@ def list_popularity(run: FinishedRun) -> pd.DataFrame:
         of the LIST_LENGTH items that they are recommended.
     """
     train = run.data.evaluation.train
-    popularity = train.item_counts().astype(np.float64)
-    degree = np.bincount(train.users, minlength=train.n_users)
+    popularity = train.item_counts.astype(np.float64)
+    degree = train.user_counts
     users = np.flatnonzero(degree)
     consumed = np.bincount(train.users, weights=popularity[train.items], minlength=train.n_users)[users] / degree[users]
-    lists = run.ranker.recommend(run.model, torch.from_numpy(users), LIST_LENGTH)
+    lists = run.ranker.recommend(run.model, torch.from_numpy(users), k=LIST_LENGTH)
     items = np.concatenate([items.cpu().numpy() for _, items, _ in lists])
     recommended = popularity[items].sum(axis=1) / np.maximum((items > 0).sum(axis=1), 1)
     order = np.argsort(consumed, kind="stable")
@@ -84,7 +84,7 @@ def sampled_margins(run: FinishedRun) -> pd.DataFrame:
     positive, negative = model.margins(torch.from_numpy(users).to(device), torch.from_numpy(items).to(device))
     place = np.arange(len(chosen))
     following = np.roll(place, -1)
-    user_popularity = np.bincount(model.train_users, minlength=model.n_users)[users]
+    user_popularity = model.train_pairs.user_popularity[users]
     item_popularity = model.item_popularity()[items]
     parts = [
         ("M+", item_popularity, positive.cpu().numpy()),

@@ -132,7 +132,8 @@ def recommend(
     dataset = run.data.dataset
     wanted = _user_ids(users, dataset) if users else np.arange(1, dataset.user_num)
     columns: list[list[np.ndarray]] = [[], [], [], []]
-    for batch, items, scores in run.ranker.recommend(run.model, torch.from_numpy(wanted), topk, _bars(run.config)):
+    lists = run.ranker.recommend(run.model, torch.from_numpy(wanted), k=topk, show_progress=_bars(run.config))
+    for batch, items, scores in lists:
         listed = (items > 0).cpu()
         rank = torch.arange(1, topk + 1).expand(items.shape)
         parts = (batch.cpu().unsqueeze(1).expand(items.shape), items.cpu(), rank, scores.cpu())

@@ -205,10 +205,10 @@ def build_ranker(config: Config, data: Data) -> Ranker:
     return Ranker(
         data.evaluation,
         config["metrics"],
-        config["topk"],
-        config["eval_mask"],
-        config["eval_memory_mb"],
-        config["device"],
+        topk=config["topk"],
+        eval_mask=config["eval_mask"],
+        memory_mb=config["eval_memory_mb"],
+        device=config["device"],
     )
 
 

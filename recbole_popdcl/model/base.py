@@ -16,7 +16,7 @@ from recbole_popdcl.compute.distributed import share_encoding
 from recbole_popdcl.compute.products import inner_products
 from recbole_popdcl.config.kinds import Choice, Real
 from recbole_popdcl.config.properties import Property, Stage
-from recbole_popdcl.data.pairs import PairIndex
+from recbole_popdcl.data.pairs import training_pairs
 from recbole_popdcl.encoder.base import build_encoder, encoder_names
 from recbole_popdcl.loss.l2 import l2_term
 
@@ -39,7 +39,8 @@ class EncoderRecommender(GeneralRecommender):
         dataset: the training set, a RecBole Dataset.
 
     Attributes:
-        train_users, train_items: internal ids of the training pairs, arrays [N].
+        train_pairs: the training pairs, which know the degree of every user and item.
+        train_users, train_items: their internal ids in the order of the data, arrays [N].
     """
 
     input_type = InputType.PAIRWISE
@@ -53,8 +54,8 @@ class EncoderRecommender(GeneralRecommender):
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
-        self.train_users = dataset.inter_feat[self.USER_ID].numpy()
-        self.train_items = dataset.inter_feat[self.ITEM_ID].numpy()
+        self.train_pairs = training_pairs(dataset, user_field=self.USER_ID, item_field=self.ITEM_ID)
+        self.train_users, self.train_items = self.train_pairs.rows
         self.encoder = build_encoder(
             config, users=self.train_users, items=self.train_items, n_users=self.n_users, n_items=self.n_items
         )
@@ -71,7 +72,7 @@ class EncoderRecommender(GeneralRecommender):
 
     def item_popularity(self) -> np.ndarray:
         """Return the training degree of each item [n_items]."""
-        return np.bincount(self.train_items, minlength=self.n_items)
+        return self.train_pairs.item_popularity
 
     @staticmethod
     def balanced_sampling(config: Config) -> dict[str, float] | None:
@@ -141,8 +142,9 @@ class InBatchRecommender(EncoderRecommender):
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
-        pairs = (self.train_users, self.train_items, self.n_users, self.n_items)
-        self._train_pairs = PairIndex(*pairs) if config["false_negatives"] == "mask" else None
+        self.masks_false_negatives = config["false_negatives"] == "mask"
+        if self.masks_false_negatives:
+            self.train_pairs.on(config["device"])  # copied here, as a training step waits for no copy
 
     def false_negatives(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor | None:
         """Return bool [b, b], True where item j of the batch is no negative of pair k, for a batch of pairs [b].
@@ -150,7 +152,7 @@ class InBatchRecommender(EncoderRecommender):
         With ``false_negatives: mask`` those are the training items of the pair's user, the pair's own item in other
         pairs among them; with ``keep`` (the paper) there are none, and the result is None.
         """
-        return None if self._train_pairs is None else self._train_pairs.of_each_other(users, items)
+        return self.train_pairs.of_each_other(users, items) if self.masks_false_negatives else None
 
 
 class PairwiseRecommender(EncoderRecommender):

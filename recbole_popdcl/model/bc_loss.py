@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
@@ -42,7 +41,7 @@ class BCLoss(InBatchRecommender):
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
-        user_groups, n_user_groups = degree_groups(np.bincount(self.train_users, minlength=self.n_users))
+        user_groups, n_user_groups = degree_groups(self.train_pairs.user_popularity)
         item_groups, n_item_groups = degree_groups(self.item_popularity())
         self.register_buffer("user_groups", torch.from_numpy(user_groups), persistent=False)
         self.register_buffer("item_groups", torch.from_numpy(item_groups), persistent=False)

@@ -33,12 +33,7 @@ class PopDCL(InBatchRecommender):
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         statistics = PopularityStatistics.from_pairs(
-            self.train_users,
-            self.train_items,
-            self.n_users,
-            self.n_items,
-            config["omega_max"],
-            config["omega_leave_one_out"],
+            self.train_pairs, omega_max=config["omega_max"], leave_one_out=config["omega_leave_one_out"]
         )
         if statistics.n_held and config["negative_margin"] != "none":
             self.logger.warning(

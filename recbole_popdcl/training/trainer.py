@@ -286,7 +286,7 @@ class RunTrainer(Trainer):
             from_first(None)  # which by then has written them
             load_weights(self.model, model_file or self.saved_model_file)
         self.model.eval()
-        return self.ranker.rank(self.model, names, show_progress and self._bars, per_user)
+        return self.ranker.rank(self.model, names, show_progress=show_progress and self._bars, per_user=per_user)
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         self.best_epoch = epoch

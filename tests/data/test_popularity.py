@@ -7,6 +7,7 @@ import pytest
 
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.data.loading import load_data
+from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.data.popularity import (
     PopularityStatistics,
     clipped_inverse_propensity,
@@ -26,7 +27,8 @@ def statistics_by_loop(users, items):
 def test_statistics_equal_the_loop(leave_one_out):
     users, items = skewed_pairs(15, 12, 80)
     users, items = users + 1, items + 1
-    statistics = PopularityStatistics.from_pairs(users, items, 20, 15, omega_max=0.999, leave_one_out=leave_one_out)
+    pairs = Pairs(users, items, n_users=20, n_items=15)
+    statistics = PopularityStatistics.from_pairs(pairs, omega_max=0.999, leave_one_out=leave_one_out)
     pop, mass = statistics_by_loop(users, items)
     n = len(users)
     for u in mass:
@@ -41,21 +43,22 @@ def test_statistics_equal_the_loop(leave_one_out):
 
 def test_the_probabilities_of_a_user_add_up_to_one():
     users, items = skewed_pairs(15, 12, 80)
-    statistics = PopularityStatistics.from_pairs(users, items, 15, 12)
+    statistics = PopularityStatistics.from_pairs(Pairs(users, items, n_users=15, n_items=12))
     sums = np.bincount(users, weights=statistics.not_chosen_probability(users, items), minlength=15)
     assert sums == pytest.approx(np.ones(15))
 
 
 def test_dense_data_are_held_at_omega_max():
     users, items = np.divmod(np.arange(12), 4)  # every user has every item: omega+ = 4 * 3 / 12 = 1
-    statistics = PopularityStatistics.from_pairs(users, items, 3, 4, omega_max=0.7)
+    statistics = PopularityStatistics.from_pairs(Pairs(users, items, n_users=3, n_items=4), omega_max=0.7)
     assert (statistics.omega_plus == 0.7).all()
     assert statistics.n_held == 3
 
 
 @pytest.mark.parametrize("leave_one_out", [False, True])
 def test_users_and_items_without_training_interactions(leave_one_out):
-    statistics = PopularityStatistics.from_pairs(np.array([1, 1]), np.array([1, 2]), 4, 5, 0.9, leave_one_out)
+    pairs = Pairs(np.array([1, 1]), np.array([1, 2]), n_users=4, n_items=5)
+    statistics = PopularityStatistics.from_pairs(pairs, leave_one_out=leave_one_out)
     assert statistics.omega_plus[2] == statistics.omega_plus[3] == 0
     assert statistics.inverse_mass()[3] == 1
     assert statistics.not_chosen_probability(np.array([3]), np.array([4])) == 0
@@ -65,11 +68,10 @@ def test_users_and_items_without_training_interactions(leave_one_out):
 def test_ml_100k_is_dense_enough_for_a_low_omega_max():
     """The densest training users of MovieLens-100K reach omega+ = 0.50; Gowalla's reach 0.07."""
     train = load_data(Config("PopDCL", "ml-100k"), own_batches=True).evaluation.train
-    shape = (train.users, train.items, train.n_users, train.n_items)
-    default = PopularityStatistics.from_pairs(*shape)
+    default = PopularityStatistics.from_pairs(train)
     assert default.n_held == 0
     assert default.omega_plus.max() == pytest.approx(0.503, abs=0.001)
-    held = PopularityStatistics.from_pairs(*shape, omega_max=0.3)
+    held = PopularityStatistics.from_pairs(train, omega_max=0.3)
     assert held.n_held == (default.omega_plus > 0.3).sum() > 0
     assert held.omega_plus.max() == 0.3
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from recbole_popdcl.data import sampler as sampler_module
+from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.data.sampler import BalancedPairSampler, FreeItems, NegativeSampler
 from recbole_popdcl.errors import PopDCLError
 from tests.conftest import skewed_pairs
@@ -20,6 +21,10 @@ def way(request, monkeypatch):
     monkeypatch.setattr(sampler_module, "host_waits", lambda where: request.param == "free")
 
 
+def known(users, items, n_users=N_USERS, n_items=N_ITEMS):
+    return Pairs(users, items, n_users=n_users, n_items=n_items)
+
+
 @pytest.fixture
 def pairs():
     users, items = skewed_pairs(N_USERS - 1, N_ITEMS - 1, 500)
@@ -28,7 +33,7 @@ def pairs():
 
 @pytest.mark.parametrize("distribution", ["uniform", "popularity"])
 def test_never_a_training_item(pairs, distribution):
-    sampler = NegativeSampler(*pairs, N_USERS, N_ITEMS, distribution)
+    sampler = NegativeSampler(known(*pairs), distribution=distribution)
     users = torch.from_numpy(pairs[0])
     negatives = sampler.sample_by_user_ids(users, None, 20)
     assert negatives.shape == (len(users) * 20,)
@@ -38,9 +43,7 @@ def test_never_a_training_item(pairs, distribution):
 
 
 def test_same_seed_same_negatives(pairs):
-    draws = [
-        NegativeSampler(*pairs, N_USERS, N_ITEMS, seed=seed).sample_by_user_ids(pairs[0], None, 1) for seed in (1, 1, 2)
-    ]
+    draws = [NegativeSampler(known(*pairs), seed=seed).sample_by_user_ids(pairs[0], None, 1) for seed in (1, 1, 2)]
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
 
@@ -48,7 +51,7 @@ def test_same_seed_same_negatives(pairs):
 @pytest.mark.parametrize(("distribution", "alpha"), [("uniform", 1.0), ("popularity", 1.0), ("popularity", 0.5)])
 def test_distribution(pairs, distribution, alpha):
     """Chi-square of a user's draws against the stated probabilities on the items left to draw."""
-    sampler = NegativeSampler(*pairs, N_USERS, N_ITEMS, distribution, alpha)
+    sampler = NegativeSampler(known(*pairs), distribution=distribution, alpha=alpha)
     user = 3
     own = pairs[1][pairs[0] == user]
     n = 40_000
@@ -70,14 +73,14 @@ def test_distribution(pairs, distribution, alpha):
 
 def test_a_user_with_every_item():
     with pytest.raises(PopDCLError, match="1 users have interacted with every item"):
-        NegativeSampler(np.array([1, 1, 2]), np.array([1, 2, 1]), 3, 3)
+        NegativeSampler(known(np.array([1, 1, 2]), np.array([1, 2, 1]), 3, 3))
 
 
 def test_a_user_with_nearly_all_that_is_drawn():
     """The one item that is nearly always drawn is a training item of every user."""
     users = np.concatenate([np.arange(1, 40), [1, 2]])
     items = np.concatenate([np.full(39, 3), [1, 2]])
-    sampler = NegativeSampler(users, items, 40, 5, "popularity", 8.0)
+    sampler = NegativeSampler(known(users, items, 40, 5), distribution="popularity", alpha=8.0)
     negatives = sampler.sample_by_user_ids(torch.tensor([1, 2, 5]), None, 40)
     assert set(negatives.tolist()) <= {1, 2}
     assert set(negatives[0::3].tolist()) == {2}
@@ -85,7 +88,7 @@ def test_a_user_with_nearly_all_that_is_drawn():
 
 @pytest.mark.parametrize(("margin", "lower_share"), [(0.0, 1.0), (3.0, 0.5)])
 def test_balanced_pairs_have_less_and_more_popular_negatives(pairs, margin, lower_share):
-    sampler = BalancedPairSampler(*pairs, N_USERS, N_ITEMS, margin=margin, lower_share=lower_share)
+    sampler = BalancedPairSampler(known(*pairs), margin=margin, lower_share=lower_share)
     popularity = np.bincount(pairs[1], minlength=N_ITEMS)
     negatives = sampler.sample_by_user_ids(*pairs, 30).numpy()
     users, items = np.tile(pairs[0], 30), np.tile(pairs[1], 30)
@@ -108,7 +111,7 @@ def test_balanced_pairs_have_less_and_more_popular_negatives(pairs, margin, lowe
 
 
 def test_balanced_pairs_draw_uniformly_within_a_side(pairs):
-    sampler = BalancedPairSampler(*pairs, N_USERS, N_ITEMS)
+    sampler = BalancedPairSampler(known(*pairs))
     popularity = np.bincount(pairs[1], minlength=N_ITEMS)
     item = int(np.argsort(popularity)[N_ITEMS // 2])
     owned = set(pairs[1][pairs[0] == 4].tolist())
@@ -122,12 +125,12 @@ def test_balanced_pairs_draw_uniformly_within_a_side(pairs):
 
 def test_balanced_pairs_without_a_side():
     users, items = np.array([1, 1, 2]), np.array([1, 2, 3])  # all equally popular, item 4 never seen
-    sampler = BalancedPairSampler(users, items, 3, 5)
+    sampler = BalancedPairSampler(known(users, items, 3, 5))
     negatives = sampler.sample_by_user_ids(np.full(500, 1), np.full(500, 1), 1)
     assert set(negatives.tolist()) == {4}  # the only less popular one
-    alone = BalancedPairSampler(users, items, 3, 4).sample_by_user_ids(np.full(500, 2), np.full(500, 3), 1)
+    alone = BalancedPairSampler(known(users, items, 3, 4)).sample_by_user_ids(np.full(500, 2), np.full(500, 3), 1)
     assert set(alone.tolist()) == {1, 2}  # no side at all: any other item
-    all_above = BalancedPairSampler(np.array([1, 1, 2, 2]), np.array([1, 2, 2, 3]), 3, 4)
+    all_above = BalancedPairSampler(known(np.array([1, 1, 2, 2]), np.array([1, 2, 2, 3]), 3, 4))
     assert set(all_above.sample_by_user_ids(np.full(300, 1), np.full(300, 1), 1).tolist()) == {3}  # owns the side
 
 
@@ -136,10 +139,10 @@ def test_the_pool_and_the_seed_of_balanced_pairs(pairs):
     top = int(popularity.argmax())
     second = int(np.argsort(popularity)[-3])
     for pool, above in ((1, True), (10, False)):
-        sampler = BalancedPairSampler(*pairs, N_USERS, N_ITEMS, seed=3, pool=pool)
+        sampler = BalancedPairSampler(known(*pairs), seed=3, pool=pool)
         user = next(u for u in range(1, N_USERS) if top not in pairs[1][pairs[0] == u])
         draw = sampler.sample_by_user_ids(np.full(400, user), np.full(400, second), 1)
-        again = BalancedPairSampler(*pairs, N_USERS, N_ITEMS, seed=3, pool=pool)
+        again = BalancedPairSampler(known(*pairs), seed=3, pool=pool)
         assert torch.equal(draw, again.sample_by_user_ids(np.full(400, user), np.full(400, second), 1))
         assert bool((popularity[draw.numpy()] > popularity[second]).any()) == above
 
@@ -150,7 +153,7 @@ def test_the_line_of_free_items_point_by_point(largest):
     rng = np.random.default_rng(largest)
     weights = rng.integers(0, largest + 1, 12)
     users, places = rng.integers(0, 6, 40), rng.integers(0, 12, 40)
-    free = FreeItems(users, places, 7, weights)  # the last user has nothing
+    free = FreeItems(known(users, places, 7, 12), weights)  # the last user has nothing
     for user in range(7):
         owned = set(places[users == user].tolist())
         line = [place for place in range(12) if place not in owned for _ in range(weights[place])]

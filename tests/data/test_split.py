@@ -109,7 +109,9 @@ def test_a_balanced_validation(split):
     ratio = (0.5, 0.1, 0.15, 0.15, 0.1)
     timestamp = np.random.default_rng(0).integers(0, 1000, len(items))
     codes = (
-        balanced_split(items, ratio, seed=1) if split == "paper" else temporal_split(items, timestamp, ratio, seed=1)
+        balanced_split(items, ratio, seed=1)
+        if split == "paper"
+        else temporal_split(items, timestamp, ratio=ratio, seed=1)
     )
     assert np.bincount(codes).tolist() == split_sizes(len(items), ratio).tolist()
     spread = [np.bincount(items[codes == code], minlength=100).std() for code in range(5)]
@@ -126,7 +128,7 @@ def test_the_draw_takes_items_equally_and_their_rows_at_random():
     items = np.repeat(np.arange(20), np.arange(20, 40))
     drawn = np.zeros(len(items))
     for seed in range(3000):
-        mask = balanced_draw(items, 40, np.random.default_rng(seed))
+        mask = balanced_draw(items, 40, rng=np.random.default_rng(seed))
         assert mask.sum() == 40
         drawn += mask
     for values, expected in ((np.bincount(items, drawn), 3000 * 40 / 20), (drawn, 3000 * 40 / 20 / (items + 20))):
@@ -136,16 +138,16 @@ def test_the_draw_takes_items_equally_and_their_rows_at_random():
 
 def test_a_draw_that_uses_items_up():
     items = np.repeat(np.arange(4), [1, 2, 3, 100])
-    mask = balanced_draw(items, 50, np.random.default_rng(0))
+    mask = balanced_draw(items, 50, rng=np.random.default_rng(0))
     assert np.bincount(items[mask]).tolist() == [1, 2, 3, 44]
-    assert balanced_draw(items, 106, np.random.default_rng(0)).all()
-    assert not balanced_draw(items, 0, np.random.default_rng(0)).any()
+    assert balanced_draw(items, 106, rng=np.random.default_rng(0)).all()
+    assert not balanced_draw(items, 0, rng=np.random.default_rng(0)).any()
 
 
 def test_temporal_split_keeps_the_order_of_time():
     _, items = skewed_pairs(300, 100, 5000)
     timestamp = np.random.default_rng(0).permutation(len(items))
-    codes = temporal_split(items, timestamp, RATIO, seed=1)
+    codes = temporal_split(items, timestamp, ratio=RATIO, seed=1)
     assert np.bincount(codes).tolist() == split_sizes(len(items), RATIO).tolist()
     train, valid, imbalanced, balanced = (timestamp[codes == code] for code in range(4))
     assert train.max() < valid.min()

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
+from recbole_popdcl.data.pairs import Pairs
+from recbole_popdcl.evaluation.sets import EvaluationSets
 from tests.conftest import skewed_pairs
 
 N_USERS, N_ITEMS = 40, 30
 SETS = ("valid", "test_imbalanced", "test_balanced")
+RECBOLE_METRICS = ("Recall", "NDCG", "Precision", "Hit", "MRR", "MAP")  # accuracy metrics that RecBole has too
 
 
 class FixedScores:
@@ -43,5 +45,5 @@ def scores():
 
 
 def build_sets(parts, segment_by="interactions"):
-    sets = {name: InteractionSet(*pairs, N_USERS, N_ITEMS) for name, pairs in parts.items()}
-    return EvaluationSets(sets.pop("train"), sets, segment_by)
+    sets = {name: Pairs(*pairs, n_users=N_USERS, n_items=N_ITEMS) for name, pairs in parts.items()}
+    return EvaluationSets(sets.pop("train"), sets, segment_by=segment_by)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.evaluation.keys import ResultKey, normalise_metrics
+from recbole_popdcl.evaluation.keys import ResultKey
+from recbole_popdcl.evaluation.metrics import normalise_metrics
 from recbole_popdcl.evaluation.table import result_table
 
 

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.evaluation.keys import METRICS
-from recbole_popdcl.evaluation.ranking import Ranker, _Counter
+from recbole_popdcl.evaluation.collectors import AccuracyCollector, ExposureCollector, RankCollector
+from recbole_popdcl.evaluation.metrics import metric_names
+from recbole_popdcl.evaluation.ranking import Ranker
 from tests.evaluation.conftest import N_USERS, FixedScores, build_sets
 
 ERRORS = {
@@ -51,8 +52,10 @@ def ranked(ranker, model):
 @pytest.mark.parametrize("eval_mask", ["train", "others"])
 @pytest.mark.parametrize("error", ERRORS)
 def test_scoring_that_does_not_fit(parts, scores, caplog, error, eval_mask):
-    whole, rows = ranked(Ranker(build_sets(parts), METRICS, [1, 5, 20], eval_mask), FixedScores(scores))
-    ranker = Ranker(build_sets(parts), METRICS, [1, 5, 20], eval_mask)
+    whole, rows = ranked(
+        Ranker(build_sets(parts), metric_names(), topk=[1, 5, 20], eval_mask=eval_mask), FixedScores(scores)
+    )
+    ranker = Ranker(build_sets(parts), metric_names(), topk=[1, 5, 20], eval_mask=eval_mask)
     ranker.batch_size = 16
     model = Scarce(scores, 9, ERRORS[error], later=3)
     with caplog.at_level(logging.WARNING):
@@ -69,13 +72,13 @@ def test_scoring_that_does_not_fit(parts, scores, caplog, error, eval_mask):
 
 
 @pytest.mark.parametrize(
-    ("of", "when"),
-    [*(((Ranker, "_measure"), when) for when in (1, 2, 3)), *(((_Counter, "measure"), when) for when in (1, 2, 3, 5))],
+    "collector", [AccuracyCollector, ExposureCollector, RankCollector], ids=lambda collector: collector.__name__
 )
-def test_memory_that_runs_out_while_measuring(parts, scores, monkeypatch, of, when):
-    """Some sets of the batch, or all of their popularity, are measured already when memory runs out."""
-    whole, rows = ranked(Ranker(build_sets(parts), METRICS, [5], "others"), FixedScores(scores))
-    original, calls = getattr(*of), []
+@pytest.mark.parametrize("when", [1, 2, 3, 5])
+def test_memory_that_runs_out_while_measuring(parts, scores, monkeypatch, collector, when):
+    """Some sets or kinds of metrics of the batch are measured already when memory runs out."""
+    whole, rows = ranked(Ranker(build_sets(parts), metric_names(), topk=[5], eval_mask="others"), FixedScores(scores))
+    original, calls = collector.measure, []
 
     def fail_once(*arguments):
         calls.append(arguments)
@@ -83,8 +86,8 @@ def test_memory_that_runs_out_while_measuring(parts, scores, monkeypatch, of, wh
             raise ERRORS["cpu"]()
         return original(*arguments)
 
-    monkeypatch.setattr(*of, fail_once)
-    ranker = Ranker(build_sets(parts), METRICS, [5], "others")
+    monkeypatch.setattr(collector, "measure", fail_once)
+    ranker = Ranker(build_sets(parts), metric_names(), topk=[5], eval_mask="others")
     ranker.batch_size = 10
     results, again = ranked(ranker, FixedScores(scores))
     assert len(calls) > when
@@ -95,25 +98,27 @@ def test_memory_that_runs_out_while_measuring(parts, scores, monkeypatch, of, wh
 
 def test_recommendations_are_the_same(parts, scores, caplog):
     users = torch.arange(1, N_USERS)
-    whole = list(Ranker(build_sets(parts), ["Recall"], [5]).recommend(FixedScores(scores), users, 7))
-    batches = list(Ranker(build_sets(parts), ["Recall"], [5]).recommend(Scarce(scores, 5, MemoryError), users, 7))
+    whole = list(Ranker(build_sets(parts), ["Recall"], topk=[5]).recommend(FixedScores(scores), users, k=7))
+    batches = list(
+        Ranker(build_sets(parts), ["Recall"], topk=[5]).recommend(Scarce(scores, 5, MemoryError), users, k=7)
+    )
     assert max(len(batch[0]) for batch in batches) <= 5
     for expected, got in zip((torch.cat(part) for part in zip(*whole)), (torch.cat(part) for part in zip(*batches))):
         assert torch.equal(got, expected)
 
 
 def test_one_user_does_not_fit(parts, scores):
-    ranker = Ranker(build_sets(parts), ["Recall"], [5])
+    ranker = Ranker(build_sets(parts), ["Recall"], topk=[5])
     with pytest.raises(PopDCLError, match=r"single user.*eval_memory_mb"):
         ranker.rank(Scarce(scores, 0, MemoryError))
     with pytest.raises(PopDCLError, match=r"single user.*eval_memory_mb"):
-        list(ranker.recommend(Scarce(scores, 0, MemoryError), torch.tensor([1]), 5))
+        list(ranker.recommend(Scarce(scores, 0, MemoryError), torch.tensor([1]), k=5))
 
 
 def test_other_errors_are_not_taken_for_it(parts, scores):
     model = Scarce(scores, 0, lambda: RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="shapes"):
-        Ranker(build_sets(parts), ["Recall"], [5]).rank(model)
+        Ranker(build_sets(parts), ["Recall"], topk=[5]).rank(model)
     assert len(model.sizes) == 1
 
 
@@ -125,12 +130,13 @@ def test_a_real_limit():
     program = """
         import logging, resource, numpy as np, torch
         from recbole_popdcl.evaluation.ranking import Ranker
-        from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
+        from recbole_popdcl.data.pairs import Pairs
+        from recbole_popdcl.evaluation.sets import EvaluationSets
 
         n_users, n_items = 401, 60_000
         torch.set_num_threads(1)  # more of them would need memory for their stacks
         ids = np.arange(1, n_users)
-        train, valid = (InteractionSet(ids, ids + k, n_users, n_items) for k in (1, 2))
+        train, valid = (Pairs(ids, ids + k, n_users=n_users, n_items=n_items) for k in (1, 2))
         users, items = (torch.randn(n, 4, generator=torch.Generator().manual_seed(n)) for n in (n_users, n_items))
 
         class Model:
@@ -140,7 +146,7 @@ def test_a_real_limit():
                 self.sizes.append(len(batch["user_id"]))
                 return users[batch["user_id"]] @ items.T
 
-        ranker = Ranker(EvaluationSets(train, {"valid": valid}, "items"), ["Recall", "ARP"], [10])
+        ranker = Ranker(EvaluationSets(train, {"valid": valid}, segment_by="items"), ["Recall", "ARP"], topk=[10])
         ranker.batch_size = 20
         expected = ranker.rank(Model())
         with open("/proc/self/statm") as file:

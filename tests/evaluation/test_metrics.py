@@ -10,8 +10,8 @@ import torch
 from recbole.evaluator import metrics_dict
 
 from recbole_popdcl.config.config import Config
-from recbole_popdcl.evaluation.keys import ACCURACY_METRICS
-from recbole_popdcl.evaluation.metrics import FUNCTIONS
+from recbole_popdcl.evaluation.metrics import ACCURACY, find_metric, metric_names
+from tests.evaluation.conftest import RECBOLE_METRICS
 
 TOPK = [1, 2, 3, 5, 10]
 
@@ -23,7 +23,7 @@ def random_hits(n_users: int, seed: int):
     return hits, np.maximum(n_truth, 1)
 
 
-@pytest.mark.parametrize("name", ACCURACY_METRICS)
+@pytest.mark.parametrize("name", RECBOLE_METRICS)
 def test_equal_to_recbole(name):
     Config("PopDCL", "ml-100k")  # RecBole's metric code needs the numpy names that its Config puts back
     hits, n_truth = random_hits(500, seed=1)
@@ -31,7 +31,7 @@ def test_equal_to_recbole(name):
     metric = metrics_dict[name.lower()](config)
     arguments = (hits,) if name in ("Hit", "MRR", "Precision") else (hits, n_truth)
     expected = metric.metric_info(*arguments)[:, [k - 1 for k in TOPK]]
-    values = FUNCTIONS[name](torch.from_numpy(hits), torch.from_numpy(n_truth), TOPK)
+    values = find_metric(name, "test").function(torch.from_numpy(hits), torch.from_numpy(n_truth), topk=TOPK)
     np.testing.assert_allclose(values.numpy(), expected, rtol=1e-12)
 
 
@@ -51,18 +51,18 @@ def by_definition(name, hits, n_truth, k):
     return sum((place + 1) / rank for place, rank in enumerate(places)) / min(n_truth, k)
 
 
-@pytest.mark.parametrize("name", ACCURACY_METRICS)
+@pytest.mark.parametrize("name", RECBOLE_METRICS)
 def test_equal_to_the_definition(name):
     hits, n_truth = random_hits(60, seed=2)
-    values = FUNCTIONS[name](torch.from_numpy(hits), torch.from_numpy(n_truth), TOPK)
+    values = find_metric(name, "test").function(torch.from_numpy(hits), torch.from_numpy(n_truth), topk=TOPK)
     expected = [[by_definition(name, row, n, k) for k in TOPK] for row, n in zip(hits, n_truth)]
     np.testing.assert_allclose(values.numpy(), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ACCURACY_METRICS)
+@pytest.mark.parametrize("name", metric_names(ACCURACY))
 def test_shape_with_leading_dimensions(name):
     hits = torch.zeros(4, 7, 10, dtype=torch.bool)
-    values = FUNCTIONS[name](hits, torch.ones(4, 7, dtype=torch.int64), TOPK)
+    values = find_metric(name, "test").function(hits, torch.ones(4, 7, dtype=torch.int64), topk=TOPK)
     assert values.shape == (4, 7, len(TOPK))
     assert values.dtype == torch.float64
     assert not values.any()

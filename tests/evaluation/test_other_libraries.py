@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from recbole.evaluator import Collector, Evaluator
 
 from recbole_popdcl.config.config import Config
-from recbole_popdcl.evaluation.keys import ACCURACY_METRICS
+from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.evaluation.ranking import Ranker
-from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
-from tests.evaluation.conftest import FixedScores
+from recbole_popdcl.evaluation.sets import EvaluationSets
+from tests.evaluation.conftest import RECBOLE_METRICS, FixedScores
 
 TREC_NAMES = {"Recall": "R", "NDCG": "nDCG", "Precision": "P", "Hit": "Success", "MRR": "RR", "MAP": "AP"}
 KINDS = ("distinct", "rounded", "two values", "equal", "mostly -inf", "perfect", "worst")
@@ -57,14 +57,16 @@ class Case:
 
     def ours(self, topk: list[int], batch_size: int) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """Results, and the value of every user, {metric@k: [n_users]}."""
-        shape = self.scores.shape
-        train, valid = (InteractionSet(*np.nonzero(part), *shape) for part in (self.hidden, self.to_find))
-        ranker = Ranker(EvaluationSets(train, {"valid": valid}, "items"), ACCURACY_METRICS, topk)
+        n_users, n_items = self.scores.shape
+        train, valid = (
+            Pairs(*np.nonzero(part), n_users=n_users, n_items=n_items) for part in (self.hidden, self.to_find)
+        )
+        ranker = Ranker(EvaluationSets(train, {"valid": valid}, segment_by="items"), RECBOLE_METRICS, topk=topk)
         ranker.batch_size = batch_size
         per_user = ranker.per_user()
         results = ranker.rank(FixedScores(torch.from_numpy(self.scores)), per_user=per_user)
-        frame = per_user.frame(np.arange(shape[0]))
-        assert frame["user_id"].tolist() == list(range(1, shape[0]))
+        frame = per_user.frame(np.arange(n_users))
+        assert frame["user_id"].tolist() == list(range(1, n_users))
         return results, {name: frame[name].to_numpy() for name in per_user.columns}
 
     def lists(self) -> list[np.ndarray]:
@@ -85,7 +87,7 @@ def by_trec_eval(case: Case, topk: list[int]) -> dict[str, np.ndarray]:
         f"{u:03}": {f"{i}": float(-place) for place, i in enumerate(items)} or nobody for u, items in enumerate(lists)
     }
     qrels = {f"{u:03}": {f"{i}": 1 for i in items} for u, items in enumerate(truths)}
-    measures = {getattr(ir_measures, TREC_NAMES[name]) @ k: (name, k) for name in ACCURACY_METRICS for k in topk}
+    measures = {getattr(ir_measures, TREC_NAMES[name]) @ k: (name, k) for name in RECBOLE_METRICS for k in topk}
     values = {f"{name.lower()}@{k}": np.full(len(lists), np.nan) for name, k in measures.values()}
     for found in ir_measures.iter_calc(list(measures), qrels, run):
         name, k = measures[found.measure]
@@ -105,7 +107,7 @@ def by_recbole(case: Case, topk: list[int]) -> dict[str, float]:
         scores[row, items] = -torch.arange(float(len(items)))
     users, items = np.nonzero(case.to_find[1:])
     config = {
-        "metrics": list(ACCURACY_METRICS),
+        "metrics": list(RECBOLE_METRICS),
         "topk": topk,
         "metric_decimal_place": 15,
         "device": "cpu",

@@ -10,10 +10,14 @@ import torch
 from recbole.evaluator.metrics import AveragePopularity, GiniIndex, ItemCoverage
 from scipy import stats
 
-from recbole_popdcl.evaluation.keys import ACCURACY_METRICS, CORRELATION_METRICS, EXPOSURE_METRICS, METRICS, SET_KEYS
+from recbole_popdcl.evaluation.keys import SET_KEYS
+from recbole_popdcl.evaluation.metrics import metric_names
 from recbole_popdcl.evaluation.ranking import Ranker
-from tests.evaluation.conftest import N_ITEMS, N_USERS, SETS, FixedScores, build_sets
+from tests.evaluation.conftest import N_ITEMS, N_USERS, RECBOLE_METRICS, SETS, FixedScores, build_sets
 from tests.evaluation.test_metrics import by_definition
+
+AT_K = ("ARP", "APLT", "ACLT", "GiniIndex", "ItemCoverage", "PopREO", "PopRSP")
+WITHOUT_K = ("PRU", "PRI")
 
 
 def brute_force(parts, scores, metric, k, name, segment, eval_mask, segments):
@@ -39,11 +43,11 @@ def brute_force(parts, scores, metric, k, name, segment, eval_mask, segments):
 @pytest.mark.parametrize("segment_by", ["interactions", "items"])
 def test_equal_to_brute_force(parts, scores, eval_mask, segment_by):
     sets = build_sets(parts, segment_by)
-    results = Ranker(sets, ACCURACY_METRICS, [1, 5, 20], eval_mask).rank(FixedScores(scores))
-    assert len(results) == len(SETS) * 4 * len(ACCURACY_METRICS) * 3
+    results = Ranker(sets, RECBOLE_METRICS, topk=[1, 5, 20], eval_mask=eval_mask).rank(FixedScores(scores))
+    assert len(results) == len(SETS) * 4 * len(RECBOLE_METRICS) * 3
     for name in SETS:
         for code, segment in ((None, ""), (0, "head/"), (1, "mid/"), (2, "tail/")):
-            for metric in ACCURACY_METRICS:
+            for metric in RECBOLE_METRICS:
                 for k in (1, 5, 20):
                     expected = brute_force(parts, scores, metric, k, name, code, eval_mask, sets.segments)
                     key = f"{SET_KEYS[name]}/{segment}{metric.lower()}@{k}"
@@ -104,20 +108,20 @@ def popularity_brute_force(parts, scores, k, name, eval_mask, segments):
 @pytest.mark.parametrize("eval_mask", ["train", "others"])
 def test_popularity_metrics_equal_brute_force(parts, scores, eval_mask):
     sets = build_sets(parts)
-    ranker = Ranker(sets, EXPOSURE_METRICS + CORRELATION_METRICS, [3, 10], eval_mask)
+    ranker = Ranker(sets, AT_K + WITHOUT_K, topk=[3, 10], eval_mask=eval_mask)
     ranker.batch_size = 7
     results = ranker.rank(FixedScores(scores))
-    assert len(results) == len(SETS) * (2 * len(EXPOSURE_METRICS) + len(CORRELATION_METRICS))
+    assert len(results) == len(SETS) * (2 * len(AT_K) + len(WITHOUT_K))
     for name in SETS:
         for k in (3, 10):
             expected = popularity_brute_force(parts, scores, k, name, eval_mask, sets.segments[name])
             for metric, value in expected.items():
-                key = f"{SET_KEYS[name]}/{metric.lower()}" + (f"@{k}" if metric in EXPOSURE_METRICS else "")
+                key = f"{SET_KEYS[name]}/{metric.lower()}" + (f"@{k}" if metric in AT_K else "")
                 assert results[key] == pytest.approx(value, abs=1e-12), key
 
 
 def test_popularity_metrics_equal_those_of_recbole(parts, scores):
-    results = Ranker(build_sets(parts), ["ARP", "GiniIndex", "ItemCoverage"], [5]).rank(FixedScores(scores))
+    results = Ranker(build_sets(parts), ["ARP", "GiniIndex", "ItemCoverage"], topk=[5]).rank(FixedScores(scores))
     masked = scores.clone()
     masked[:, 0] = -torch.inf
     masked[torch.from_numpy(parts["train"][0]), torch.from_numpy(parts["train"][1])] = -torch.inf
@@ -134,28 +138,28 @@ def test_popularity_metrics_equal_those_of_recbole(parts, scores):
 
 def test_batches_do_not_matter(parts, scores):
     sets = build_sets(parts)
-    ranker = Ranker(sets, METRICS, [10])
+    ranker = Ranker(sets, metric_names(), topk=[10])
     whole = ranker.rank(FixedScores(scores))
     ranker.batch_size = 3
     assert ranker.rank(FixedScores(scores)) == pytest.approx(whole, abs=1e-12)
 
 
 def test_users_a_batch_follow_from_memory(parts):
-    assert Ranker(build_sets(parts), METRICS, [10], memory_mb=1).batch_size == 2**20 // (4 * 2 * N_ITEMS)
+    assert Ranker(build_sets(parts), metric_names(), topk=[10], memory_mb=1).batch_size == 2**20 // (4 * 2 * N_ITEMS)
 
 
 def test_models_without_full_sort(parts, scores):
-    ranker = Ranker(build_sets(parts), ["Recall"], [5])
+    ranker = Ranker(build_sets(parts), ["Recall"], topk=[5])
     assert ranker.rank(FixedScores(scores, full_sort=False)) == ranker.rank(FixedScores(scores))
 
 
 def test_only_the_named_sets(parts, scores):
-    results = Ranker(build_sets(parts), ["Recall"], [5]).rank(FixedScores(scores), ["test_balanced"])
+    results = Ranker(build_sets(parts), ["Recall"], topk=[5]).rank(FixedScores(scores), ["test_balanced"])
     assert {key.split("/")[0] for key in results} == {"balanced"}
 
 
 def test_k_beyond_the_catalogue(parts, scores):
-    results = Ranker(build_sets(parts), ["Recall", "Precision"], [500]).rank(FixedScores(scores))
+    results = Ranker(build_sets(parts), ["Recall", "Precision"], topk=[500]).rank(FixedScores(scores))
     assert results["balanced/recall@500"] == 1.0
     _, items = parts["test_balanced"]
     assert results["balanced/precision@500"] == pytest.approx(len(items) / len(set(parts["test_balanced"][0])) / 500)
@@ -164,23 +168,23 @@ def test_k_beyond_the_catalogue(parts, scores):
 def test_a_training_pair_in_a_test_set_is_no_hit(parts, scores):
     users, items = parts["train"]
     parts["test_balanced"] = (users[:1], items[:1])
-    results = Ranker(build_sets(parts), ["Recall"], [500]).rank(FixedScores(scores))
+    results = Ranker(build_sets(parts), ["Recall"], topk=[500]).rank(FixedScores(scores))
     assert results["balanced/recall@500"] == 0.0
 
 
 def test_a_segment_nobody_has_is_zero():
     one = (np.array([1]), np.array([1]))
     sets = build_sets({"train": (np.array([1]), np.array([2])), "test_balanced": one})
-    results = Ranker(sets, ["Recall"], [50]).rank(FixedScores(torch.zeros(N_USERS, N_ITEMS)))
+    results = Ranker(sets, ["Recall"], topk=[50]).rank(FixedScores(torch.zeros(N_USERS, N_ITEMS)))
     assert results["balanced/recall@50"] == 1.0
     assert sorted(results[f"balanced/{segment}/recall@50"] for segment in ("head", "mid", "tail")) == [0.0, 0.0, 1.0]
 
 
 @pytest.mark.parametrize("eval_mask", ["train", "others"])
 def test_recommended_items(parts, scores, eval_mask):
-    ranker = Ranker(build_sets(parts), ["Recall"], [5], eval_mask)
+    ranker = Ranker(build_sets(parts), ["Recall"], topk=[5], eval_mask=eval_mask)
     users = torch.tensor([4, 2, 39])
-    batches = list(ranker.recommend(FixedScores(scores), users, N_ITEMS + 5))
+    batches = list(ranker.recommend(FixedScores(scores), users, k=N_ITEMS + 5))
     for user, items, values in zip(*(torch.cat(part) for part in zip(*batches))):
         hidden = {0} | set(parts["train"][1][parts["train"][0] == user.item()])
         if eval_mask == "others":

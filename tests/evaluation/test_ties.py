@@ -8,10 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.evaluation.keys import METRICS
+from recbole_popdcl.evaluation.metrics import metric_names
 from recbole_popdcl.evaluation.ranking import Ranker
-from recbole_popdcl.evaluation.sets import EvaluationSets, InteractionSet
+from recbole_popdcl.evaluation.sets import EvaluationSets
 from recbole_popdcl.evaluation.top_k import top_k
 from tests.evaluation.conftest import N_ITEMS, N_USERS, FixedScores, build_sets
 
@@ -25,7 +26,7 @@ def top_by_sorting(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check(scores: torch.Tensor, k: int) -> None:
-    items, values = top_k(scores, k, torch.arange(len(scores)))
+    items, values = top_k(scores, k, users=torch.arange(len(scores)))
     expected = top_by_sorting(scores.numpy(), k)
     np.testing.assert_array_equal(items.numpy(), expected[0])
     np.testing.assert_array_equal(values.numpy(), expected[1])
@@ -60,9 +61,9 @@ def test_neither_batch_nor_threads_matter(parts, eval_mask):
     users, threads = torch.arange(1, N_USERS), torch.get_num_threads()
 
     def ranked(batch_size):
-        ranker = Ranker(build_sets(parts), METRICS, [1, 7, 20], eval_mask)
+        ranker = Ranker(build_sets(parts), metric_names(), topk=[1, 7, 20], eval_mask=eval_mask)
         ranker.batch_size = batch_size
-        recommended = [torch.cat(part) for part in zip(*ranker.recommend(model, users, 12))]
+        recommended = [torch.cat(part) for part in zip(*ranker.recommend(model, users, k=12))]
         return ranker.rank(model), recommended
 
     whole, lists = ranked(1000)
@@ -77,26 +78,27 @@ def test_neither_batch_nor_threads_matter(parts, eval_mask):
 
 
 def test_items_follow_one_another_where_all_scores_are_equal():
-    train = InteractionSet(np.array([1, 2]), np.array([2, 1]), 3, 6)
-    sets = EvaluationSets(train, {"valid": InteractionSet(np.array([1]), np.array([3]), 3, 6)}, "items")
-    ranker = Ranker(sets, ["MRR"], [3])
+    train = Pairs(np.array([1, 2]), np.array([2, 1]), n_users=3, n_items=6)
+    valid = Pairs(np.array([1]), np.array([3]), n_users=3, n_items=6)
+    sets = EvaluationSets(train, {"valid": valid}, segment_by="items")
+    ranker = Ranker(sets, ["MRR"], topk=[3])
     model = FixedScores(torch.zeros(3, 6))
     assert ranker.rank(model)["valid/mrr@3"] == 0.5  # 1, 3, 4: item 2 is hidden
-    _, items, _ = next(ranker.recommend(model, torch.tensor([1, 2]), 3))
+    _, items, _ = next(ranker.recommend(model, torch.tensor([1, 2]), k=3))
     assert items.tolist() == [[1, 3, 4], [2, 3, 4]]
 
 
 @pytest.mark.parametrize("value", [float("nan"), -float("nan")])
 def test_scores_that_are_no_numbers_are_refused(parts, value):
     scores = torch.randn(N_USERS, N_ITEMS)
-    train = InteractionSet(*parts["train"], N_USERS, N_ITEMS)
+    train = Pairs(*parts["train"], n_users=N_USERS, n_items=N_ITEMS)
     user = int(parts["valid"][0][0])
     free = np.setdiff1d(np.arange(1, N_ITEMS), train.items[train.users == user])
     scores[user, 0] = scores[train.users[0], train.items[0]] = value  # hidden, so it does not matter
-    ranker = Ranker(build_sets(parts), METRICS, [5])
+    ranker = Ranker(build_sets(parts), metric_names(), topk=[5])
     ranker.rank(FixedScores(scores))
     scores[user, free[-1]] = value
     with pytest.raises(PopDCLError, match=rf"not numbers \(nan\) for user {user} \(internal id\)"):
         ranker.rank(FixedScores(scores))
     with pytest.raises(PopDCLError, match="not numbers"):
-        list(ranker.recommend(FixedScores(scores), torch.tensor([user]), 3))
+        list(ranker.recommend(FixedScores(scores), torch.tensor([user]), k=3))

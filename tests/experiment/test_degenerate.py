@@ -11,7 +11,8 @@ from recbole.evaluator import metrics_dict
 
 from recbole_popdcl.data.atomic import write_interactions
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.evaluation.keys import ACCURACY_METRICS, METRICS, SET_KEYS
+from recbole_popdcl.evaluation.keys import SET_KEYS
+from recbole_popdcl.evaluation.metrics import metric_names
 from recbole_popdcl.evaluation.per_user import read_per_user
 from recbole_popdcl.experiment.finished import recommend
 from recbole_popdcl.experiment.run import run
@@ -76,7 +77,7 @@ def job(folder, parts, model, **properties):
         "train_batch_size": 3,
         "k_core": 0,
         "topk": [1, 2, K],
-        "metrics": list(METRICS),
+        "metrics": metric_names(),
         "valid_metric": "valid/recall@2",
         **({"warm_up_epochs": 0} if model == "BCLoss" else {}),
         **properties,
@@ -96,7 +97,7 @@ def by_recbole(parts, lists: dict[str, list[str]], k: int) -> dict[str, dict[str
             hits[row, : len(found)] = found
         n_truth = np.array([len(truth) for truth in truths])
         values[name] = {}
-        for metric in ACCURACY_METRICS:
+        for metric in ("Recall", "NDCG", "Precision", "Hit", "MRR", "MAP"):
             arguments = (hits,) if metric in ("Hit", "MRR", "Precision") else (hits, n_truth)
             of_users = metrics_dict[metric.lower()]({"topk": [k], "metric_decimal_place": 12}).metric_info(*arguments)
             values[name][metric.lower()] = of_users[:, k - 1]

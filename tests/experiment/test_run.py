@@ -10,10 +10,10 @@ import pytest
 import torch
 import yaml
 
-from recbole_popdcl.config import config
 from recbole_popdcl.config.models import model_names
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.evaluation import keys, metrics, objective, ranking
+from recbole_popdcl.evaluation import accuracy
+from recbole_popdcl.evaluation.metrics import accuracy_metric, withdraw_metric
 from recbole_popdcl.evaluation.per_user import read_per_user
 from recbole_popdcl.experiment.finished import evaluate, load_run, recommend
 from recbole_popdcl.experiment.run import run
@@ -442,16 +442,21 @@ def test_an_optimiser_without_a_fused_kernel(toy, tmp_path):
     assert losses[0] > losses[-1]
 
 
-def test_a_metric_that_recbole_does_not_know(toy, tmp_path, monkeypatch):
-    """RecBole's evaluator is made, and must not be asked for it; F1 is worked out from two others."""
+@pytest.fixture
+def declared_g_measure():
+    """A metric declared by a user's own code."""
 
-    def f1(hits, n_truth, topk):
-        both = [function(hits, n_truth, topk) for function in (metrics.precision, metrics.recall)]
-        return 2 * both[0] * both[1] / (both[0] + both[1]).clamp(min=1e-12)
+    @accuracy_metric("GMeasure")
+    def g_measure(hits, n_truth, *, topk):
+        """Geometric mean of precision and recall."""
+        return (accuracy.precision(hits, n_truth, topk=topk) * accuracy.recall(hits, n_truth, topk=topk)).sqrt()
 
-    for module in (keys, ranking, objective, config):
-        monkeypatch.setattr(module, "ACCURACY_METRICS", (*keys.ACCURACY_METRICS, "F1"))
-    monkeypatch.setattr(keys, "METRICS", (*keys.METRICS, "F1"))
-    monkeypatch.setitem(metrics.FUNCTIONS, "F1", f1)
-    result = run("BPR", config_dict={**toy, "metrics": ["F1"], "epochs": 2}, run_dir=tmp_path / "r")
-    assert 0 < result["test"]["balanced/f1@20"] < 1
+    yield
+    withdraw_metric("GMeasure")
+
+
+def test_a_metric_that_recbole_does_not_know(toy, tmp_path, declared_g_measure):
+    """RecBole's evaluator is made, and must not be asked for it."""
+    properties = {**toy, "metrics": ["gmeasure"], "valid_metric": "valid/gmeasure@20", "epochs": 2}
+    result = run("BPR", config_dict=properties, run_dir=tmp_path / "r")
+    assert 0 < result["test"]["balanced/gmeasure@20"] < 1

@@ -22,7 +22,8 @@ from recbole_popdcl.config.config import Config
 from recbole_popdcl.config.reading import dump_yaml, read_yaml
 from recbole_popdcl.data.loading import Data, load_sets, with_batches
 from recbole_popdcl.errors import PopDCLError, reason
-from recbole_popdcl.evaluation.keys import ACCURACY_METRICS, SET_KEYS
+from recbole_popdcl.evaluation.keys import SET_KEYS
+from recbole_popdcl.evaluation.metrics import ACCURACY, metric_names
 from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.experiment.cluster import Cluster
 from recbole_popdcl.experiment.finished import evaluate
@@ -351,8 +352,9 @@ def _rows(finished: Any, space: Mapping[str, Any], config: Config) -> list[dict[
     """Return a row a trial, best first; failed ones, which have no score, last."""
     rows = []
     objective = Objective.parse(config["valid_metric"], "property 'valid_metric'")
+    known = metric_names(ACCURACY)
     accuracy = [f"{SET_KEYS[name]}/{metric.lower()}@{k}" for name in objective.set_names
-                for metric in config["metrics"] if metric in ACCURACY_METRICS for k in config["topk"]]  # fmt: skip
+                for metric in config["metrics"] if metric in known for k in config["topk"]]  # fmt: skip
     for trial in finished._experiment_analysis.trials:
         last = trial.last_result or {}
         rows.append(
