@@ -20,7 +20,7 @@ from dataset_prep.readers import READERS, SPLIT_FORMATS
 from dataset_prep.recognise import files_by_set, recognise_format
 from recbole_popdcl.data.atomic import write_interactions
 from recbole_popdcl.data.split import SETS, balanced_split, first_occurrences, temporal_split
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.storage.files import write_json
 from recbole_popdcl.storage.lock import locked
 
@@ -248,7 +248,7 @@ def _write(sets: Mapping[str, Interactions], name: str, output: Path, manifest: 
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
-        raise PopDCLError(f"cannot write into {output}: {error.strerror or error}") from error
+        raise PopDCLError(f"cannot write into {output}: {reason(error)}") from error
     finally:
         if not there and not any(output.glob("[!.]*")):  # a folder in which nothing could be written
             shutil.rmtree(output, ignore_errors=True)

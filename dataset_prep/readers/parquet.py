@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from dataset_prep.interactions import Block, Columns
 from dataset_prep.readers.delimited import choose_columns
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, reason
 
 ROWS = 1 << 21
 
@@ -38,5 +38,4 @@ def read_parquet(path: Path, columns: Columns) -> Iterator[Block]:
                     yield Block(path, partial(int.__add__, start), **values)
                 start += batch.num_rows
     except (pa.ArrowException, OSError, MemoryError) as error:
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise PopDCLError(f"cannot read {path}: {reason}") from error
+        raise PopDCLError(f"cannot read {path}: {reason(error)}") from error

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, reason
 
 
 @contextlib.contextmanager
@@ -38,7 +38,7 @@ def written_whole(path: str | Path, make_folder: bool = False) -> Iterator[Path]
             os.fsync(written.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise PopDCLError(f"cannot write {path}: {error.strerror or error}") from error
+        raise PopDCLError(f"cannot write {path}: {reason(error)}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -61,7 +61,7 @@ def read_json(path: str | Path) -> Any:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")  # no NaN and no half surrogate pairs
         return value
     except OSError as error:
-        raise PopDCLError(f"cannot read {path}: {error.strerror or error}") from error
+        raise PopDCLError(f"cannot read {path}: {reason(error)}") from error
     except (ValueError, RecursionError) as error:
         raise PopDCLError(f"{path} is not valid JSON: {error}") from error
 
