@@ -26,12 +26,12 @@ class OwnedFolder:
 
     Attributes:
         path: of the folder.
-        result: result.json, for both kinds of one form.
+        result: result.json, which has the same form for runs and for searches.
     """
 
     KIND: ClassVar[str]  # in messages
     FIRST: ClassVar[str]  # name of the file that is written when the run or the search begins
-    PREFIX: ClassVar[str]  # of the folder's name, where the user chooses none
+    PREFIX: ClassVar[str]  # of the folder's name, unless the user chooses it
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -42,7 +42,7 @@ class OwnedFolder:
 
     @classmethod
     def choose(cls, run_dir: str | Path | None, *, config: Config) -> Self:
-        """Return the folder ``run_dir``; where there is none given, ``runs/<dataset>/<model>/<timestamp>``."""
+        """Return the folder ``run_dir``, by default ``runs/<dataset>/<model>/<timestamp>``."""
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         return cls(run_dir or Path("runs") / config["dataset"] / config["model"] / f"{cls.PREFIX}{stamp}")
 

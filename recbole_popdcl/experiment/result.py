@@ -131,7 +131,7 @@ def _check_data(data: Mapping[str, Any]) -> None:
     if not all(isinstance(size, int) and 0 <= size < 2**53 for size in sizes):
         raise TypeError(f"its sizes are {shown(sizes)}")
     if not isinstance(data["fingerprint"], str):
-        raise TypeError("its fingerprint is no text")
+        raise TypeError("its fingerprint is not a text")
 
 
 def all_results(result: Mapping[str, Any]) -> dict[str, float]:

@@ -110,7 +110,8 @@ def report(
             raise PopDCLError(f"no finished run or search under {', '.join(map(str, paths))}{why and f'; {why}'}")
         shown = best_settings(groups) if best else groups
         if groups and not any(group.value(key) for group in shown for key in accuracy_keys(k)):
-            raise PopDCLError(f"no run has recall@{k} or ndcg@{k} of a test set; choose another --topk")
+            metrics = " or ".join(dict.fromkeys(key.column for key in accuracy_keys(k)))
+            raise PopDCLError(f"no run has {metrics} of a test set; choose another --topk")
         if reference:
             resolve(reference, shown)
         with _replaced(output) as folder:

@@ -23,7 +23,7 @@ from recbole_popdcl.experiment.comparison.summary import mean_and_deviation
 from recbole_popdcl.experiment.folder import RunFolder, SearchFolder
 from recbole_popdcl.experiment.result import all_results, read_result, valid_score
 from recbole_popdcl.experiment.search.trials import read_trials
-from recbole_popdcl.storage.files import regular
+from recbole_popdcl.storage.files import regular_file
 from recbole_popdcl.training.trainer import WHERE
 
 ALL_OFF = ABLATION["PopDCL without P and N"]
@@ -243,7 +243,7 @@ def read_run(path: Path) -> Run:
 
 def _read_epochs(path: Path) -> pd.DataFrame:
     try:
-        lines = regular(path).read_text(encoding="utf-8").splitlines()
+        lines = regular_file(path).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:  # a run of no epochs
         return pd.DataFrame(columns=["epoch", "train_loss"])
     except (OSError, UnicodeDecodeError) as error:

@@ -57,7 +57,7 @@ def read_json(path: str | Path) -> Any:
         PopDCLError: the file is missing or is not JSON; the message names the file and the line.
     """
     try:
-        value = json.loads(regular(path).read_text(encoding="utf-8"))
+        value = json.loads(regular_file(path).read_text(encoding="utf-8"))
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")  # no NaN and no half surrogate pairs
         return value
     except OSError as error:
@@ -66,11 +66,11 @@ def read_json(path: str | Path) -> Any:
         raise PopDCLError(f"{path} is not valid JSON: {error}") from error
 
 
-def regular(path: str | Path) -> Path:
-    """Return the path of a file in somebody's folder, which must not be a pipe: that would be waited for.
+def regular_file(path: str | Path) -> Path:
+    """Return the path of a file in a folder that may be somebody else's; reading a pipe there could wait for ever.
 
     Raises:
-        OSError: it is none, or does not exist.
+        OSError: it does not exist, or is not a regular file.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError(errno.EINVAL, "not a regular file")

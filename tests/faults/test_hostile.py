@@ -27,19 +27,9 @@ from recbole_popdcl.errors import LONGEST, PopDCLError
 from recbole_popdcl.experiment.run import run
 from recbole_popdcl.storage.layout import CHECKPOINT, LAST
 from recbole_popdcl.training.checkpoint import load_checkpoint, save_checkpoint
-from tests.conftest import skewed_pairs, the_one_line
+from tests.conftest import Payload, skewed_pairs, the_one_line
 
 HERE = "recbole-popdcl: error: "
-
-
-class Payload:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = str(target)
-
-    def __reduce__(self):
-        return os.mkdir, (self.target,)
 
 
 @pytest.fixture(scope="module")
@@ -205,8 +195,8 @@ CHECKPOINTS = {
     expanded: "a tensor in it is longer than its bytes",
     other_byte_order: "its numbers are those of a machine of the other byte order",
     odd_sparse: "a sparse matrix in it has another format or size than models have",
-    a_pipe: "it is no regular file",
-    a_folder: "it is no regular file",
+    a_pipe: "it is not a regular file",
+    a_folder: "it is not a regular file",
 }
 
 

@@ -14,7 +14,7 @@ from recbole_popdcl.config.config import Config
 from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.evaluation.keys import ACCURACY_METRICS, SET_KEYS, ResultKey
 from recbole_popdcl.evaluation.objective import Objective
-from recbole_popdcl.storage.files import regular, written_whole
+from recbole_popdcl.storage.files import regular_file, written_whole
 
 # Columns of trials.csv, beside the searched properties and the results of the best validation.
 TRIAL, SCORE, VALIDATIONS, SECONDS, ERROR = "trial", "score", "validations", "seconds", "error"
@@ -112,7 +112,7 @@ def read_trials(path: Path, space: Collection[str]) -> pd.DataFrame:
         PopDCLError: the file cannot be read, lacks a column, or has something else than numbers in one of results.
     """
     try:
-        trials = pd.read_csv(regular(path)).replace([np.inf, -np.inf], np.nan)
+        trials = pd.read_csv(regular_file(path)).replace([np.inf, -np.inf], np.nan)
     except (OSError, ValueError) as error:
         raise PopDCLError(f"cannot read {path}: {reason(error)}") from error
     missing = {*space, SCORE} - set(trials.columns)

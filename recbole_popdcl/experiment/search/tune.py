@@ -132,7 +132,7 @@ def tune(
     else:
         config = Config(model, dataset, arguments=arguments)
         values, source = read_space(config, space)
-        task = Task(config, values, _checked(search, values, source))
+        task = Task(config, values, _choose_kind(search, values, source))
         folder = SearchFolder.choose(run_dir, config=config)
         folder.check_free()
         folder = folder.absolute()
@@ -157,7 +157,8 @@ def _load(config: Config) -> Data:
     return data
 
 
-def _checked(search: Search | None, space: Mapping[str, Any], source: str) -> Search:
+def _choose_kind(search: Search | None, space: Mapping[str, Any], source: str) -> Search:
+    """The options with the kind of search that suits the space, which was read from ``source``."""
     points, search = size_of(space), search or Search()
     if search.search is None:
         return replace(search, search="grid" if points else "random")

@@ -19,6 +19,7 @@ from recbole_popdcl.experiment.finished import evaluate
 from recbole_popdcl.experiment.folder import RunFolder
 from recbole_popdcl.experiment.result import read_result
 from tests.conftest import the_one_line
+from tests.experiment.conftest import as_arguments
 
 pytest.importorskip("ray")
 
@@ -28,7 +29,7 @@ def compared(toy, tmp_path_factory):
     """LightGCN, the ablation's labels, and RecBole's BPR on toy, two seeds."""
     folder = tmp_path_factory.mktemp("comparison")
     (folder / "mine.yaml").write_text("hot: {model: SSM, temperature: 0.9}\n")
-    arguments = [f"--{name}={value}" for name, value in toy.items() if name != "dataset"]
+    arguments = as_arguments(toy)
     entries = read_entries(["BPR", "PopDCL"], folder / "mine.yaml")
     options = ComparisonOptions(frontier=True)
     text = compare(entries, ["toy"], seeds=[1, 2], output=folder / "out", arguments=arguments, options=options)["toy"]
@@ -37,10 +38,10 @@ def compared(toy, tmp_path_factory):
 
 def test_every_run_is_there_with_its_properties(compared):
     folder, *_ = compared
-    found = {str(path.parent.relative_to(folder)): read_result(path.parent) for path in folder.rglob("result.json")}
-    assert set(found) == {f"{label}/seed={seed}" for label in ("BPR", "PopDCL", "hot") for seed in (1, 2)}
-    assert found["hot/seed=2"]["model"] == "SSM"
-    assert found["hot/seed=2"]["seed"] == 2
+    results = {str(path.parent.relative_to(folder)): read_result(path.parent) for path in folder.rglob("result.json")}
+    assert set(results) == {f"{label}/seed={seed}" for label in ("BPR", "PopDCL", "hot") for seed in (1, 2)}
+    assert results["hot/seed=2"]["model"] == "SSM"
+    assert results["hot/seed=2"]["seed"] == 2
     assert "temperature: 0.9" in (folder / "hot" / "seed=1" / "config.yaml").read_text()
 
 
@@ -117,7 +118,7 @@ def test_faults_are_one_line(tmp_path, monkeypatch, capsys, options, message):
 
 
 def test_a_run_that_fails_is_named(toy, tmp_path):
-    arguments = [f"--{name}={value}" for name, value in toy.items() if name != "dataset"]
+    arguments = as_arguments(toy)
     with pytest.raises(PopDCLError, match=r"the run in .*seed=1 failed: .*training loss became"):
         compare([Entry("SSM", "SSM", {"learning_rate": 1e30})], ["toy"], seeds=[1], output=tmp_path,
                 arguments=arguments)  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
 import shutil
 
@@ -15,17 +14,7 @@ from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.folder import SearchFolder
 from recbole_popdcl.experiment.search import trust
 from recbole_popdcl.experiment.search.tune import Search, Task, _store
-from tests.conftest import the_one_line
-
-
-class Payload:
-    """What a stranger could put into a pickle."""
-
-    def __init__(self, folder):
-        self.folder = folder
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.folder),)
+from tests.conftest import Payload, the_one_line
 
 
 @pytest.fixture()

@@ -30,7 +30,7 @@ from recbole_popdcl.experiment.search import tune as module
 from recbole_popdcl.experiment.search.tune import Search, _trial, tune
 from recbole_popdcl.storage.lock import locked
 from tests.conftest import the_one_line
-from tests.experiment.conftest import trains, wait_until
+from tests.experiment.conftest import as_arguments, trains, wait_until
 
 pytest.importorskip("ray")
 psutil = pytest.importorskip("psutil")
@@ -41,18 +41,10 @@ def table(folder):
         return list(csv.DictReader(file))
 
 
-def arguments(toy, *more):
-    return [*(f"--{name}={value}" for name, value in toy.items() if name not in ("dataset", *_names(more))), *more]
-
-
-def _names(more):
-    return [argument[2:].partition("=")[0] for argument in more]
-
-
 def tune_ssm(toy, folder, *more, **options):
     """Search SSM over ``space.yaml`` in a folder; ``more`` arguments of the command line, ``options`` of tune."""
     space = folder / "space.yaml"
-    return tune("SSM", "toy", arguments=arguments(toy, *more), space=space, run_dir=folder / "s", **options)
+    return tune("SSM", "toy", arguments=as_arguments(toy, *more), space=space, run_dir=folder / "s", **options)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +132,7 @@ def test_a_search_that_is_disturbed_again_and_again_ends_like_plain_runs(faultle
     folder, log = tmp_path / "s", tmp_path / "log"
     with faultless.started(folder, log) as driver:
         assert trains(folder, driver), log.read_text()[-2000:]
-        check_that_it_says_how_to_go_on(driver, signal.SIGINT, 130, folder, log, faultless.temporary)
+        interrupt(driver, signal.SIGINT, status=130, folder=folder, log=log, temporary=faultless.temporary)
     with faultless.resumed(folder, log) as driver:
         assert trains(folder, driver), log.read_text()[-2000:]
         os.killpg(driver.pid, signal.SIGKILL)
@@ -150,7 +142,7 @@ def test_a_search_that_is_disturbed_again_and_again_ends_like_plain_runs(faultle
     assert not (folder / "trials.csv").exists()
     with faultless.resumed(folder, log) as driver:
         assert trains(folder, driver), log.read_text()[-2000:]
-        check_that_it_says_how_to_go_on(driver, signal.SIGTERM, 143, folder, log, faultless.temporary)
+        interrupt(driver, signal.SIGTERM, status=143, folder=folder, log=log, temporary=faultless.temporary)
     with faultless.resumed(folder, log) as driver:
         assert trains(folder, driver), log.read_text()[-2000:]
 
@@ -169,7 +161,8 @@ def test_a_search_that_is_disturbed_again_and_again_ends_like_plain_runs(faultle
     assert not list(faultless.temporary.iterdir())
 
 
-def check_that_it_says_how_to_go_on(driver, number, status, folder, log, temporary) -> None:
+def interrupt(driver, number, *, status, folder, log, temporary) -> None:
+    """Send a signal; the search must end with that status, say how to go on, and leave no temporary files."""
     driver.send_signal(number)
     assert driver.wait(timeout=60) == status, log.read_text()[-2000:]
     told = f"recbole-popdcl: interrupted; go on with: recbole-popdcl tune --resume --run_dir={folder}"
@@ -314,7 +307,7 @@ def test_faults_are_one_line(toy, tmp_path, monkeypatch, capsys, options, messag
     monkeypatch.chdir(tmp_path)
     (tmp_path / "space.yaml").write_text("temperature: [0.1]\n")
     space = [] if any(option.startswith("--space") for option in options) else ["--space=space.yaml"]
-    command = ["tune", "--model=SSM", "--dataset=toy", *space, *arguments(toy, "--epochs=1", *options)]
+    command = ["tune", "--model=SSM", "--dataset=toy", *space, *as_arguments(toy, "--epochs=1", *options)]
     assert message in the_one_line(command, capsys, logged=True)
     assert [path.name for path in tmp_path.iterdir()] == ["space.yaml"]
 
@@ -338,7 +331,7 @@ def test_a_ray_that_does_not_start_is_one_line(toy, tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     (tmp_path / "space.yaml").write_text("temperature: [0.1]\n")
     line = the_one_line(
-        ["tune", "--model=SSM", "--dataset=toy", "--space=space.yaml", *arguments(toy)], capsys, logged=True
+        ["tune", "--model=SSM", "--dataset=toy", "--space=space.yaml", *as_arguments(toy)], capsys, logged=True
     )
     assert "cannot use a Ray cluster at this machine: The current node timed out during startup." in line
 
