@@ -166,7 +166,7 @@ def measure(data: Data, properties: dict[str, Any], folder: Path, epochs: int) -
     config = Config("PopDCL", NAME, config_dict=properties)
     data, device = with_batches(data, config, own_batches=True), config["device"]
     folder.mkdir()
-    trainer = prepare_trainer(config, data, folder)
+    trainer = prepare_trainer(config, data, run_dir=folder)
     model, ranker = trainer.model, trainer.ranker
     gradient = gradient_error(model, next(iter(data.train)), properties)
     model.zero_grad()

@@ -20,8 +20,10 @@ from typing import Any
 
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation.keys import SEGMENTS, ResultKey
 from recbole_popdcl.experiment.comparison.compare import COLUMNS, finish
-from recbole_popdcl.experiment.comparison.summary import markdown_table, read_result, valid_score
+from recbole_popdcl.experiment.comparison.summary import TEST_SETS, markdown_table
+from recbole_popdcl.experiment.result import read_result, valid_score
 from recbole_popdcl.storage.files import written_whole
 
 TEMPERATURES = {"temperature": [0.15, 0.2, 0.25]}
@@ -48,9 +50,9 @@ GRIDS: dict[str, list[dict[str, list[Any]]]] = {
     "SLatK": [TEMPERATURES, {"weight_temperature": [1.0, 0.5]}],
 }
 SEGMENT_COLUMNS = {
-    f"{kind} {segment}": f"{kind}/{segment}/ndcg@20"
-    for kind in ("balanced", "imbalanced")
-    for segment in ("head", "mid", "tail")
+    f"{name} {segment}": ResultKey(set=name, segment=segment, metric="ndcg", k=20)
+    for name in TEST_SETS
+    for segment in SEGMENTS
 }
 
 
@@ -62,9 +64,9 @@ def one_thread() -> None:
     logging.disable(logging.INFO)
 
 
-def finish_and_tell(folder: str, model: str, dataset: str, properties: dict[str, Any]) -> str:
+def finished(folder: str, model: str, dataset: str, properties: dict[str, Any]) -> str:
     """Finish a run and return its folder."""
-    finish(folder, model, dataset, properties)
+    finish(folder, model, dataset=dataset, properties=properties)
     return folder
 
 
@@ -93,9 +95,8 @@ class Comparison:
     def submit(self, model: str, settings: dict[str, Any], seed: int):
         """Start a run; its Future gives the folder."""
         properties = {**self.common, **settings, "seed": seed}
-        return self.pool.submit(
-            finish_and_tell, str(self.folder(model, settings, seed)), model, self.dataset, properties
-        )
+        folder = str(self.folder(model, settings, seed))
+        return self.pool.submit(finished, folder, model, dataset=self.dataset, properties=properties)
 
     def search(self, model: str, seed: int):
         """Yield lists of settings to run with ``seed``, after each of which the best is taken on; return the best."""

@@ -21,7 +21,7 @@ from dataset_prep.recognise import recognise_format
 from dataset_prep.sets import files_by_set
 from recbole_popdcl.data.atomic import write_interactions
 from recbole_popdcl.data.split import SETS, balanced_split, first_occurrences, temporal_split
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.storage.files import write_json
 from recbole_popdcl.storage.lock import locked
 
@@ -261,7 +261,7 @@ def _write(sets: Mapping[str, Interactions], manifest: dict[str, Any], *, name: 
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
-        raise PopDCLError(f"cannot write into {output}: {error.strerror or error}") from error
+        raise PopDCLError(f"cannot write into {output}: {reason(error)}") from error
     finally:
         if not existed and not any(output.glob("[!.]*")):  # ours, and nothing could be written into it
             shutil.rmtree(output, ignore_errors=True)

@@ -50,7 +50,7 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
         except DAMAGED as error:
             raise PopDCLError(f"cannot read {path}: its compressed data are damaged or cut short ({error})") from error
         except OSError as error:
-            raise PopDCLError(f"cannot read {path}: {error.strerror or error}") from error
+            raise PopDCLError(f"cannot read {path}: {reason(error)}") from error
 
 
 def _decompressed(raw: BinaryIO, path: Path) -> Any:

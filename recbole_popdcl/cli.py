@@ -221,6 +221,7 @@ def _list_length(text: str) -> int:
 
 def _run(arguments: argparse.Namespace, properties: list[str]) -> int:
     from recbole_popdcl.evaluation.table import result_table
+    from recbole_popdcl.experiment.result import all_results
     from recbole_popdcl.experiment.run import run
 
     result = run(
@@ -229,40 +230,65 @@ def _run(arguments: argparse.Namespace, properties: list[str]) -> int:
     if not _tells():
         return 0
     print(f"\n{result['model']} on {result['dataset']}, best epoch {result['best_epoch']}, {result['run_dir']}")
-    print(result_table({**result["valid"], **result["test"]}))
+    print(result_table(all_results(result)))
     return 0
 
 
 def _tune(arguments: argparse.Namespace, properties: list[str]) -> int:
     from recbole_popdcl.evaluation.table import result_table
-    from recbole_popdcl.experiment.search.tune import Search, trials_table, tune
+    from recbole_popdcl.experiment.result import all_results
+    from recbole_popdcl.experiment.search.trials import trials_table
+    from recbole_popdcl.experiment.search.tune import Search, tune
+    from recbole_popdcl.storage.layout import BEST_SETTINGS
 
-    names = ("trials", "scheduler", "cpus_per_trial", "gpus_per_trial", "retries")
-    found = tune(
-        arguments.model, arguments.dataset, properties, arguments.space, arguments.run_dir,
-        Search(search=arguments.search, **{name: getattr(arguments, name) for name in names}),
-        arguments.resume, arguments.ray_address, arguments.trusted,
-    )  # fmt: skip
-    print(f"\n{trials_table(found['trials'])}\n\nbest: {found['run_dir']}/best.yaml")
+    search = tune(
+        arguments.model,
+        arguments.dataset,
+        arguments=properties,
+        space=arguments.space,
+        run_dir=arguments.run_dir,
+        search=Search(
+            search=arguments.search,
+            trials=arguments.trials,
+            scheduler=arguments.scheduler,
+            cpus_per_trial=arguments.cpus_per_trial,
+            gpus_per_trial=arguments.gpus_per_trial,
+            retries=arguments.retries,
+        ),
+        resume=arguments.resume,
+        ray_address=arguments.ray_address,
+        trusted=arguments.trusted,
+    )
+    print(f"\n{trials_table(search['trials'])}\n\nbest: {search['run_dir']}/{BEST_SETTINGS}")
     try:
         from recbole_popdcl.report.build import plot_search
 
-        print("".join(f"plot: {path}\n" for path in plot_search(found["run_dir"])[:1]), end="")
+        print("".join(f"plot: {path}\n" for path in plot_search(search["run_dir"])[:1]), end="")
     except PopDCLError as error:  # a finished search is not lost for want of a plot
         print(f"no plot: {error}", file=sys.stderr)
-    print(result_table({**found["result"]["valid"], **found["result"]["test"]}))
+    print(result_table(all_results(search["result"])))
     return 0
 
 
 def _compare(arguments: argparse.Namespace, properties: list[str]) -> int:
-    from recbole_popdcl.experiment.comparison.compare import compare, read_entries
+    from recbole_popdcl.experiment.comparison.compare import ComparisonOptions, compare, read_entries
 
     models, datasets = ([name for name in text.split(",") if name] for text in (arguments.models, arguments.datasets))
     tables = compare(
-        read_entries(models, arguments.configs, arguments.ablation), datasets,
-        range(2020, 2020 + arguments.seeds), arguments.output, properties, arguments.cpus_per_run,
-        arguments.gpus_per_run, arguments.ray_address, arguments.reference, arguments.correction, arguments.frontier,
-    )  # fmt: skip
+        read_entries(models, arguments.configs, ablation=arguments.ablation),
+        datasets,
+        seeds=range(2020, 2020 + arguments.seeds),
+        output=arguments.output,
+        arguments=properties,
+        options=ComparisonOptions(
+            cpus_per_run=arguments.cpus_per_run,
+            gpus_per_run=arguments.gpus_per_run,
+            ray_address=arguments.ray_address,
+            reference=arguments.reference,
+            correction=arguments.correction,
+            frontier=arguments.frontier,
+        ),
+    )
     for dataset, text in tables.items():
         print(f"\n{dataset}\n\n{text}")
     return 0
@@ -274,7 +300,7 @@ def _evaluate(arguments: argparse.Namespace, properties: list[str]) -> int:
     from recbole_popdcl.storage.logs import logged
 
     with logged():
-        results = evaluate(arguments.run_dir, properties, arguments.output, arguments.per_user)
+        results = evaluate(arguments.run_dir, properties, output=arguments.output, per_user_output=arguments.per_user)
     print(result_table(results))
     return 0
 
@@ -284,7 +310,7 @@ def _recommend(arguments: argparse.Namespace, properties: list[str]) -> int:
     from recbole_popdcl.storage.logs import logged
 
     with logged():
-        recommend(arguments.run_dir, arguments.output, arguments.topk, arguments.users, properties)
+        recommend(arguments.run_dir, arguments.output, topk=arguments.topk, users=arguments.users, arguments=properties)
     return 0
 
 
@@ -292,8 +318,15 @@ def _report(arguments: argparse.Namespace, unknown: list[str]) -> int:
     from recbole_popdcl.report.build import report
 
     _none_left(unknown)
-    page = report(arguments.runs, arguments.output, arguments.best, arguments.topk, arguments.reference,
-                  not arguments.no_analysis, arguments.title)  # fmt: skip
+    page = report(
+        arguments.runs,
+        arguments.output,
+        best=arguments.best,
+        k=arguments.topk,
+        reference=arguments.reference,
+        analysis=not arguments.no_analysis,
+        title=arguments.title,
+    )
     print(page)
     return 0
 

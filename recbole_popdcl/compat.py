@@ -14,7 +14,7 @@ import scipy.sparse as sp
 import torch
 from torch.utils.tensorboard import SummaryWriter  # which recbole.utils has imported already
 
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, reason
 
 # Names that numpy 2 dropped and RecBole uses; numpy's own new meanings of ``bool`` and ``long`` stay as they are.
 NUMPY_NAMES = {
@@ -261,7 +261,7 @@ def _one_line(folder: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise PopDCLError(f"cannot write TensorBoard events into {folder}: {error.strerror or error}") from error
+        raise PopDCLError(f"cannot write TensorBoard events into {folder}: {reason(error)}") from error
 
 
 def _without_writers(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:

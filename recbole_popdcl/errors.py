@@ -51,7 +51,7 @@ def number_from_environment(name: str, default: int) -> int:
     """Return the whole number that torchrun put into an environment variable.
 
     Raises:
-        PopDCLError: it is none.
+        PopDCLError: the variable holds something else.
     """
     text = os.environ.get(name, str(default))
     if not re.fullmatch(r"[0-9]{1,9}", text):
@@ -72,10 +72,31 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Say in one line why something failed: what the operating system said, if it is behind the error."""
-    chain: list[Any] = [error]
-    while chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(chain[-1].__cause__ or chain[-1].__context__)
-    system = [one.strerror for one in chain if isinstance(one, OSError) and one.strerror]
-    lines = [line.strip() for line in str(chain[-1]).splitlines() if line.strip()] or [type(chain[-1]).__name__]
-    return system[-1] if system else lines[-1][:200]
+    """Say in one line, of at most LONGEST_VALUE characters, why something failed.
+
+    This is what the operating system says, if that is among the causes of the error, otherwise the text of the last
+    cause. Of a text with indented lines, a traceback or a list under a heading, the last line is taken.
+
+    Examples:
+        >>> reason(FileNotFoundError(2, "No such file or directory", "x"))
+        'No such file or directory'
+        >>> reason(RuntimeError("Error(s) in loading state_dict:\\n\\tsize mismatch for items"))
+        'size mismatch for items'
+        >>> reason(ValueError("The node timed out\\nduring startup."))
+        'The node timed out during startup.'
+    """
+    chain = [error]
+    while (cause := _cause(chain[-1])) is not None:
+        chain.append(cause)
+    for link in chain:
+        if isinstance(link, OSError) and link.strerror:
+            return link.strerror
+    text = str(chain[-1])
+    lines = [line for line in text.splitlines() if line.strip()]
+    if any(line[0].isspace() for line in lines):
+        text = lines[-1]
+    return " ".join(text.split())[:LONGEST_VALUE] or type(chain[-1]).__name__
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    return error.__cause__ or (None if error.__suppress_context__ else error.__context__)

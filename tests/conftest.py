@@ -32,6 +32,16 @@ def skewed_pairs(n_users: int, n_items: int, n: int, seed: int = 0) -> tuple[np.
     return keys // n_items, keys % n_items
 
 
+class Payload:
+    """Makes a folder when it is unpickled, as a stranger's pickle could do anything."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
 def free_port() -> int:
     """Return a port of loopback that nobody listens on."""
     with socket.socket() as probe:

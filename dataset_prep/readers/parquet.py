@@ -13,7 +13,7 @@ from dataset_prep.delimited import choose_columns
 from dataset_prep.evidence import Evidence, Sample
 from dataset_prep.interactions import Block, Columns
 from dataset_prep.layouts import Layout
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, reason
 
 ROWS = 1 << 21
 
@@ -40,8 +40,7 @@ def read_parquet(path: Path, columns: Columns) -> Iterator[Block]:
                     yield Block(path=path, line=partial(int.__add__, start), **values)
                 start += batch.num_rows
     except (pa.ArrowException, OSError, MemoryError) as error:
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise PopDCLError(f"cannot read {path}: {reason}") from error
+        raise PopDCLError(f"cannot read {path}: {reason(error)}") from error
 
 
 def _evidence(sample: Sample) -> Evidence:

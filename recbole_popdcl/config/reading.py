@@ -154,7 +154,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             raise PopDCLError(f"config file {path} is longer than {MAX_YAML_BYTES} bytes, the most that is read")
         content = yaml.load(text.decode("utf-8"), Loader=Loader)
     except OSError as error:
-        raise PopDCLError(f"cannot read config file {path}: {error.strerror or error}") from error
+        raise PopDCLError(f"cannot read config file {path}: {reason(error)}") from error
     except UnicodeDecodeError as error:
         raise PopDCLError(f"config file {path} is not UTF-8 text: byte {error.start}") from error
     except yaml.YAMLError as error:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from recbole_popdcl.errors import PopDCLError, nearest
+from recbole_popdcl.errors import PopDCLError, nearest, reason
 from recbole_popdcl.storage.files import written_whole
 
 UNWRITABLE = r"[\t\r\n\x00]"  # a text with one of these cannot stand in an atomic file
@@ -38,7 +38,7 @@ def read_header(path: Path, separator: str, encoding: str = "utf-8") -> dict[str
         with open(path, encoding=f"{encoding}-sig" if encoding.lower() in ("utf-8", "utf8") else encoding) as file:
             line = file.readline(MAX_HEADER).rstrip("\r\n")
     except (OSError, UnicodeError, LookupError) as error:  # a lookup fails for an encoding that does not exist
-        raise PopDCLError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+        raise PopDCLError(f"cannot read {path}: {reason(error)}") from error
     return parse_header(line, separator, path)
 
 

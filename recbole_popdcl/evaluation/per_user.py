@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.evaluation.keys import SET_KEYS
 from recbole_popdcl.storage.files import written_whole
 
@@ -59,7 +59,7 @@ def read_per_user(path: str | Path) -> pd.DataFrame:
     try:
         frame = pd.read_parquet(path, engine="pyarrow")
     except (OSError, ValueError) as error:
-        raise PopDCLError(f"cannot read {path}: {' '.join(str(error).split())[:200]}") from error
+        raise PopDCLError(f"cannot read {path}: {reason(error)}") from error
     if not {"user_id", "set"} <= set(frame.columns):
         raise PopDCLError(f"{path} lacks the columns user_id and set")
     return frame

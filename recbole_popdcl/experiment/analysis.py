@@ -1,4 +1,4 @@
-"""What is worked out from a finished run's weights for reports: frontier, popularity of the lists, PopDCL's margins.
+"""Analyses of a finished run's weights for reports: frontier, popularity of the lists, PopDCL's margins.
 
 Each is a small CSV file in the run's folder, made once.
 """
@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from recbole_popdcl.config.models import own_models
+from recbole_popdcl.config.models import model_names
 from recbole_popdcl.config.reading import read_yaml
-from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.evaluation.keys import SET_KEYS
+from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.experiment.finished import FinishedRun, load_run
-from recbole_popdcl.experiment.run import CONFIG, FRONTIER, MARGINS, POPULARITY
+from recbole_popdcl.experiment.folder import RunFolder
 from recbole_popdcl.storage.files import written_whole
+from recbole_popdcl.storage.layout import FRONTIER, MARGINS, POPULARITY
 
 EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 LIST_LENGTH = 20
@@ -32,17 +32,17 @@ def frontier(run: FinishedRun, exponents: Sequence[float] = EXPONENTS) -> pd.Dat
     Returns:
         A row an exponent: ``exponent`` and every result of the test sets.
     """
-    names = [name for name in run.data.evaluation.sets if not SET_KEYS[name].startswith("valid")]
+    tests = [name for name in run.data.evaluation.sets if not name.startswith("valid")]
     before, rows = run.model.score_norm_exponent, []
     for exponent in exponents:
         run.model.score_norm_exponent = exponent
-        rows.append({"exponent": exponent, **run.ranker.rank(run.model, names)})
+        rows.append({"exponent": exponent, **run.ranker.rank(run.model, tests)})
     run.model.score_norm_exponent = before
     return pd.DataFrame(rows)
 
 
 def list_popularity(run: FinishedRun) -> pd.DataFrame:
-    """Set the popularity of what users are recommended beside that of what they consumed.
+    """Compare the popularity of what users are recommended with that of what they consumed.
 
     Users with training items are put into USER_BINS bins of equal size by the mean popularity of those items.
 
@@ -115,40 +115,40 @@ def analyse(run_dir: str | Path, names: Sequence[str] = tuple(ANALYSES)) -> None
     Raises:
         PopDCLError: as load_run.
     """
-    folder = Path(run_dir)
-    missing = missing_analyses(folder, names)
+    missing = missing_analyses(run_dir, names)
     if not missing:
         return
-    run = load_run(folder)
+    run = load_run(run_dir)
     for name in missing:
-        with written_whole(folder / name) as temporary:
+        with written_whole(RunFolder(run_dir).analysis(name)) as temporary:
             ANALYSES[name](run).to_csv(temporary, index=False)
 
 
 def missing_analyses(run_dir: str | Path, names: Sequence[str] = tuple(ANALYSES)) -> list[str]:
     """Return the ``names`` that apply to the model of a run and are not in its folder yet."""
-    properties = read_yaml(Path(run_dir) / CONFIG) if (Path(run_dir) / CONFIG).exists() else {}
+    folder = RunFolder(run_dir)
+    properties = read_yaml(folder.config) if folder.begun else {}
     with_margins = properties.get("positive_margin") or properties.get("negative_margin", "none") != "none"
     applies = {
-        FRONTIER: properties.get("model") in own_models(),
+        FRONTIER: properties.get("model") in model_names(),
         MARGINS: properties.get("model") == "PopDCL" and with_margins,
     }
-    return [name for name in names if applies.get(name, True) and not (Path(run_dir) / name).exists()]
+    return [name for name in names if applies.get(name, True) and not folder.analysis(name).exists()]
 
 
 def read_analysis(run_dir: str | Path, name: str) -> pd.DataFrame | None:
     """Return what ``analyse`` wrote, or None if it does not exist.
 
     Raises:
-        PopDCLError: the file cannot be read, or is not of that kind.
+        PopDCLError: the file cannot be read, or lacks columns or rows.
     """
-    path = Path(run_dir) / name
+    path = RunFolder(run_dir).analysis(name)
     try:
         frame = pd.read_csv(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise PopDCLError(f"cannot read {path}: {' '.join(str(error).split())[:200]}") from error
+        raise PopDCLError(f"cannot read {path}: {reason(error)}") from error
     missing = REQUIRED[name] - set(frame.columns)
     if missing or frame.empty:
         lacks = f"the column {min(missing)}" if missing else "rows"

@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, reason
 
 # What the process that drives a search has in its environment, where the user has nothing else there.
 DRIVER = {
@@ -50,7 +50,7 @@ class Cluster:
             it has less than a task asks for.
     """
 
-    def __init__(self, address: str | None, cpus: float, gpus: float) -> None:
+    def __init__(self, address: str | None, *, cpus: float, gpus: float) -> None:
         self.address, self.cpus, self.gpus = address, cpus, gpus
 
     def __enter__(self) -> Any:
@@ -74,17 +74,16 @@ class Cluster:
         try:
             with _own_signals(), warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # Ray below 2.60 says that OVERRIDE_ON_ZERO will be 0
-                found = ray.init(
+                context = ray.init(
                     self.address or "local",  # not one that somebody started on this machine, nor what is left of one
                     log_to_driver=False, logging_level=logging.ERROR, **local,
                 )  # fmt: skip
         except Exception as error:  # plain ones too, where Ray's own processes do not start in time
-            told = " ".join(str(error).split())[:200]
             hint = "; if it asks for a token, RAY_AUTH_MODE=token and RAY_AUTH_TOKEN give it" if self.address else ""
-            raise PopDCLError(f"cannot use a Ray cluster at {place}: {told}{hint}") from error
-        if local and not ipaddress.ip_address(found.address_info["node_ip_address"]).is_loopback:
+            raise PopDCLError(f"cannot use a Ray cluster at {place}: {reason(error)}{hint}") from error
+        if local and not ipaddress.ip_address(context.address_info["node_ip_address"]).is_loopback:
             raise PopDCLError("cannot use a Ray cluster at this machine: this version of Ray does not keep to loopback")
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are told by us, in a line each
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # we report failures, in a line each
         resources = ray.cluster_resources()
         for kind, wanted in (("CPU", self.cpus), ("GPU", self.gpus)):
             if wanted > resources.get(kind, 0):
@@ -130,15 +129,16 @@ def _closed_to_others() -> Iterator[dict[str, Any]]:
 
 
 def _temporary_folder() -> str:
-    """A new folder that is shut to others, for Ray's own of sockets, logs, objects and locks, which are open to all."""
+    """Make a folder that is shut to others; the one that Ray makes for sockets, logs and objects is open to all."""
     base = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
     if len(os.fsencode(base)) > LONGEST_BASE:  # for the path of a socket
         base = "/tmp"
     try:
         return tempfile.mkdtemp(prefix="ray-", dir=base)
     except OSError as error:
-        told = f"cannot make Ray's temporary folder in {base}: {error.strerror or error}"
-        raise PopDCLError(f"{told}; RAY_TMPDIR may name another place") from error
+        raise PopDCLError(
+            f"cannot make Ray's temporary folder in {base}: {reason(error)}; RAY_TMPDIR may name another place"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -175,4 +175,4 @@ def _check_reachable(address: str | None) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
-        raise PopDCLError(f"cannot use a Ray cluster at {address}: {error.strerror or error}") from error
+        raise PopDCLError(f"cannot use a Ray cluster at {address}: {reason(error)}") from error

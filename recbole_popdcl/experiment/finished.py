@@ -18,22 +18,46 @@ from recbole_popdcl.config.properties import AFTER_TRAINING, Stage, names_of, st
 from recbole_popdcl.config.reading import parse_arguments
 from recbole_popdcl.data.dataset import SplitDataset
 from recbole_popdcl.data.loading import Data, load_data
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, reason
+from recbole_popdcl.evaluation.per_user import PerUser
 from recbole_popdcl.evaluation.ranking import Ranker
-from recbole_popdcl.experiment.run import CONFIG, RESULT, build_model, build_ranker
+from recbole_popdcl.experiment.folder import RunFolder
+from recbole_popdcl.experiment.result import read_result
+from recbole_popdcl.experiment.run import build_model, build_ranker
 from recbole_popdcl.model.base import EncoderRecommender
-from recbole_popdcl.storage.files import read_json, write_json, written_whole
-from recbole_popdcl.training.trainer import BEST, load_weights
+from recbole_popdcl.storage.files import write_json, written_whole
+from recbole_popdcl.training.trainer import load_weights
 
 
 @dataclass
 class FinishedRun:
-    """A run folder brought back: configuration, data, and the model with the weights of its best epoch."""
+    """A run loaded from its folder: configuration, data, and the model with the weights of its best epoch.
+
+    Attributes:
+        best_epoch: from 0; -1 where the checkpoint does not say it.
+    """
 
     config: Config
     data: Data
     model: Any
     ranker: Ranker
+    best_epoch: int
+
+    @property
+    def show_progress(self) -> bool:
+        """Whether to show bars."""
+        return bool(self.config["show_progress"]) and sys.stderr.isatty()
+
+    def rank(self, *, per_user: PerUser | None = None) -> dict[str, float]:
+        """Rank all evaluation sets.
+
+        Args:
+            per_user: as Ranker.rank.
+
+        Returns:
+            Flat results, {result key: value}.
+        """
+        return self.ranker.rank(self.model, show_progress=self.show_progress, per_user=per_user)
 
 
 def load_run(run_dir: str | Path, arguments: Sequence[str] = ()) -> FinishedRun:
@@ -46,33 +70,28 @@ def load_run(run_dir: str | Path, arguments: Sequence[str] = ()) -> FinishedRun:
     Raises:
         PopDCLError: no run in that folder, a property that cannot change after training, or data that have changed.
     """
-    folder = Path(run_dir)
-    if not (folder / CONFIG).is_file():
-        raise PopDCLError(f"no run in {folder}: it has no {CONFIG}")
-    config = Config(config_files=[folder / CONFIG], arguments=arguments)
+    folder = RunFolder(run_dir)
+    if not folder.begun:
+        raise PopDCLError(f"no run in {folder}: it has no {folder.config.name}")
+    config = Config(config_files=[folder.config], arguments=arguments)
     for name in parse_arguments(arguments):
         if stage_of(name) not in AFTER_TRAINING:
             can = [other for other in names_of(AFTER_TRAINING) if other in config]
             raise PopDCLError(f"property '{name}' cannot change after training; {', '.join(can)} can")
     data = load_data(config, own_batches=issubclass(config.model_class, EncoderRecommender))
-    if (folder / RESULT).is_file() and _fingerprint(folder / RESULT) != data.fingerprint:
+    if folder.finished and read_result(folder.path)["data"]["fingerprint"] != data.fingerprint:
         raise PopDCLError(f"the data of {config['dataset']} in {config['data_path']} are not those that {folder} saw")
     model = build_model(config, data)
-    load_weights(model, folder / BEST)
+    checkpoint = load_weights(model, folder.checkpoint)
     model.eval()
-    return FinishedRun(config, data, model, build_ranker(config, data))
-
-
-def _fingerprint(path: Path) -> str:
-    try:
-        return read_json(path)["data"]["fingerprint"]
-    except (KeyError, TypeError) as error:
-        raise PopDCLError(f"{path} is not the result of a run: it lacks {error}") from error
+    ranker = build_ranker(config, data)
+    return FinishedRun(config=config, data=data, model=model, ranker=ranker, best_epoch=checkpoint.get("epoch", -1))
 
 
 def evaluate(
     run_dir: str | Path,
     arguments: Sequence[str] = (),
+    *,
     output: str | Path | None = None,
     per_user_output: str | Path | None = None,
 ) -> dict[str, float]:
@@ -92,7 +111,7 @@ def evaluate(
     """
     run = load_run(run_dir, arguments)
     per_user = run.ranker.per_user() if per_user_output else None
-    results = run.ranker.rank(run.model, show_progress=_bars(run.config), per_user=per_user)
+    results = run.rank(per_user=per_user)
     if per_user and per_user_output:
         per_user.write(per_user_output, run.data.dataset.field2id_token[run.data.dataset.uid_field])
     if output:
@@ -104,6 +123,7 @@ def evaluate(
 def recommend(
     run_dir: str | Path,
     output: str | Path,
+    *,
     topk: int = 20,
     users: str | Path | None = None,
     arguments: Sequence[str] = (),
@@ -131,23 +151,7 @@ def recommend(
     run = load_run(run_dir, arguments)
     dataset = run.data.dataset
     wanted = _user_ids(users, dataset) if users else np.arange(1, dataset.user_num)
-    columns: list[list[np.ndarray]] = [[], [], [], []]
-    lists = run.ranker.recommend(run.model, torch.from_numpy(wanted), k=topk, show_progress=_bars(run.config))
-    for batch, items, scores in lists:
-        listed = (items > 0).cpu()
-        rank = torch.arange(1, topk + 1).expand(items.shape)
-        parts = (batch.cpu().unsqueeze(1).expand(items.shape), items.cpu(), rank, scores.cpu())
-        for column, part in zip(columns, parts):
-            column.append(part[listed].numpy())
-    user_ids, item_ids, ranks, of_lists = (np.concatenate(column) for column in columns)
-    frame = pd.DataFrame(
-        {
-            "user_id": dataset.field2id_token[dataset.uid_field][user_ids],
-            "item_id": dataset.field2id_token[dataset.iid_field][item_ids],
-            "rank": ranks,
-            "score": of_lists,
-        }
-    )
+    frame = _lists(run, wanted, topk=topk)
     with written_whole(output, make_folder=True) as temporary:
         if kind == ".csv":
             frame.to_csv(temporary, index=False)
@@ -157,23 +161,41 @@ def recommend(
     return len(frame)
 
 
+def _lists(run: FinishedRun, users: np.ndarray, *, topk: int) -> pd.DataFrame:
+    """The ``topk`` best items of each of the users, internal ids [n], as the frame that ``recommend`` writes."""
+    dataset = run.data.dataset
+    columns: list[list[np.ndarray]] = [[], [], [], []]
+    lists = run.ranker.recommend(run.model, torch.from_numpy(users), k=topk, show_progress=run.show_progress)
+    for batch, items, scores in lists:
+        listed = (items > 0).cpu()
+        rank = torch.arange(1, topk + 1).expand(items.shape)
+        parts = (batch.cpu().unsqueeze(1).expand(items.shape), items.cpu(), rank, scores.cpu())
+        for column, part in zip(columns, parts):
+            column.append(part[listed].numpy())
+    user_ids, item_ids, ranks, item_scores = (np.concatenate(column) for column in columns)
+    return pd.DataFrame(
+        {
+            "user_id": dataset.field2id_token[dataset.uid_field][user_ids],
+            "item_id": dataset.field2id_token[dataset.iid_field][item_ids],
+            "rank": ranks,
+            "score": item_scores,
+        }
+    )
+
+
 def _user_ids(path: str | Path, dataset: SplitDataset) -> np.ndarray:
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise PopDCLError(f"cannot read --users {path}: {getattr(error, 'strerror', None) or error}") from error
+        raise PopDCLError(f"cannot read --users {path}: {reason(error)}") from error
     first = {line.strip(): number for number, line in reversed(list(enumerate(lines, 1))) if line.strip()}
     numbered = sorted((number, token) for token, number in first.items())  # a user named twice gets one list
     if not numbered:
         raise PopDCLError(f"--users {path} holds no user id")
     known = pd.Index(dataset.field2id_token[dataset.uid_field])
-    found = known.get_indexer([token for _, token in numbered])
-    unknown = np.flatnonzero(found < 1)
+    ids = known.get_indexer([token for _, token in numbered])
+    unknown = np.flatnonzero(ids < 1)
     if len(unknown):
         number, token = numbered[unknown[0]]
         raise PopDCLError(f"--users {path}, line {number}: no user '{token}' in dataset '{dataset.dataset_name}'")
-    return found.astype(np.int64)
-
-
-def _bars(config: Config) -> bool:
-    return bool(config["show_progress"]) and sys.stderr.isatty()
+    return ids.astype(np.int64)

@@ -14,17 +14,28 @@ from typing import Any
 
 import pandas as pd
 
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.experiment.analysis import analyse, missing_analyses, read_analysis
-from recbole_popdcl.experiment.run import FRONTIER, MARGINS, POPULARITY
+from recbole_popdcl.experiment.comparison.summary import accuracy_keys
 from recbole_popdcl.report import figures, tables
 from recbole_popdcl.report.figures import Drawing
-from recbole_popdcl.report.runs import TESTS, Found, Group, best_settings, find, group, read_search, resolve
+from recbole_popdcl.report.runs import (
+    FinishedSearch,
+    Group,
+    Inventory,
+    Run,
+    best_settings,
+    group_runs,
+    read_search,
+    resolve,
+    take_inventory,
+)
 from recbole_popdcl.report.tables import Table
 from recbole_popdcl.storage.files import read_json, write_json, written_whole
+from recbole_popdcl.storage.layout import FRONTIER, MARGINS, POPULARITY
 from recbole_popdcl.storage.logs import logged
 
-PAGE, CONTENTS = "index.html", "report.json"  # the second names what a report consists of
+PAGE, CONTENTS = "index.html", "report.json"  # the second lists the files of the report
 
 
 @dataclass
@@ -45,15 +56,15 @@ class Section:
         if table is not None:
             self.items.append(table)
 
-    def add_figure(self, name: str, title: str, note: str, figure: Any) -> None:
+    def add_figure(self, name: str, *, title: str, note: str, figure: Any) -> None:
         """Take a figure, unless there is none."""
         if figure is not None:
             self.items.append(Drawing(tables.file_name(name), title, note, figure))
 
-    def read(self, folder: Path, name: str) -> pd.DataFrame | None:
+    def read(self, run: Run, name: str) -> pd.DataFrame | None:
         """Return an analysis of a run, None where there is none; a damaged file becomes a remark."""
         try:
-            return read_analysis(folder, name)
+            return read_analysis(run.folder.path, name)
         except PopDCLError as error:
             logging.getLogger().warning("left out: %s", error)
             self.remarks.append(str(error))
@@ -63,6 +74,7 @@ class Section:
 def report(
     paths: Sequence[str | Path],
     output: str | Path,
+    *,
     best: bool = False,
     k: int = 20,
     reference: str | None = None,
@@ -91,29 +103,25 @@ def report(
     output = Path(output).resolve()
     _check_free(output)
     with logged():
-        found = find(paths)
-        groups = group(found.runs)
-        if not groups and not found.searches:
-            reason = next(iter(found.skipped.values()), "")
-            raise PopDCLError(f"no finished run or search under {', '.join(map(str, paths))}{reason and f'; {reason}'}")
+        inventory = take_inventory(paths)
+        groups = group_runs(inventory.runs)
+        if not groups and not inventory.searches:
+            why = next(iter(inventory.skipped.values()), "")
+            raise PopDCLError(f"no finished run or search under {', '.join(map(str, paths))}{why and f'; {why}'}")
         shown = best_settings(groups) if best else groups
-        keys = [f"{test}/{metric}@{k}" for test in TESTS for metric in ("recall", "ndcg")]
-        if groups and not any(one.value(key) for one in shown for key in keys):
-            raise PopDCLError(f"no run has recall@{k} or ndcg@{k} of a test set; choose another --topk")
+        if groups and not any(group.value(key) for group in shown for key in accuracy_keys(k)):
+            metrics = " or ".join(dict.fromkeys(key.column for key in accuracy_keys(k)))
+            raise PopDCLError(f"no run has {metrics} of a test set; choose another --topk")
         if reference:
             resolve(reference, shown)
-        reference = reference or "PopDCL"
         with _replaced(output) as folder:
-            sections = [_overview(shown, k, reference)] if shown else []
-            if analysis and shown:
-                sections[0].remarks += _analyse(shown)
-            for dataset in dict.fromkeys(one.dataset for one in shown):
-                best_of, all_of = ([one for one in several if one.dataset == dataset] for several in (shown, groups))
-                sections.append(_data_set(dataset, best_of, all_of, k, reference))
-            sections += [_searches(found)] if found.searches else []
-            _write(folder, title, sections, found, groups)
-        logging.getLogger().info("report on %d runs and %d searches: %s", len(found.runs), len(found.searches),
-                                 output / PAGE)  # fmt: skip
+            sections = _sections(
+                inventory, groups, shown=shown, k=k, reference=reference or "PopDCL", analysis=analysis
+            )
+            _write(folder, sections, title=title, inventory=inventory, groups=groups)
+        logging.getLogger().info(
+            "report on %d runs and %d searches: %s", len(inventory.runs), len(inventory.searches), output / PAGE
+        )
     return output / PAGE
 
 
@@ -134,110 +142,164 @@ def plot_search(folder: str | Path) -> list[Path]:
     return [Path(folder) / name for name in drawing.files]
 
 
+def _sections(
+    inventory: Inventory, groups: Sequence[Group], *, shown: Sequence[Group], k: int, reference: str, analysis: bool
+) -> list[Section]:
+    """The parts of the page: an overview, one for each data set, and the searches.
+
+    Args:
+        inventory: what lies under the folders.
+        groups: its runs in groups.
+        shown: those of the groups that have a row.
+        k, reference, analysis: as ``report``.
+    """
+    sections = [_overview(shown, k, reference=reference)] if shown else []
+    if analysis and shown:
+        sections[0].remarks += _analyse(shown)
+    for dataset in dict.fromkeys(group.dataset for group in shown):
+        section = Section(dataset)
+        of_dataset = [group for group in shown if group.dataset == dataset]
+        settings = [group for group in groups if group.dataset == dataset]
+        _add_results(section, of_dataset, settings=settings, k=k, reference=reference)
+        _add_analyses(section, of_dataset, k=k)
+        sections.append(section)
+    return [*sections, _searches(inventory.searches)] if inventory.searches else sections
+
+
 def _analyse(shown: Sequence[Group]) -> list[str]:
     """Analyse the first run of each group where that is missing; return what could not be done."""
     failed = []
-    todo = [one.runs[0] for one in shown if missing_analyses(one.runs[0].folder)]
-    for place, run in enumerate(todo, 1):
-        logging.getLogger().info("analysing run %d of %d: %s", place, len(todo), run.folder)
+    todo = [group.runs[0].folder for group in shown if missing_analyses(group.runs[0].folder.path)]
+    for place, folder in enumerate(todo, 1):
+        logging.getLogger().info("analysing run %d of %d: %s", place, len(todo), folder)
         try:
-            analyse(run.folder)
+            analyse(folder.path)
         except PopDCLError as error:
             logging.getLogger().warning("not analysed: %s", error)
-            failed.append(f"{run.folder} could not be analysed: {error}")
+            failed.append(f"{folder} could not be analysed: {error}")
     return failed
 
 
-def _overview(shown: Sequence[Group], k: int, reference: str) -> Section:
+def _overview(shown: Sequence[Group], k: int, *, reference: str) -> Section:
     with contextlib.suppress(PopDCLError):  # without the reference the table has no gain
         reference = resolve(reference, shown)
-    return Section("Results", [tables.data_sets(shown), tables.results(shown, k, reference)])
+    return Section("Results", [tables.data_sets(shown), tables.results(shown, k, reference=reference)])
 
 
-def _data_set(dataset: str, shown: Sequence[Group], groups: Sequence[Group], k: int, reference: str) -> Section:
-    """Everything on one data set: ``shown`` in tables and figures, all ``groups`` where settings are compared."""
-    section = Section(dataset)
+def _add_results(
+    section: Section, shown: Sequence[Group], *, settings: Sequence[Group], k: int, reference: str
+) -> None:
+    """Add what the results of one data set show: segments, paired tests, ablation and temperature.
+
+    Args:
+        section: of the data set.
+        shown: groups that have a row.
+        settings: groups of all settings, which the figures of the temperature compare.
+        k, reference: as ``report``.
+    """
+    dataset = section.title
     section.add_table(tables.segments(shown, k))
     try:
-        section.add_table(tables.tests(shown, k, resolve(reference, shown)))
+        section.add_table(tables.tests(shown, k, reference=resolve(reference, shown)))
     except PopDCLError as error:
         section.remarks.append(f"No paired tests: {error}")
     section.add_figure(
-        f"ablation-{dataset}", f"{dataset}: PopDCL with and without its margins",
-        "Without P: M⁺ = 0; without N: M⁻ = 0; without both: the sampled softmax loss. Bars: mean over seeds, "
-        "whiskers: standard deviation.", figures.ablation(shown, k),
-    )  # fmt: skip
-    for model in dict.fromkeys(one.model for one in groups):
+        f"ablation-{dataset}",
+        title=f"{dataset}: PopDCL with and without its margins",
+        note="Without P: M⁺ = 0; without N: M⁻ = 0; without both: the sampled softmax loss. Bars: mean over seeds, "
+        "whiskers: standard deviation.",
+        figure=figures.ablation(shown, k),
+    )
+    for model in dict.fromkeys(group.model for group in settings):
         section.add_figure(
-            f"temperature-{dataset}-{model}", f"{dataset}: {model} over the temperature",
-            "Mean over seeds, whiskers: standard deviation.",
-            figures.temperature([one for one in groups if one.model == model], k),
-        )  # fmt: skip
-    for one in best_settings(shown):
-        frame = section.read(one.runs[0].folder, MARGINS)
+            f"temperature-{dataset}-{model}",
+            title=f"{dataset}: {model} over the temperature",
+            note="Mean over seeds, whiskers: standard deviation.",
+            figure=figures.temperature([group for group in settings if group.model == model], k),
+        )
+
+
+def _add_analyses(section: Section, shown: Sequence[Group], *, k: int) -> None:
+    """Add the margins, the training, the popularity of the lists and the frontier of one data set."""
+    dataset = section.title
+    for group in best_settings(shown):
+        frame = section.read(group.runs[0], MARGINS)
         section.add_figure(
-            f"margins-{dataset}-{one.model}", f"{dataset}: margins of {resolve(one.model, shown)}",
-            f"{0 if frame is None else len(frame) // 2} random training pairs as one batch: M⁺ of each pair, M⁻ of its "
-            "user with the item of another pair.", None if frame is None else figures.margins(frame),
-        )  # fmt: skip
+            f"margins-{dataset}-{group.model}",
+            title=f"{dataset}: margins of {resolve(group.model, shown)}",
+            note=f"{0 if frame is None else len(frame) // 2} random training pairs as one batch: M⁺ of each pair, M⁻ "
+            "of its user with the item of another pair.",
+            figure=None if frame is None else figures.margins(frame),
+        )
     section.add_figure(
-        f"training-{dataset}", f"{dataset}: training",
-        "First seed of each row. Losses of models differ in their units; each is divided by that of its first epoch.",
-        figures.training(shown),
-    )  # fmt: skip
-    lists = {one.label: section.read(one.runs[0].folder, POPULARITY) for one in shown}
+        f"training-{dataset}",
+        title=f"{dataset}: training",
+        note="First seed of each row. Losses of models differ in their units; each is divided by that of its first "
+        "epoch.",
+        figure=figures.training(shown),
+    )
+    lists = {group.label: section.read(group.runs[0], POPULARITY) for group in shown}
     section.add_figure(
-        f"popularity-{dataset}", f"{dataset}: popularity of recommended against consumed items",
-        "Users in bins of equal size by what they consumed; top-20 lists of all users, first seed of each row. On the "
-        "dotted line lists are as popular as what was consumed.",
-        figures.popularity({label: frame for label, frame in lists.items() if frame is not None}),
-    )  # fmt: skip
+        f"popularity-{dataset}",
+        title=f"{dataset}: popularity of recommended against consumed items",
+        note="Users in bins of equal size by what they consumed; top-20 lists of all users, first seed of each row. "
+        "On the dotted line lists are as popular as what was consumed.",
+        figure=figures.popularity({label: frame for label, frame in lists.items() if frame is not None}),
+    )
     section.add_figure(
-        f"frontier-{dataset}", f"{dataset}: frontier between the two tests",
-        "Each trained model ranked by ⟨e_u, e_i⟩/‖e_i‖^g without training again, g from 0 (hollow, inner product) "
-        "over 1 (cosine) to 1.25. A model whose curve lies above and to the right of another's dominates it.",
-        figures.frontier(_frontiers(section, shown), k),
-    )  # fmt: skip
-    return section
+        f"frontier-{dataset}",
+        title=f"{dataset}: frontier between the two tests",
+        note="Each trained model ranked by ⟨e_u, e_i⟩/‖e_i‖^g without training again, g from 0 (hollow, inner "
+        "product) over 1 (cosine) to 1.25. A model whose curve lies above and to the right of another's dominates it.",
+        figure=figures.frontier(_frontiers(section, shown), k),
+    )
 
 
 def _frontiers(section: Section, shown: Sequence[Group]) -> dict[str, pd.DataFrame]:
     """{label: mean frontier of the runs that have one}."""
-    result = {}
-    for one in shown:
-        frames = [frame for run in one.runs if (frame := section.read(run.folder, FRONTIER)) is not None]
+    frontiers = {}
+    for group in shown:
+        frames = [frame for run in group.runs if (frame := section.read(run, FRONTIER)) is not None]
         if frames:
-            result[one.label] = pd.concat(frames).groupby("exponent", as_index=False).mean()
-    return result
+            frontiers[group.label] = pd.concat(frames).groupby("exponent", as_index=False).mean()
+    return frontiers
 
 
-def _searches(found: Found) -> Section:
+def _searches(searches: Sequence[FinishedSearch]) -> Section:
     section = Section("Searches")
-    for number, searched in enumerate(found.searches, 1):
-        table = tables.trials(searched, number)
+    for number, search in enumerate(searches, 1):
+        table = tables.trials(search, number)
         section.add_table(table)
         section.add_figure(
-            f"{table.name}-plot", f"{table.title}, over the searched values",
-            "A point a trial, at its best validation; hollow ones had fewer validations than the best trial, most of "
-            "them stopped early. Lines join the best of each value. Test sets are evaluated for the best trial alone.",
-            figures.search(searched),
-        )  # fmt: skip
+            f"{table.name}-plot",
+            title=f"{table.title}, over the searched values",
+            note="A point a trial, at its best validation; hollow ones had fewer validations than the best trial, most "
+            "of them stopped early. Lines join the best of each value. Test sets are evaluated for the best trial "
+            "alone.",
+            figure=figures.search(search),
+        )
     return section
 
 
-def _write(folder: Path, title: str, sections: Sequence[Section], found: Found, groups: Sequence[Group]) -> None:
+def _write(
+    folder: Path, sections: Sequence[Section], *, title: str, inventory: Inventory, groups: Sequence[Group]
+) -> None:
+    """Write the tables and figures, then the page that shows them, then the list of all files."""
     for section in sections:
         for item in section.items:
             item.write(folder)
-    seeds = sorted({run.properties["seed"] for run in found.runs})
-    summary = (
-        f"{len(found.runs)} runs of {len({run.model for run in found.runs})} models on "
-        f"{len({run.dataset for run in found.runs})} data sets, {len(seeds)} seeds; {len(found.searches)} searches."
-    )
+    runs, searches = inventory.runs, inventory.searches
+    models, datasets, seeds = ({getattr(run, name) for run in runs} for name in ("model", "dataset", "seed"))
     page = _template().render(
-        title=title, summary=summary, sections=sections, skipped=list(found.skipped.values()),
-        runs=[f"{one.dataset}, {one.label}: " + ", ".join(str(run.folder) for run in one.runs) for one in groups],
-    )  # fmt: skip
+        title=title,
+        summary=f"{len(runs)} runs of {len(models)} models on {len(datasets)} data sets, {len(seeds)} seeds; "
+        f"{len(searches)} searches.",
+        sections=sections,
+        skipped=list(inventory.skipped.values()),
+        runs=[
+            f"{group.dataset}, {group.label}: " + ", ".join(str(run.folder) for run in group.runs) for group in groups
+        ],
+    )
     with written_whole(folder / PAGE) as temporary:
         temporary.write_text(page, encoding="utf-8")
     files = [PAGE, CONTENTS, *(file for section in sections for item in section.items for file in item.files)]
@@ -278,7 +340,7 @@ def _replaced(output: Path) -> Iterator[Path]:
     except OSError as error:
         if old.exists() and not output.exists():
             old.rename(output)
-        raise PopDCLError(f"cannot write the report {output}: {error.strerror or error}") from error
+        raise PopDCLError(f"cannot write the report {output}: {reason(error)}") from error
     finally:
         for folder in (fresh, old):
             shutil.rmtree(folder, ignore_errors=True)

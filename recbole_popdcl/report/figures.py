@@ -16,9 +16,12 @@ import numpy as np
 import pandas as pd
 
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation.keys import SET_KEYS, ResultKey
 from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.experiment.comparison.compare import ABLATION
-from recbole_popdcl.report.runs import TESTS, Group, Searched
+from recbole_popdcl.experiment.comparison.summary import TEST_SETS, accuracy_keys, heading
+from recbole_popdcl.experiment.search.trials import SCORE, VALIDATIONS
+from recbole_popdcl.report.runs import FinishedSearch, Group
 from recbole_popdcl.storage.files import written_whole
 
 try:
@@ -120,30 +123,33 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 def ablation(groups: Sequence[Group], k: int) -> Figure | None:
     """The paper's Figure 3: bars of PopDCL with and without its margins; one data set."""
-    groups = [one for one in groups if one.model in ABLATION]
-    if len({one.model for one in groups}) < 2:
+    groups = [group for group in groups if group.model in ABLATION]
+    if len({group.model for group in groups}) < 2:
         return None
-    metrics = ("Recall", "NDCG")
-    shown = [
-        test for test in TESTS if any(one.value(f"{test}/{metric.lower()}@{k}") for one in groups for metric in metrics)
-    ]
-    if not shown:
+    of_tests = ([key for key in accuracy_keys(k) if key.set == test] for test in TEST_SETS)
+    measured = [keys for keys in of_tests if any(group.value(key) for group in groups for key in keys)]
+    if not measured:
         return None
-    figure, panels = _axes(len(shown), width=4.6)
-    for axes, test in zip(panels, shown):
-        for place, one in enumerate(groups):
-            values = [one.value(f"{test}/{metric.lower()}@{k}") or (np.nan, None) for metric in metrics]
-            whiskers = [np.nan if deviation is None else deviation for _, deviation in values]
-            offset = (place - (len(groups) - 1) / 2) * 0.8 / len(groups)
-            axes.bar(
-                np.arange(len(metrics)) + offset, [mean for mean, _ in values], 0.8 / len(groups),
-                yerr=whiskers, capsize=2, label=one.label,
-                color=COLOURS[place % len(COLOURS)], hatch=HATCHES[place % len(HATCHES)], edgecolor="white",
-            )  # fmt: skip
-        axes.set_xticks(range(len(metrics)), [f"{metric}@{k}" for metric in metrics])
-        axes.set(title=f"{test} test", ylabel="metric (mean over users)")
+    figure, panels = _axes(len(measured), width=4.6)
+    for axes, keys in zip(panels, measured):
+        _bars(axes, groups, keys)
+        axes.set(title=f"{keys[0].set} test", ylabel="metric (mean over users)")
     _legend(figure, panels[0])
     return figure
+
+
+def _bars(axes: Axes, groups: Sequence[Group], keys: Sequence[ResultKey]) -> None:
+    """A bar a group, side by side for each key, with the deviation as whiskers."""
+    width = 0.8 / len(groups)
+    for place, group in enumerate(groups):
+        values = [group.value(key) or (np.nan, None) for key in keys]
+        whiskers = [np.nan if deviation is None else deviation for _, deviation in values]
+        axes.bar(
+            np.arange(len(keys)) + (place - (len(groups) - 1) / 2) * width, [mean for mean, _ in values], width,
+            yerr=whiskers, capsize=2, label=group.label,
+            color=COLOURS[place % len(COLOURS)], hatch=HATCHES[place % len(HATCHES)], edgecolor="white",
+        )  # fmt: skip
+    axes.set_xticks(range(len(keys)), [heading(key) for key in keys])
 
 
 def temperature(groups: Sequence[Group], k: int) -> Figure | None:
@@ -152,22 +158,23 @@ def temperature(groups: Sequence[Group], k: int) -> Figure | None:
     The groups must differ in the temperature alone to be a curve; the largest such set is drawn.
     """
     curves: dict[str, list[Group]] = {}
-    for one in groups:
-        if isinstance(one.properties.get("temperature"), (int, float)):
-            curves.setdefault(one.runs[0].settings("temperature"), []).append(one)
+    for group in groups:
+        if isinstance(group.properties.get("temperature"), (int, float)):
+            curves.setdefault(group.runs[0].settings("temperature"), []).append(group)
     curve = max(curves.values(), key=len, default=[])
     if len(curve) < 2:
         return None
-    curve = sorted(curve, key=lambda one: one.properties["temperature"])
+    curve = sorted(curve, key=lambda group: group.properties["temperature"])
     figure, (axes,) = _axes(1, width=5.0)
-    for test, style in styles(TESTS).items():
-        points = [(one.properties["temperature"], one.value(f"{test}/recall@{k}")) for one in curve]
-        found = [(x, *value) for x, value in points if value]
-        if found:
-            x, mean, deviation = zip(*found)
+    for test, style in styles(TEST_SETS).items():
+        key = ResultKey(set=test, segment="", metric="recall", k=k)
+        points = [(group.properties["temperature"], group.value(key)) for group in curve]
+        measured = [(x, *value) for x, value in points if value]
+        if measured:
+            x, mean, deviation = zip(*measured)
             whiskers = [np.nan if value is None else value for value in deviation]
             axes.errorbar(x, mean, whiskers, capsize=2, label=f"{test} test", **style)
-    axes.set(xlabel="temperature τ", ylabel=f"Recall@{k}")
+    axes.set(xlabel="temperature τ", ylabel=heading(key))
     axes.set_ylim(bottom=0)
     axes.legend()
     return figure
@@ -197,23 +204,22 @@ def margins(frame: pd.DataFrame) -> Figure:
 
 def training(groups: Sequence[Group]) -> Figure | None:
     """Training loss, relative to the first epoch's, and validation, by epoch; first seeds; one data set."""
-    groups = [one for one in groups if len(one.runs[0].epochs) > 1]
-    if not groups:
+    runs = {group.label: group.runs[0] for group in groups if len(group.runs[0].epochs) > 1}
+    if not runs:
         return None
     figure, (losses, scores) = _axes(2, width=4.6, height=3.6)
-    look = styles([one.label for one in groups])
-    for one in groups:
-        run = one.runs[0]
-        style = {**look[one.label], "markersize": 3, "markevery": max(1, len(run.epochs) // 12)}
+    for label, look in styles(list(runs)).items():
+        run = runs[label]
+        style = {**look, "markersize": 3, "markevery": max(1, len(run.epochs) // 12)}
         first = run.epochs["train_loss"].iloc[0]
-        losses.plot(run.epochs["epoch"] + 1, run.epochs["train_loss"] / (first or 1.0), label=one.label, **style)
+        losses.plot(run.epochs["epoch"] + 1, run.epochs["train_loss"] / (first or 1.0), label=label, **style)
         objective = Objective.parse(run.result["valid_metric"], "valid_metric")
         if {str(key) for key in objective.keys} <= set(run.epochs):
             valid = cast(pd.Series, objective.value(run.epochs)).dropna()
-            scores.plot(run.epochs["epoch"][valid.index] + 1, valid, label=one.label, **{**style, "markevery": None})
+            scores.plot(run.epochs["epoch"][valid.index] + 1, valid, label=label, **{**style, "markevery": None})
     losses.set(xlabel="epoch", ylabel="training loss / that of the first epoch", xscale="log")
-    keys = sorted({one.runs[0].result["valid_metric"] for one in groups})
-    scores.set(xlabel="epoch", ylabel=" or ".join(keys), xscale="log")
+    valid_metrics = sorted({run.result["valid_metric"] for run in runs.values()})
+    scores.set(xlabel="epoch", ylabel=" or ".join(valid_metrics), xscale="log")
     _plain_ticks(losses.xaxis, scores.xaxis)
     _legend(figure, losses)
     return figure
@@ -246,7 +252,8 @@ def frontier(frames: Mapping[str, pd.DataFrame], k: int) -> Figure | None:
     Args:
         frames: {label: analysis.frontier, the mean of its runs}. A hollow point marks g = 0, the others follow.
     """
-    across, up = f"imbalanced/ndcg@{k}", f"balanced/ndcg@{k}"
+    imbalanced, balanced = (ResultKey(set=test, segment="", metric="ndcg", k=k) for test in ("imbalanced", "balanced"))
+    across, up = str(imbalanced), str(balanced)
     frames = {label: frame for label, frame in frames.items() if {across, up} <= set(frame.columns)}
     if not frames:
         return None
@@ -256,36 +263,25 @@ def frontier(frames: Mapping[str, pd.DataFrame], k: int) -> Figure | None:
         axes.plot(frame[across], frame[up], label=label, **style)
         start = frame[frame["exponent"] == 0]
         axes.plot(start[across], start[up], **{**style, "markerfacecolor": "white", "linestyle": "none"})
-    axes.set(xlabel=f"imbalanced test, NDCG@{k}", ylabel=f"balanced test, NDCG@{k}")
+    axes.set(xlabel=f"imbalanced test, {heading(imbalanced)}", ylabel=f"balanced test, {heading(balanced)}")
     _legend(figure, axes)
     return figure
 
 
-def search(searched: Searched) -> Figure | None:
+def search(finished: FinishedSearch) -> Figure | None:
     """What the trials of a search reached over each searched value, a curve a validation set.
 
     Trials of fewer validations than the best one, most of them stopped early, are hollow: they might have gone further.
     """
-    space, trials = searched.record["space"], searched.trials
-    objective = Objective.parse(str(searched.record["properties"].get("valid_metric")), "valid_metric")
-    columns = {key.column for key in objective.keys}
-    keys = [name for name in trials if name.startswith("valid") and name.split("/")[-1] in columns] or ["score"]
-    trials = trials[trials["score"].notna()]
-    validations = trials.get("validations", pd.Series(0, index=trials.index))
-    fewer = validations < validations[trials["score"].idxmax()] if len(trials) else validations > 0
-    names = [name for name in space if trials[name].nunique() > 1]
+    keys, trials = _shown_keys(finished), finished.trials[finished.trials[SCORE].notna()]
+    names = [name for name in finished.space if trials[name].nunique() > 1]
     if not names:
         return None
+    validations = trials.get(VALIDATIONS, pd.Series(0, index=trials.index))
+    fewer = validations < validations[trials[SCORE].idxmax()]
     figure, panels = _axes(len(names), width=4.6)
     for axes, name in zip(panels, names):
-        x = trials[name]
-        if not pd.api.types.is_numeric_dtype(x) or pd.api.types.is_bool_dtype(x):
-            values = list(dict.fromkeys(x.astype(str).sort_values()))
-            x = x.astype(str).map(values.index)
-            axes.set_xticks(range(len(values)), values)
-        elif x.min() > 0 and x.max() / x.min() > 20:
-            axes.set_xscale("log")
-            _plain_ticks(axes.xaxis)
+        x = _positions(axes, trials[name])
         for key, style in styles(keys).items():
             points = {**style, "linestyle": "none"}
             axes.plot(x[~fewer], trials[key][~fewer], label=key, **points)
@@ -293,6 +289,31 @@ def search(searched: Searched) -> Figure | None:
             best = trials[key].groupby(x).max()
             if len(best) < len(trials) or len(names) == 1:
                 axes.plot(best.index, best, **{**style, "marker": ""})
-        axes.set(xlabel=name, ylabel=" and ".join(sorted(columns)))
+        axes.set(xlabel=name, ylabel=" and ".join(sorted({key.column for key in finished.objective.keys})))
     _legend(figure, panels[0])
     return figure
+
+
+def _shown_keys(search: FinishedSearch) -> list[str]:
+    """The columns to draw: the metrics of the objective on each validation set; the score where there are none."""
+    objective = search.objective
+    keys = {
+        str(ResultKey(set=SET_KEYS[name], segment="", metric=key.metric, k=key.k))
+        for name in objective.set_names
+        if name.startswith("valid")
+        for key in objective.keys
+    }
+    return [name for name in search.trials if name in keys] or [SCORE]
+
+
+def _positions(axes: Axes, values: pd.Series) -> pd.Series:
+    """Where the values of a property stand on the x-axis, which is set up for them."""
+    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+        texts = values.astype(str)
+        names = list(dict.fromkeys(texts.sort_values()))
+        axes.set_xticks(range(len(names)), names)
+        return texts.map(names.index)
+    if values.min() > 0 and values.max() / values.min() > 20:
+        axes.set_xscale("log")
+        _plain_ticks(axes.xaxis)
+    return values

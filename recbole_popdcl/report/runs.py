@@ -11,28 +11,27 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from recbole_popdcl.config.models import model_names
 from recbole_popdcl.config.properties import TELL_RUNS_APART, stage_of
 from recbole_popdcl.config.reading import read_yaml
-from recbole_popdcl.errors import PopDCLError, shown
+from recbole_popdcl.errors import PopDCLError, reason
+from recbole_popdcl.evaluation.keys import ResultKey
 from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.experiment.comparison.compare import ABLATION
-from recbole_popdcl.experiment.comparison.summary import mean_and_deviation, read_result, valid_score
-from recbole_popdcl.experiment.run import CONFIG, RESULT
-from recbole_popdcl.experiment.search.tune import SEARCH, TRIALS
-from recbole_popdcl.storage.files import regular
-from recbole_popdcl.training.trainer import METRICS
+from recbole_popdcl.experiment.comparison.summary import mean_and_deviation
+from recbole_popdcl.experiment.folder import RunFolder, SearchFolder
+from recbole_popdcl.experiment.result import all_results, read_result, valid_score
+from recbole_popdcl.experiment.search.trials import read_trials
+from recbole_popdcl.storage.files import regular_file
 
 ALL_OFF = ABLATION["PopDCL without P and N"]
-TESTS = ("balanced", "imbalanced")  # as result keys name the test sets
-# What runs are grouped by, beside their settings.
-_GROUPED_BY = {"seed", "model", "dataset", *ALL_OFF}
+GROUPED_BY = {"seed", "model", "dataset", *ALL_OFF}  # what tells runs apart beside their settings
 
 
-def _tells_apart(name: str) -> bool:
-    return name not in _GROUPED_BY and stage_of(name) in TELL_RUNS_APART
+def _is_setting(name: str) -> bool:
+    return name not in GROUPED_BY and stage_of(name) in TELL_RUNS_APART
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Run:
         epochs: its metrics.jsonl, a row an epoch with ``epoch``, ``train_loss`` and, where validated, results.
     """
 
-    folder: Path
+    folder: RunFolder
     properties: Mapping[str, Any]
     result: Mapping[str, Any]
     epochs: pd.DataFrame
@@ -58,34 +57,58 @@ class Run:
         off = {key: value for key, value in ALL_OFF.items() if self.properties.get(key) == value}
         return next(label for label, switches in ABLATION.items() if switches == off) if name == "PopDCL" else name
 
-    def settings(self, *without: str) -> str:
-        """What sets this run apart from others of its model and data set, but the seed and ``without``, as text."""
-        kept = {name: value for name, value in self.properties.items() if _tells_apart(name) and name not in without}
-        return json.dumps(kept, sort_keys=True, default=str)
-
     @property
     def dataset(self) -> str:
         """Name of the data set."""
         return self.properties["dataset"]
 
     @property
-    def values(self) -> dict[str, float]:
-        """All flat results."""
-        return {**self.result["valid"], **self.result["test"]}
+    def seed(self) -> int:
+        """Its seed."""
+        return self.properties["seed"]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the data that it saw."""
+        return self.result["data"]["fingerprint"]
+
+    def settings(self, *without: str) -> str:
+        """Return as text what sets this run apart from others of its model and data set, but seed and ``without``."""
+        own = {name: value for name, value in self.properties.items() if _is_setting(name) and name not in without}
+        return json.dumps(own, sort_keys=True, default=str)
 
 
 @dataclass(frozen=True)
-class Searched:
-    """A finished search: its folder, what was asked (search.yaml), and a row a trial (trials.csv)."""
+class FinishedSearch:
+    """A finished search.
 
-    folder: Path
+    Attributes:
+        record: what was asked, its search.yaml.
+        trials: a row a trial, its trials.csv.
+    """
+
     record: Mapping[str, Any]
     trials: pd.DataFrame
+
+    @property
+    def space(self) -> Mapping[str, Any]:
+        """{searched property: values or distribution}."""
+        return self.record["space"]
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """What the trials share."""
+        return self.record["properties"]
+
+    @property
+    def objective(self) -> Objective:
+        """What the trials are compared by."""
+        return Objective.parse(str(self.properties.get("valid_metric")), "property 'valid_metric'")
 
 
 @dataclass
 class Group:
-    """Runs of one model, data set and setting with different seeds, in the order of these.
+    """Runs of one model, data set and setting with different seeds, in the order of these: a row of a table.
 
     Attributes:
         label: model, and where one model has several settings what sets this one apart.
@@ -101,9 +124,9 @@ class Group:
         """Properties of the first run."""
         return self.runs[0].properties
 
-    def value(self, key: str) -> tuple[float, float | None] | None:
-        """Mean and sample deviation of a result key over the seeds, None where the runs lack it."""
-        if not all(key in run.values for run in self.runs):
+    def value(self, key: ResultKey) -> tuple[float, float | None] | None:
+        """Return mean and sample deviation of a result over the seeds, None where the runs lack it."""
+        if not all(str(key) in all_results(run.result) for run in self.runs):
             return None
         return mean_and_deviation([run.result for run in self.runs], key)
 
@@ -114,15 +137,24 @@ class Group:
 
 
 @dataclass
-class Found:
-    """What lies under some folders; ``skipped`` says why of each folder that was left out."""
+class Inventory:
+    """The runs and searches under some folders.
+
+    Attributes:
+        skipped: {folder: why it was left out}.
+    """
 
     runs: list[Run] = field(default_factory=list)
-    searches: list[Searched] = field(default_factory=list)
+    searches: list[FinishedSearch] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
 
+    def skip(self, folder: str | Path, why: str) -> None:
+        """Leave out a folder."""
+        self.skipped[str(folder)] = why
+        logging.getLogger().warning("left out: %s", why)
 
-def find(paths: Iterable[str | Path]) -> Found:
+
+def take_inventory(paths: Iterable[str | Path]) -> Inventory:
     """Find runs and searches under folders, at any depth; the trials of a search are not runs of their own.
 
     Folders that are damaged, not finished, there twice (the same settings and seed), or of other data than most runs
@@ -131,97 +163,94 @@ def find(paths: Iterable[str | Path]) -> Found:
     Raises:
         PopDCLError: a path does not exist.
     """
-    found, seen = Found(), set()
+    inventory, seen = Inventory(), set()
     for path in paths:
         if not Path(path).is_dir():
             raise PopDCLError(f"no folder {path} to report on")
-        for name, folders, files in os.walk(path, followlinks=True):
-            folders.sort()
+        for name, below, _ in os.walk(path, followlinks=True):
+            below.sort()
             folder = Path(name)
             if folder.resolve() in seen:
-                folders.clear()
+                below.clear()
                 continue
             seen.add(folder.resolve())
-            if SEARCH in files:
-                folders.clear()
-                _keep(found, found.searches, folder, read_search)
-            elif {CONFIG, RESULT, METRICS} & set(files):
-                _keep(found, found.runs, folder, _read_run)
-    _drop_other_data(found)
-    _drop_repeated(found)
-    return found
+            if SearchFolder(folder).begun:
+                below.clear()
+                _add(inventory, inventory.searches, folder, read_search)
+            elif RunFolder(folder).taken_by:
+                _add(inventory, inventory.runs, folder, read_run)
+    _skip_other_data(inventory)
+    _skip_repeated(inventory)
+    return inventory
 
 
-def _skip(found: Found, folder: Path, why: str) -> None:
-    found.skipped[str(folder)] = why
-    logging.getLogger().warning("left out: %s", why)
-
-
-def _drop_other_data(found: Found) -> None:
-    """Keep, of each data set, the runs that saw the data that most of them saw."""
-    prints = Counter((run.dataset, run.result["data"].get("fingerprint")) for run in found.runs)
-    usual: dict[str, str] = {}
-    for (dataset, fingerprint), _ in prints.most_common():
-        usual.setdefault(dataset, fingerprint)
-    kept = []
-    for run in found.runs:
-        if run.result["data"].get("fingerprint") == usual[run.dataset]:
-            kept.append(run)
-        else:
-            _skip(found, run.folder, f"the run in {run.folder} saw other data than most runs of {run.dataset}")
-    found.runs = kept
-
-
-def _drop_repeated(found: Found) -> None:
-    first: dict[tuple, Run] = {}
-    for run in found.runs:
-        before = first.setdefault((run.dataset, run.model, run.settings(), run.properties["seed"]), run)
-        if before is not run:
-            _skip(
-                found, run.folder, f"the run in {run.folder} has the settings and the seed of that in {before.folder}"
-            )
-    found.runs = list(first.values())
-
-
-def _keep(found: Found, kept: list, folder: Path, read: Callable[[Path], Any]) -> None:
+def _add(inventory: Inventory, part: list, folder: Path, read: Callable[[Path], Any]) -> None:
+    """Read a folder into a part of the inventory, or skip it."""
     try:
-        kept.append(read(folder))
+        part.append(read(folder))
     except PopDCLError as error:
-        _skip(found, folder, str(error))
+        inventory.skip(folder, str(error))
 
 
-def _read_run(folder: Path) -> Run:
-    if not (folder / RESULT).exists():
+def _skip_other_data(inventory: Inventory) -> None:
+    """Skip, of each data set, the runs that saw other data than most of them."""
+    counts = Counter((run.dataset, run.fingerprint) for run in inventory.runs)
+    usual: dict[str, str] = {}
+    for (dataset, fingerprint), _ in counts.most_common():
+        usual.setdefault(dataset, fingerprint)
+    same_data = []
+    for run in inventory.runs:
+        if run.fingerprint == usual[run.dataset]:
+            same_data.append(run)
+        else:
+            why = f"the run in {run.folder} saw other data than most runs of {run.dataset}"
+            inventory.skip(run.folder.path, why)
+    inventory.runs = same_data
+
+
+def _skip_repeated(inventory: Inventory) -> None:
+    """Skip runs with the settings and the seed of an earlier one."""
+    first: dict[tuple, Run] = {}
+    for run in inventory.runs:
+        earlier = first.setdefault((run.dataset, run.model, run.settings(), run.seed), run)
+        if earlier is not run:
+            why = f"the run in {run.folder} has the settings and the seed of that in {earlier.folder}"
+            inventory.skip(run.folder.path, why)
+    inventory.runs = list(first.values())
+
+
+def read_run(path: Path) -> Run:
+    """Read a finished run.
+
+    Args:
+        path: of its folder.
+
+    Raises:
+        PopDCLError: it is not finished, or its files are damaged or do not agree.
+    """
+    folder = RunFolder(path)
+    if not folder.finished:
         raise PopDCLError(f"the run in {folder} is not finished")
-    result, properties = read_result(folder), read_yaml(folder / CONFIG)
+    result, properties = read_result(path), read_yaml(folder.config)
     for name, kind in (("model", str), ("dataset", str), ("seed", int)):
-        if not isinstance(properties.get(name), kind) or properties[name] != result.get(name):
-            raise PopDCLError(f"{folder}: {CONFIG} and {RESULT} do not agree on the {name}")
+        if not isinstance(properties.get(name), kind) or properties[name] != result[name]:
+            raise PopDCLError(f"{folder}: {folder.config.name} and {folder.result.name} do not agree on the {name}")
     valid_score(result)
-    try:
-        data = result["data"]
-        sizes = [data["users"], data["items"], *data["interactions"].values()]
-        if not all(isinstance(size, int) and 0 <= size < 2**53 for size in sizes):
-            raise TypeError(f"its sizes are {shown(sizes)}")
-        if not isinstance(data.get("fingerprint", ""), str):
-            raise TypeError("its fingerprint is no text")
-    except (KeyError, TypeError, AttributeError) as error:
-        raise PopDCLError(f"{folder / RESULT} does not say what data the run had: {error}") from error
-    run = Run(folder, properties, result, _read_epochs(folder / METRICS))
+    run = Run(folder=folder, properties=properties, result=result, epochs=_read_epochs(folder.metrics))
     try:
         run.settings()
     except (TypeError, ValueError) as error:  # names of several types in a mapping
-        raise PopDCLError(f"{folder / CONFIG} holds properties that cannot be compared: {error}") from error
+        raise PopDCLError(f"{folder.config} holds properties that cannot be compared: {error}") from error
     return run
 
 
 def _read_epochs(path: Path) -> pd.DataFrame:
     try:
-        lines = regular(path).read_text(encoding="utf-8").splitlines()
+        lines = regular_file(path).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:  # a run of no epochs
         return pd.DataFrame(columns=["epoch", "train_loss"])
     except (OSError, UnicodeDecodeError) as error:
-        raise PopDCLError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+        raise PopDCLError(f"cannot read {path}: {reason(error)}") from error
     rows = []
     for number, line in enumerate(lines, 1):
         try:
@@ -233,66 +262,62 @@ def _read_epochs(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else ["epoch", "train_loss"])
 
 
-def read_search(folder: Path) -> Searched:
+def read_search(path: Path) -> FinishedSearch:
     """Read a finished search.
+
+    Args:
+        path: of its folder.
 
     Raises:
         PopDCLError: it is not finished, or its files are not those of a search.
     """
-    if not (folder / TRIALS).exists():
+    folder = SearchFolder(path)
+    if not folder.finished:
         raise PopDCLError(f"the search in {folder} is not finished")
-    record = read_yaml(folder / SEARCH)
-    try:
-        trials = pd.read_csv(regular(folder / TRIALS)).replace([np.inf, -np.inf], np.nan)
-    except (OSError, ValueError) as error:
-        raise PopDCLError(f"cannot read {folder / TRIALS}: {' '.join(str(error).split())[:200]}") from error
-    space, properties = record.get("space"), record.get("properties")
-    if not isinstance(space, dict) or not isinstance(properties, dict) or not {*space, "score"} <= set(trials.columns):
-        raise PopDCLError(f"{folder} is not the record of a search: {SEARCH} and {TRIALS} do not fit")
-    for name in trials:
-        if name.startswith(("valid", "score")) and not pd.api.types.is_numeric_dtype(trials[name]):
-            raise PopDCLError(f"{folder / TRIALS}: the column '{name}' holds other things than numbers")
-    Objective.parse(str(properties.get("valid_metric")), f"{folder / SEARCH}: property 'valid_metric'")
-    return Searched(folder, record, trials)
+    record = read_yaml(folder.record)
+    if not isinstance(record.get("space"), dict) or not isinstance(record.get("properties"), dict):
+        raise PopDCLError(f"{folder.record} is not the record of a search: it lacks space or properties")
+    Objective.parse(str(record["properties"].get("valid_metric")), f"{folder.record}: property 'valid_metric'")
+    return FinishedSearch(record, read_trials(folder.trials, record["space"]))
 
 
-def group(runs: Sequence[Run]) -> list[Group]:
-    """Put runs together that differ in the seed alone, and label the groups."""
-    groups: dict[tuple, Group] = {}
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Put runs together that differ in the seed alone, and label the groups, which come in the order of rows."""
+    by_settings: dict[tuple, Group] = {}
     for run in runs:
-        place = (run.dataset, run.model, run.settings())
-        groups.setdefault(place, Group(run.model, run.dataset, [])).runs.append(run)
-    for one in groups.values():
-        one.runs.sort(key=lambda run: run.properties["seed"])
-    result = sorted(groups.values(), key=lambda one: (one.dataset, _rank(one.model)))
-    for one in result:
-        one.label = _label(one, [other for other in result if (other.dataset, other.model) == (one.dataset, one.model)])
-    return result
+        settings = (run.dataset, run.model, run.settings())
+        by_settings.setdefault(settings, Group(run.model, run.dataset, [])).runs.append(run)
+    groups = sorted(by_settings.values(), key=lambda group: (group.dataset, *_rank(group.model)))
+    for group in groups:
+        group.runs.sort(key=lambda run: run.seed)
+        same_model = [other for other in groups if (other.dataset, other.model) == (group.dataset, group.model)]
+        group.label = _label(group, same_model)
+    return groups
 
 
-def _rank(model: str) -> tuple:
-    """The paper's order of models, then the alphabet, PopDCL last."""
-    order = ["LightGCN", "IPSCN", "CausE", "SamReg", "MACR", "BCLoss", "SSM", "DCL", "HCL"]
+def _rank(model: str) -> tuple[int, str]:
+    """Sort key of a model: ours in the order of the paper, then RecBole's by the alphabet, PopDCL's variants last."""
+    names = [name for name in model_names() if name not in ABLATION]
     if model in ABLATION:
-        return (len(order) + 1, -list(ABLATION).index(model), model)
-    return (order.index(model) if model in order else len(order), 0, model)
+        return len(names) + len(ABLATION) - list(ABLATION).index(model), model
+    return names.index(model) if model in names else len(names), model
 
 
-def _label(one: Group, same_model: Sequence[Group]) -> str:
-    names = sorted(filter(_tells_apart, {key for other in same_model for key in other.properties}))
+def _label(group: Group, same_model: Sequence[Group]) -> str:
+    names = sorted(filter(_is_setting, {name for other in same_model for name in other.properties}))
     varied = [name for name in names if len({str(other.properties.get(name)) for other in same_model}) > 1]
-    settings = ", ".join(f"{name} {one.properties.get(name)}" for name in varied)
-    return f"{one.model} ({settings})" if settings else one.model
+    settings = ", ".join(f"{name} {group.properties.get(name)}" for name in varied)
+    return f"{group.model} ({settings})" if settings else group.model
 
 
 def best_settings(groups: Sequence[Group]) -> list[Group]:
-    """Keep, of each model and data set, the settings of most seeds, and of these the best on validation."""
-    best: dict[tuple, Group] = {}
-    for one in groups:
-        place = (one.dataset, one.model)
-        if place not in best or (len(one.runs), one.valid_score) > (len(best[place].runs), best[place].valid_score):
-            best[place] = one
-    return [replace(one, label=one.model) for one in best.values()]
+    """Return, for each model and data set, the settings of most seeds, and of these the best on validation."""
+    best: dict[tuple[str, str], Group] = {}
+    for group in groups:
+        best_yet = best.setdefault((group.dataset, group.model), group)
+        if (len(group.runs), group.valid_score) > (len(best_yet.runs), best_yet.valid_score):
+            best[group.dataset, group.model] = group
+    return [replace(group, label=group.model) for group in best.values()]
 
 
 def resolve(name: str, groups: Sequence[Group]) -> str:
@@ -301,11 +326,11 @@ def resolve(name: str, groups: Sequence[Group]) -> str:
     Raises:
         PopDCLError: no row is called so.
     """
-    labels = list(dict.fromkeys(one.label for one in groups))
-    of_model = [one for one in groups if one.model == name]
-    if name in labels or not of_model:
-        if name not in labels:
-            raise PopDCLError(f"no row '{name}' to test the others against; one of {', '.join(labels)}")
+    labels = list(dict.fromkeys(group.label for group in groups))
+    if name in labels:
         return name
-    place = best_settings(of_model)[0]
-    return next(one.label for one in of_model if one.runs is place.runs)
+    of_model = [group for group in groups if group.model == name]
+    if not of_model:
+        raise PopDCLError(f"no row '{name}' to test the others against; one of {', '.join(labels)}")
+    best = best_settings(of_model)[0]
+    return next(group.label for group in of_model if group.runs is best.runs)

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recbole_popdcl.evaluation.keys import SEGMENTS
+from recbole_popdcl.evaluation.keys import SEGMENTS, ResultKey
 from recbole_popdcl.evaluation.per_user import read_per_user
 from recbole_popdcl.experiment.comparison.significance import paired_tests
-from recbole_popdcl.experiment.run import PER_USER
-from recbole_popdcl.report.runs import TESTS, Group, Searched
+from recbole_popdcl.experiment.comparison.summary import TEST_SETS, accuracy_keys, heading
+from recbole_popdcl.experiment.search.trials import ERROR, TRIAL
+from recbole_popdcl.report.runs import FinishedSearch, Group
 from recbole_popdcl.storage.files import written_whole
 
 PERMILLE = 0.001
@@ -92,10 +93,10 @@ def file_name(*parts: str) -> str:
 def data_sets(groups: Sequence[Group]) -> Table:
     """The paper's Table 2: users, items, interactions and sparsity of each data set, and its parts."""
     rows = {}
-    for one in groups:
-        data = one.runs[0].result["data"]
+    for group in groups:
+        data = group.runs[0].result["data"]
         total = sum(data["interactions"].values())
-        rows[one.dataset] = {
+        rows[group.dataset] = {
             "users": data["users"],
             "items": data["items"],
             "interactions": total,
@@ -103,12 +104,14 @@ def data_sets(groups: Sequence[Group]) -> Table:
             **data["interactions"],
         }
     numbers = pd.DataFrame.from_dict(rows, orient="index")
-    text = numbers.apply(lambda column: column.map(lambda value: _count(column.name, value)))
-    note = (
-        "Interactions of all parts together; sparsity is interactions / (users × items). Parts: training, validation, "
-        "imbalanced and balanced test."
+    return Table(
+        name="datasets",
+        title="Data sets",
+        note="Interactions of all parts together; sparsity is interactions / (users × items). Parts: training, "
+        "validation, imbalanced and balanced test.",
+        text=numbers.apply(lambda column: column.map(lambda value: _count(column.name, value))),
+        numbers=numbers,
     )
-    return Table("datasets", "Data sets", note, text, numbers)
 
 
 def _count(column: str, value: float) -> str:
@@ -117,35 +120,39 @@ def _count(column: str, value: float) -> str:
     return f"{value:.6f}" if column == "sparsity" else f"{int(value):,}"
 
 
-def results(groups: Sequence[Group], k: int, reference: str) -> Table:
+def results(groups: Sequence[Group], k: int, *, reference: str) -> Table:
     """The paper's Table 3: Recall and NDCG at k of both tests, a row a model, with the reference's gain at the end."""
-    columns = {
-        (one.dataset, test, f"{metric}@{k}"): (one.dataset, f"{test}/{metric.lower()}@{k}")
-        for one in groups
-        for test in TESTS
-        for metric in ("Recall", "NDCG")
-    }
-    seeds = sorted({len(one.runs) for one in groups})
-    note = f"Mean ± sample standard deviation over {_seeds(seeds)}. Bold: best, italics: second." + (
-        f" Δ: gain of {reference} over the best other row." if reference in [one.label for one in groups] else ""
-    )
-    return _results("results", f"Recall@{k} and NDCG@{k} on the balanced and the imbalanced test", note, groups,
-                    columns, reference)  # fmt: skip
+    datasets = list(dict.fromkeys(group.dataset for group in groups))
+    columns = {(dataset, key.set, heading(key)): (dataset, key) for dataset in datasets for key in accuracy_keys(k)}
+    seeds = sorted({len(group.runs) for group in groups})
+    note = f"Mean ± sample standard deviation over {_seeds(seeds)}. Bold: best, italics: second."
+    if reference in [group.label for group in groups]:
+        note += f" Δ: gain of {reference} over the best other row."
+    metrics = " and ".join(dict.fromkeys(heading(key) for key in accuracy_keys(k)))
+    means, deviations = _means(groups, columns)
+    return _results_table(
+        means, deviations, name="results", title=f"{metrics} on the balanced and the imbalanced test", note=note,
+        reference=reference,
+    )  # fmt: skip
 
 
 def segments(groups: Sequence[Group], k: int) -> Table:
     """The paper's Table 4: NDCG at k of tail, mid, head and all items, of the runs of one data set."""
     dataset = groups[0].dataset
-    columns = {
-        (test, part or "all"): (dataset, "/".join(p for p in (test, part, f"ndcg@{k}") if p))
-        for test in TESTS
-        for part in (*reversed(SEGMENTS), "")
-    }
-    note = (
-        "Items by descending popularity, cut into head, mid and tail of equally many test interactions; a segment's "
-        "value is over its own items to find. Bold: best, italics: second."
+    keys = [
+        ResultKey(set=name, segment=segment, metric="ndcg", k=k)
+        for name in TEST_SETS
+        for segment in (*reversed(SEGMENTS), "")
+    ]
+    means, deviations = _means(groups, {(key.set, key.segment or "all"): (dataset, key) for key in keys})
+    return _results_table(
+        means,
+        deviations,
+        name=file_name("segments", dataset),
+        title=f"{dataset}: {heading(keys[0])} of tail, mid and head",
+        note="Items by descending popularity, cut into head, mid and tail of equally many test interactions; a "
+        "segment's value is over its own items to find. Bold: best, italics: second.",
     )
-    return _results(file_name("segments", dataset), f"{dataset}: NDCG@{k} of tail, mid and head", note, groups, columns)
 
 
 def _seeds(counts: Sequence[int]) -> str:
@@ -153,45 +160,52 @@ def _seeds(counts: Sequence[int]) -> str:
     return "one seed" if list(counts) == [1] else several
 
 
-def _results(
-    name: str,
-    title: str,
-    note: str,
-    groups: Sequence[Group],
-    columns: Mapping[tuple, tuple[str, str]],
-    reference: str | None = None,
-) -> Table:
-    labels = list(dict.fromkeys(one.label for one in groups))
-    heads = pd.MultiIndex.from_tuples(columns)
-    means = pd.DataFrame(np.nan, index=labels, columns=heads)
+def _means(
+    groups: Sequence[Group], columns: Mapping[tuple, tuple[str, ResultKey]]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Means and deviations over seeds, a row a label; columns that no group has are left out.
+
+    Args:
+        groups: the rows, of any data set.
+        columns: {heading: data set and result key}.
+    """
+    labels = list(dict.fromkeys(group.label for group in groups))
+    means = pd.DataFrame(np.nan, index=labels, columns=pd.MultiIndex.from_tuples(columns))
     deviations = means.copy()
-    for one in groups:
+    for group in groups:
         for head, (dataset, key) in columns.items():
-            found = one.value(key) if dataset == one.dataset else None
-            if found:
-                means.loc[one.label, head] = found[0]
-                deviations.loc[one.label, head] = np.nan if found[1] is None else found[1]
-    kept = means.columns[means.notna().any()]
-    means, deviations = means[kept], deviations[kept]
+            value = group.value(key) if dataset == group.dataset else None
+            if value:
+                means.loc[group.label, head] = value[0]
+                deviations.loc[group.label, head] = np.nan if value[1] is None else value[1]
+    present = means.columns[means.notna().any()]
+    return means[present], deviations[present]
+
+
+def _results_table(
+    means: pd.DataFrame, deviations: pd.DataFrame, *, name: str, title: str, note: str, reference: str | None = None
+) -> Table:
+    """A table of means ± deviations with best and second marked, and the reference's gain as its last row."""
+    labels = means.index
     text = pd.DataFrame(
         [
             [_cell(mean, deviation) for mean, deviation in zip(means.loc[label], deviations.loc[label])]
             for label in labels
         ],
-        index=labels, columns=kept,
+        index=labels, columns=means.columns,
     )  # fmt: skip
-    rounded = means.round(4)
-    ranks = rounded.rank(ascending=False, method="min")
+    ranks = means.round(4).rank(ascending=False, method="min")
     best, second = ranks == 1, (ranks == 2) & (len(labels) > 2)
     gain = _gain(means, reference)
     if gain is not None:
         label = f"Δ {reference}"
         text.loc[label] = [f"{value:+.1%}".replace("-", "−") if np.isfinite(value) else "–" for value in gain]
         best.loc[label], second.loc[label] = False, False
+        means = means.copy()
         means.loc[label] = gain
     numbers = pd.concat({"mean": means, "deviation": deviations}, axis=1)
     numbers.columns = [" ".join((*head[1:], head[0])) for head in numbers.columns]
-    return Table(name, title, note, text, numbers, best, second)
+    return Table(name=name, title=title, note=note, text=text, numbers=numbers, best=best, second=second)
 
 
 def _cell(mean: float, deviation: float) -> str:
@@ -208,7 +222,7 @@ def _gain(means: pd.DataFrame, reference: str | None) -> pd.Series | None:
     return means.loc[reference] / others.where(others > 0) - 1
 
 
-def tests(groups: Sequence[Group], k: int, reference: str, correction: str = "holm") -> Table | None:
+def tests(groups: Sequence[Group], k: int, *, reference: str, correction: str = "holm") -> Table | None:
     """Paired tests over the users of one data set: the reference against each other row.
 
     Returns None where there is nothing to compare.
@@ -216,28 +230,29 @@ def tests(groups: Sequence[Group], k: int, reference: str, correction: str = "ho
     Raises:
         PopDCLError: a run lacks the values of its users, or the runs were measured on different users.
     """
-    if reference not in [one.label for one in groups] or len(groups) < 2:
+    if reference not in [group.label for group in groups] or len(groups) < 2:
         return None
-    frames = {one.label: [read_per_user(run.folder / PER_USER) for run in one.runs] for one in groups}
-    parts = {}
-    for test in TESTS:
-        for metric in ("Recall", "NDCG"):
-            column = f"{metric.lower()}@{k}"
-            if all(one.value(f"{test}/{column}") for one in groups):
-                parts[(test, f"{metric}@{k}")] = paired_tests(frames, reference, test, column, correction)
+    frames = {group.label: [read_per_user(run.folder.per_user) for run in group.runs] for group in groups}
+    parts = {
+        key: paired_tests(frames, reference, key=key, correction=correction)
+        for key in accuracy_keys(k)
+        if all(group.value(key) for group in groups)
+    }
     if not parts:
         return None
-    text = pd.DataFrame({head: [_test(row) for row in part.itertuples()] for head, part in parts.items()})
-    text.index = next(iter(parts.values()))["model"].rename(None)
-    numbers = pd.concat([part.assign(key="/".join(head)) for head, part in parts.items()]).set_index(["key", "model"])
-    dataset = groups[0].dataset
-    note = (
-        f"Difference of the means over users, {reference} minus the row, and p of Wilcoxon's signed-rank test over "
-        f"users (each with the mean of its seeds), corrected over the rows "
-        f"({'Holm' if correction == 'holm' else 'Benjamini-Hochberg'}). The CSV file has Student's t too."
+    text = pd.DataFrame(
+        {(key.set, heading(key)): [_test(row) for row in part.itertuples()] for key, part in parts.items()}
     )
+    text.index = next(iter(parts.values()))["model"].rename(None)
+    dataset = groups[0].dataset
     return Table(
-        file_name("tests", dataset), f"{dataset}: {reference} against each model, user by user", note, text, numbers
+        name=file_name("tests", dataset),
+        title=f"{dataset}: {reference} against each model, user by user",
+        note=f"Difference of the means over users, {reference} minus the row, and p of Wilcoxon's signed-rank test "
+        "over users (each with the mean of its seeds), corrected over the rows "
+        f"({'Holm' if correction == 'holm' else 'Benjamini-Hochberg'}). The CSV file has Student's t too.",
+        text=text,
+        numbers=pd.concat([part.assign(key=str(key)) for key, part in parts.items()]).set_index(["key", "model"]),
     )
 
 
@@ -246,15 +261,18 @@ def _test(row: Any) -> str:
     return f"{row.difference:+.5f} (p {'< 0.001' if p < PERMILLE else f'= {p:.3f}'})".replace("-", "−")
 
 
-def trials(searched: Searched, number: int) -> Table:
+def trials(search: FinishedSearch, number: int) -> Table:
     """The trials of a search, best first."""
-    frame = searched.trials.set_index("trial") if "trial" in searched.trials else searched.trials
-    frame = frame.drop(columns=[name for name in ("error",) if name in frame and frame[name].isna().all()])
-    text = frame.apply(lambda column: column.map(_plain))
-    properties = searched.record["properties"]
-    title = f"Search {number}: {properties.get('model')} on {properties.get('dataset')}"
-    note = f"Score: {properties.get('valid_metric')} of the best validation."
-    return Table(f"search-{number}", title, note, text, frame)
+    frame = search.trials.set_index(TRIAL) if TRIAL in search.trials else search.trials
+    if ERROR in frame and frame[ERROR].isna().all():
+        frame = frame.drop(columns=ERROR)
+    return Table(
+        name=f"search-{number}",
+        title=f"Search {number}: {search.properties.get('model')} on {search.properties.get('dataset')}",
+        note=f"Score: {search.properties.get('valid_metric')} of the best validation.",
+        text=frame.apply(lambda column: column.map(_plain)),
+        numbers=frame,
+    )
 
 
 def _plain(value: object) -> str:

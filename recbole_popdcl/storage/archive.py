@@ -43,14 +43,14 @@ def check_archive(path: str | Path) -> None:
         OSError: it cannot be read.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
-        raise ValueError("it is no regular file")
+        raise ValueError("it is not a regular file")
     try:
         with zipfile.ZipFile(path) as archive:
             sizes = _sizes(archive, os.path.getsize(path))
             pickled = next(name for name in sizes if name.endswith("/data.pkl"))
             _check_pickle(archive.read(pickled), sizes, pickled[: -len("data.pkl")])
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"it is no whole zip archive ({error})") from error
+        raise ValueError(f"it is not a complete zip archive ({error})") from error
 
 
 def _sizes(archive: zipfile.ZipFile, n_bytes: int) -> dict[str, int]:

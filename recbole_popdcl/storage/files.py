@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, reason
 
 
 @contextlib.contextmanager
@@ -38,7 +38,7 @@ def written_whole(path: str | Path, make_folder: bool = False) -> Iterator[Path]
             os.fsync(written.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise PopDCLError(f"cannot write {path}: {error.strerror or error}") from error
+        raise PopDCLError(f"cannot write {path}: {reason(error)}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -57,20 +57,20 @@ def read_json(path: str | Path) -> Any:
         PopDCLError: the file is missing or is not JSON; the message names the file and the line.
     """
     try:
-        value = json.loads(regular(path).read_text(encoding="utf-8"))
+        value = json.loads(regular_file(path).read_text(encoding="utf-8"))
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")  # no NaN and no half surrogate pairs
         return value
     except OSError as error:
-        raise PopDCLError(f"cannot read {path}: {error.strerror or error}") from error
+        raise PopDCLError(f"cannot read {path}: {reason(error)}") from error
     except (ValueError, RecursionError) as error:
         raise PopDCLError(f"{path} is not valid JSON: {error}") from error
 
 
-def regular(path: str | Path) -> Path:
-    """Return the path of a file in somebody's folder, which must not be a pipe: that would be waited for.
+def regular_file(path: str | Path) -> Path:
+    """Return the path of a file in a folder that may be somebody else's; reading a pipe there could wait for ever.
 
     Raises:
-        OSError: it is none, or does not exist.
+        OSError: it does not exist, or is not a regular file.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError(errno.EINVAL, "not a regular file")

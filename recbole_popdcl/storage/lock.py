@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, reason
 
 LOCK = ".lock"
 
@@ -36,7 +36,7 @@ def locked(folder: str | Path) -> Iterator[None]:
     except NotImplementedError:  # some network file systems have no locks
         logging.getLogger().warning("the file system of %s has no locks; let no second process write into it", folder)
     except OSError as error:
-        raise PopDCLError(f"cannot write into {folder}: {error.strerror or error}") from error
+        raise PopDCLError(f"cannot write into {folder}: {reason(error)}") from error
     try:
         if lock.is_locked:
             for left in folder.glob(".*.tmp"):

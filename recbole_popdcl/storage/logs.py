@@ -7,8 +7,9 @@ import logging
 import sys
 from logging.handlers import MemoryHandler
 from pathlib import Path
+from typing import cast
 
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, reason
 
 
 class logged:  # noqa: N801 - reads as a statement
@@ -43,7 +44,7 @@ class logged:  # noqa: N801 - reads as a statement
         try:
             file = _File(path, encoding="utf-8")
         except OSError as error:
-            raise PopDCLError(f"cannot write {path}: {error.strerror}") from error
+            raise PopDCLError(f"cannot write {path}: {reason(error)}") from error
         file.setFormatter(self._form)
         self._kept.setTarget(file)
         self._kept.flush()
@@ -52,15 +53,15 @@ class logged:  # noqa: N801 - reads as a statement
     def __exit__(self, *_: object) -> None:
         root = logging.getLogger()
         for handler in root.handlers:
-            with contextlib.suppress(OSError):  # of a full disk, which the line that did not fit has told
+            with contextlib.suppress(OSError):  # a full disk has been reported by the line that did not fit
                 handler.close()
         root.handlers[:] = self._before[1]
         root.setLevel(self._before[0])
 
 
 class _File(logging.FileHandler):
-    """A log file whose faults end the run in one line; logging itself prints a traceback and goes on."""
+    """A log file that cannot be written to ends the run in one line; logging itself prints a traceback and goes on."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        error = sys.exc_info()[1]
-        raise PopDCLError(f"cannot write {self.baseFilename}: {getattr(error, 'strerror', None) or error}") from error
+        error = cast(BaseException, sys.exc_info()[1])  # logging calls this while it handles one
+        raise PopDCLError(f"cannot write {self.baseFilename}: {reason(error)}") from error

@@ -34,6 +34,7 @@ from recbole_popdcl.evaluation.per_user import PerUser
 from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.evaluation.sets import EvaluationSets
 from recbole_popdcl.storage.files import written_whole
+from recbole_popdcl.storage.layout import CHECKPOINT, LAST, METRICS, TENSORBOARD
 from recbole_popdcl.training.checkpoint import (
     check_resumable,
     load_checkpoint,
@@ -42,9 +43,6 @@ from recbole_popdcl.training.checkpoint import (
     save_checkpoint,
 )
 
-BEST = "checkpoint.pt"  # weights of the best epoch
-LAST = "last.pt"  # everything needed to go on after the last validation
-METRICS = "metrics.jsonl"
 STEPS_PER_READING = 50  # of the losses, for which a GPU has to be waited for
 
 
@@ -67,7 +65,7 @@ def build_trainer(
     kind: Any = RunTrainer if base is Trainer else type(f"Run{base.__name__}", (RunTrainer, base), {})
     if config["amp_dtype"] != "none" and kind._has_own("_train_epoch"):
         raise PopDCLError(f"property 'amp_dtype' must be none for {config['model']}, whose training loop is RecBole's")
-    return kind(config, model, ranker, run_dir, fingerprint)
+    return kind(config, model, ranker=ranker, run_dir=run_dir, fingerprint=fingerprint)
 
 
 class RunTrainer(Trainer):
@@ -95,11 +93,11 @@ class RunTrainer(Trainer):
         metrics = config["metrics"]
         config["metrics"] = recbole_metrics(metrics)  # RecBole's evaluator is made, though never asked
         try:
-            with tensorboard_in(self.run_dir / "tensorboard" if self._writes else None):
+            with tensorboard_in(self.run_dir / TENSORBOARD if self._writes else None):
                 super().__init__(config, model)
         finally:
             config["metrics"] = metrics
-        self.saved_model_file = str(self.run_dir / BEST)
+        self.saved_model_file = str(self.run_dir / CHECKPOINT)
         self.best_epoch = -1
         self.objective = Objective.parse(config["valid_metric"], "property 'valid_metric'")
         self._bars = bool(config["show_progress"]) and sys.stderr.isatty() and self._writes
@@ -249,7 +247,7 @@ class RunTrainer(Trainer):
         )
 
     def _kept(self) -> str:
-        there = [self.run_dir / name for name in (BEST, LAST) if (self.run_dir / name).exists()]
+        there = [self.run_dir / name for name in (CHECKPOINT, LAST) if (self.run_dir / name).exists()]
         return f"The last good checkpoint is kept: {there[0]}" if there else "There is no checkpoint yet"
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
@@ -307,7 +305,7 @@ class RunTrainer(Trainer):
             with open(self.run_dir / METRICS, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:
-            raise PopDCLError(f"cannot write {self.run_dir / METRICS}: {error.strerror or error}") from error
+            raise PopDCLError(f"cannot write {self.run_dir / METRICS}: {reason(error)}") from error
 
     # -- resume -------------------------------------------------------------------------------------------------------
 
@@ -358,8 +356,7 @@ class RunTrainer(Trainer):
             _set_random_state(state["random"])
             set_batches_state(train_data, state["batches"])
         except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise PopDCLError(f"{self.run_dir / LAST} does not fit this model and data: {reason}") from error
+            raise PopDCLError(f"{self.run_dir / LAST} does not fit this model and data: {reason(error)}") from error
         self._cut_metrics(state["epoch"])
         self.logger.info("resumed after epoch %d", state["epoch"])
 
@@ -373,7 +370,7 @@ class RunTrainer(Trainer):
         except FileNotFoundError:
             lines = []
         except OSError as error:
-            raise PopDCLError(f"cannot read {path}: {error.strerror}") from error
+            raise PopDCLError(f"cannot read {path}: {reason(error)}") from error
         kept = []
         for number, line in enumerate(lines, 1):
             try:
@@ -460,8 +457,7 @@ def load_weights(model: AbstractRecommender, path: str | Path) -> dict[str, Any]
     try:
         load_model(model, state)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
-        raise PopDCLError(f"checkpoint {path} does not fit this model and data: {reason}") from error
+        raise PopDCLError(f"checkpoint {path} does not fit this model and data: {reason(error)}") from error
     return state
 
 

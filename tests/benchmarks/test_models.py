@@ -10,8 +10,12 @@ import pytest
 from benchmarks.models import GRIDS, Comparison, compare
 from recbole_popdcl.config.models import model_names
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation.keys import ResultKey
 from recbole_popdcl.experiment.comparison import compare as compare_module
-from recbole_popdcl.experiment.comparison.summary import markdown_table, mean_and_deviation, read_result, valid_score
+from recbole_popdcl.experiment.comparison.summary import markdown_table, mean_and_deviation
+from recbole_popdcl.experiment.result import read_result, valid_score
+
+RECALL, NDCG = (ResultKey(set="balanced", segment="", metric=metric, k=20) for metric in ("recall", "ndcg"))
 
 
 @pytest.fixture
@@ -36,7 +40,7 @@ def test_search_then_seeds_then_results(comparison, monkeypatch):
     label = next(name for name in rows if name.startswith("DCL"))
     assert scores[comparison.folder("DCL", _settings(label), 1).parent.name] == max(scores.values())
     assert [result["seed"] for result in rows[label]] == [1, 2]
-    mean, deviation = mean_and_deviation(rows[label], "balanced/recall@20")
+    mean, deviation = mean_and_deviation(rows[label], RECALL)
     values = [result["test"]["balanced/recall@20"] for result in rows[label]]
     assert mean == pytest.approx(sum(values) / 2)
     assert deviation == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
@@ -56,10 +60,10 @@ def test_the_table_marks_best_and_second():
         name: [{"valid": {}, "test": {"balanced/recall@20": value + shift}} for shift in (-0.01, 0.01)]
         for name, value in (("a", 0.1), ("b", 0.3), ("c", 0.2))
     }
-    lines = markdown_table(rows, {"R": "balanced/recall@20"}, 2).splitlines()
+    lines = markdown_table(rows, {"R": RECALL}, decimals=2).splitlines()
     assert lines == ["| | R |", "|---|---|", "| a | 0.10 ± 0.01 |", "| b | **0.30** ± 0.01 |", "| c | *0.20* ± 0.01 |"]
     with pytest.raises(PopDCLError, match="has no result 'balanced/ndcg@20'"):
-        markdown_table(rows, {"N": "balanced/ndcg@20"})
+        markdown_table(rows, {"N": NDCG})
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", json.dumps({"valid": 1, "test": {}})])

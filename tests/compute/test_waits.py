@@ -57,7 +57,7 @@ def watched_steps(model, toy, folder, monkeypatch, **properties):
     """Names of what the steps of an epoch wait for, methods that read a tensor among them."""
     config = Config(model, config_dict={**toy, "epochs": 7, **properties})
     data = load_data(config, own_batches=True)
-    trainer = prepare_trainer(config, data, folder)
+    trainer = prepare_trainer(config, data, run_dir=folder)
     trainer._epoch = 5  # after BC loss's warm-up, in which AdvInfoNCE trains its hardness
     for part in (trainer.model, data.train):
         if hasattr(part, "begin_epoch"):

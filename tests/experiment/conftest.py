@@ -21,6 +21,12 @@ import torch
 from recbole_popdcl.experiment.run import run
 
 
+def as_arguments(properties: Mapping, *more: str) -> list[str]:
+    """Return ``--property=value`` for all but the dataset, then ``more`` such arguments, which come instead."""
+    replaced = {"dataset", *(argument[2:].partition("=")[0] for argument in more)}
+    return [*(f"--{name}={value}" for name, value in properties.items() if name not in replaced), *more]
+
+
 @dataclass
 class Faultless:
     """A search, and what it must find.
@@ -28,7 +34,7 @@ class Faultless:
     Attributes:
         arguments: of the command line that makes it, but the folder.
         epochs: of each trial.
-        scores: {temperature: score}.
+        scores: {temperature: score} of the plain runs.
         temporary: where its clusters have their temporary folders.
     """
 
@@ -88,7 +94,7 @@ def faultless_search(toy: Mapping, folder: Path, epochs: int, temperatures: list
     fixed = ["--model=SSM", "--scheduler=none", f"--space={folder / 'space.yaml'}"]
     temporary = Path(tempfile.mkdtemp(prefix="t-"))  # not pytest's, whose paths are too long for a socket
     try:
-        best = {value: found["valid/recall@20"] for value, found in scores.items()}
+        best = {value: results["valid/recall@20"] for value, results in scores.items()}
         yield Faultless([*fixed, *arguments], epochs, best, temporary)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -118,8 +124,8 @@ def trains(folder: Path, driver: subprocess.Popen) -> bool:
 
 
 def _checkpoints(folder: Path) -> set[tuple[Path, int]]:
-    found = set()
+    written = set()
     for path in folder.glob("trial-*/run/last.pt"):
         with contextlib.suppress(FileNotFoundError):
-            found.add((path, path.stat().st_mtime_ns))
-    return found
+            written.add((path, path.stat().st_mtime_ns))
+    return written

@@ -18,7 +18,8 @@ from recbole_popdcl.experiment.analysis import (
     sampled_margins,
 )
 from recbole_popdcl.experiment.finished import evaluate, load_run, recommend
-from recbole_popdcl.experiment.run import FRONTIER, MARGINS, POPULARITY, run
+from recbole_popdcl.experiment.run import run
+from recbole_popdcl.storage.layout import FRONTIER, MARGINS, POPULARITY
 
 
 @pytest.fixture(scope="module")

@@ -62,7 +62,7 @@ def test_a_local_cluster_while_it_lasts(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     before, handler = {**os.environ}, signal.getsignal(signal.SIGTERM)
-    with Cluster(None, 1, 0):
+    with Cluster(None, cpus=1, gpus=0):
         seen = ray.get(ray.remote(num_cpus=1)(lambda: dict(os.environ)).remote())
         assert seen["CUDA_VISIBLE_DEVICES"] == ""  # asked for no GPU
         folder = Path(seen["RAY_TMPDIR"])
@@ -71,7 +71,7 @@ def test_a_local_cluster_while_it_lasts(monkeypatch, tmp_path):
         assert not [path for path in files if seen["RAY_AUTH_TOKEN"].encode() in path.read_bytes()]
         with (
             pytest.raises(PopDCLError, match=r"this process uses a Ray cluster already; call ray\.shutdown"),
-            Cluster(None, 1, 0),
+            Cluster(None, cpus=1, gpus=0),
         ):
             pass
         assert ray.is_initialized()
@@ -88,7 +88,7 @@ def test_a_ray_that_listens_on_the_network_is_not_used(monkeypatch):
         address_info = {"node_ip_address": "192.0.2.2"}  # noqa: RUF012
 
     monkeypatch.setattr(ray, "init", lambda *_, **__: Found)
-    with pytest.raises(PopDCLError, match="does not keep to loopback"), Cluster(None, 1, 0):
+    with pytest.raises(PopDCLError, match="does not keep to loopback"), Cluster(None, cpus=1, gpus=0):
         pass
 
 
@@ -163,7 +163,8 @@ def registered(port: int) -> int:
 
 def refused(address: str, **changes: str) -> str:
     """What a process with another environment is told that tries to use the cluster."""
-    code = f"from recbole_popdcl.experiment.cluster import Cluster\nwith Cluster({address!r}, 1, 0): print('used')"
+    code = "from recbole_popdcl.experiment.cluster import Cluster\n"
+    code += f"with Cluster({address!r}, cpus=1, gpus=0): print('used')"
     environment = {**os.environ, "RAY_NUM_REDIS_GET_RETRIES": "1", **changes}
     ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
     assert "used" not in ended.stdout
@@ -206,5 +207,8 @@ def test_a_search_on_two_nodes_with_a_token_survives_the_loss_of_one(toy, tmp_pa
 def test_a_ray_that_cannot_be_closed_to_others_is_one_line(monkeypatch):
     """An old one, or one that has moved its private parts."""
     monkeypatch.delattr("ray._raylet.AuthenticationTokenLoader")
-    with pytest.raises(PopDCLError, match=r"^this version of Ray cannot be closed to others"), Cluster(None, 1, 0):
+    with (
+        pytest.raises(PopDCLError, match=r"^this version of Ray cannot be closed to others"),
+        Cluster(None, cpus=1, gpus=0),
+    ):
         pass

@@ -115,7 +115,7 @@ def test_is_by_definition_or_one_line(tmp_path, case, model):
     result = job(tmp_path, parts, model)
     results = {**result["valid"], **result["test"]}
     assert all(math.isfinite(value) for value in results.values())
-    recommend(tmp_path / "run", tmp_path / "lists.parquet", K)
+    recommend(tmp_path / "run", tmp_path / "lists.parquet", topk=K)
     lists = pd.read_parquet(tmp_path / "lists.parquet").groupby("user_id")["item_id"].agg(list).to_dict()
     known = set(parts["train"])
     items = {item for part in parts.values() for _, item in part}

@@ -179,7 +179,14 @@ def digest(value) -> str:
 
 
 def kill_training(
-    model: str, number: int, kills: int, data: Path, work: Path, chance: random.Random, tell: Callable[[str], None]
+    model: str,
+    number: int,
+    *,
+    kills: int,
+    data: Path,
+    work: Path,
+    chance: random.Random,
+    tell: Callable[[str], None],
 ) -> Counter:
     """Kill runs of a model ``kills`` times; return how often at which moment.
 
@@ -312,7 +319,7 @@ def skewed(n_users: int, n_items: int, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def kill_all(
-    models: Sequence[str], signals: Sequence[str], kills: int, seed: int, work: Path, tell: Callable[[str], None]
+    models: Sequence[str], signals: Sequence[str], *, kills: int, seed: int, work: Path, tell: Callable[[str], None]
 ) -> list[tuple[str, str, Counter]]:
     """Kill runs of every model by every signal, and the preparation; return (what, signal, {moment: kills}).
 
@@ -336,7 +343,8 @@ def kill_all(
     for model in models:
         for name in signals:
             number = getattr(signal, f"SIG{name}")
-            table.append((model, name, kill_training(model, number, part, data, work, chance, tell)))
+            done = kill_training(model, number, kills=part, data=data, work=work, chance=chance, tell=tell)
+            table.append((model, name, done))
     return [*table, ("preparation", "KILL", kill_preparation(part, work, chance, tell))]
 
 
@@ -362,9 +370,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as work:
         try:
             table = kill_all(
-                arguments.models.split(","), arguments.signals.split(","), arguments.kills, arguments.seed, Path(work),
-                lambda line: print(line, file=sys.stderr, flush=True),
-            )  # fmt: skip
+                arguments.models.split(","),
+                arguments.signals.split(","),
+                kills=arguments.kills,
+                seed=arguments.seed,
+                work=Path(work),
+                tell=lambda line: print(line, file=sys.stderr, flush=True),
+            )
         except BrokenError as fault:
             print(f"fault: {fault}", file=sys.stderr)
             return 1

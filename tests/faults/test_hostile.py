@@ -25,21 +25,11 @@ from recbole_popdcl.config.reading import parse_literal
 from recbole_popdcl.data.atomic import write_interactions
 from recbole_popdcl.errors import LONGEST, PopDCLError
 from recbole_popdcl.experiment.run import run
+from recbole_popdcl.storage.layout import CHECKPOINT, LAST
 from recbole_popdcl.training.checkpoint import load_checkpoint, save_checkpoint
-from recbole_popdcl.training.trainer import BEST, LAST
-from tests.conftest import skewed_pairs, the_one_line
+from tests.conftest import Payload, skewed_pairs, the_one_line
 
 HERE = "recbole-popdcl: error: "
-
-
-class Payload:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = str(target)
-
-    def __reduce__(self):
-        return os.mkdir, (self.target,)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +67,7 @@ def rewritten(source: Path, target: Path, change=lambda name, content: content, 
 
 
 def saved(work: Path, value) -> None:
-    torch.save(value, work / "run" / BEST)
+    torch.save(value, work / "run" / CHECKPOINT)
 
 
 def by_torch(work: Path) -> None:
@@ -86,18 +76,18 @@ def by_torch(work: Path) -> None:
 
 def by_torch_of_old(work: Path) -> None:
     content = {"format": 1, "state": Payload(work / "ran")}
-    torch.save(content, work / "run" / BEST, _use_new_zipfile_serialization=False)
+    torch.save(content, work / "run" / CHECKPOINT, _use_new_zipfile_serialization=False)
 
 
 def by_pickle(work: Path) -> None:
-    (work / "run" / BEST).write_bytes(pickle.dumps(Payload(work / "ran")))
+    (work / "run" / CHECKPOINT).write_bytes(pickle.dumps(Payload(work / "ran")))
 
 
 def packed(work: Path) -> None:
     saved(work, {"format": 1, "state": {"weights": torch.zeros(1 << 22)}})
-    rewritten(work / "run" / BEST, work / "bomb", compression=zipfile.ZIP_DEFLATED)
+    rewritten(work / "run" / CHECKPOINT, work / "bomb", compression=zipfile.ZIP_DEFLATED)
     assert (work / "bomb").stat().st_size < 1 << 17
-    (work / "bomb").replace(work / "run" / BEST)
+    (work / "bomb").replace(work / "run" / CHECKPOINT)
 
 
 def declared_longer(work: Path) -> None:
@@ -110,12 +100,12 @@ def declared_longer(work: Path) -> None:
             content = content.replace(old, new) if name.endswith("data.pkl") else content
         return content
 
-    rewritten(work / "run" / BEST, work / "long", change)
-    (work / "long").replace(work / "run" / BEST)
+    rewritten(work / "run" / CHECKPOINT, work / "long", change)
+    (work / "long").replace(work / "run" / CHECKPOINT)
 
 
 def with_torchscript(work: Path) -> None:
-    with zipfile.ZipFile(work / "run" / BEST, "a") as archive:
+    with zipfile.ZipFile(work / "run" / CHECKPOINT, "a") as archive:
         archive.writestr("checkpoint/constants.pkl", pickle.dumps(Payload(work / "ran")))
 
 
@@ -136,8 +126,8 @@ def deep(work: Path) -> None:
     lists = b"]" * 100_000 + b"a" * 99_999  # each put into the one before
     content = b"\x80\x02}(X\x06\x00\x00\x00formatK\x01X\x05\x00\x00\x00state" + lists + b"u."
     saved(work, {"format": 1, "state": {}})
-    rewritten(work / "run" / BEST, work / "deep", lambda name, old: content if name.endswith("data.pkl") else old)
-    (work / "deep").replace(work / "run" / BEST)
+    rewritten(work / "run" / CHECKPOINT, work / "deep", lambda name, old: content if name.endswith("data.pkl") else old)
+    (work / "deep").replace(work / "run" / CHECKPOINT)
 
 
 def outside_indices(work: Path) -> None:
@@ -151,8 +141,8 @@ def wrong_kind(work: Path) -> None:
 
 
 def other_attributes(work: Path) -> None:
-    state = load_checkpoint(work / "run" / BEST)
-    save_checkpoint(work / "run" / BEST, {**state, "other_parameter": {"n_items": 3}})
+    state = load_checkpoint(work / "run" / CHECKPOINT)
+    save_checkpoint(work / "run" / CHECKPOINT, {**state, "other_parameter": {"n_items": 3}})
 
 
 def no_state(work: Path) -> None:
@@ -166,8 +156,10 @@ def expanded(work: Path) -> None:
 def other_byte_order(work: Path) -> None:
     saved(work, {"format": 1, "state": {}})
     order = {b"little": b"big", b"big": b"little"}
-    rewritten(work / "run" / BEST, work / "x", lambda name, old: order[old] if name.endswith("byteorder") else old)
-    (work / "x").replace(work / "run" / BEST)
+    rewritten(
+        work / "run" / CHECKPOINT, work / "x", lambda name, old: order[old] if name.endswith("byteorder") else old
+    )
+    (work / "x").replace(work / "run" / CHECKPOINT)
 
 
 def odd_sparse(work: Path) -> None:
@@ -177,13 +169,13 @@ def odd_sparse(work: Path) -> None:
 
 
 def a_pipe(work: Path) -> None:
-    (work / "run" / BEST).unlink()
-    os.mkfifo(work / "run" / BEST)
+    (work / "run" / CHECKPOINT).unlink()
+    os.mkfifo(work / "run" / CHECKPOINT)
 
 
 def a_folder(work: Path) -> None:
-    (work / "run" / BEST).unlink()
-    (work / "run" / BEST).mkdir()
+    (work / "run" / CHECKPOINT).unlink()
+    (work / "run" / CHECKPOINT).mkdir()
 
 
 CHECKPOINTS = {
@@ -203,8 +195,8 @@ CHECKPOINTS = {
     expanded: "a tensor in it is longer than its bytes",
     other_byte_order: "its numbers are those of a machine of the other byte order",
     odd_sparse: "a sparse matrix in it has another format or size than models have",
-    a_pipe: "it is no regular file",
-    a_folder: "it is no regular file",
+    a_pipe: "it is not a regular file",
+    a_folder: "it is not a regular file",
 }
 
 
@@ -212,7 +204,7 @@ CHECKPOINTS = {
 def test_checkpoint(work, capsys, attack, line):
     attack(work)
     printed = the_one_line(["evaluate", "--run_dir=run"], capsys, logged=True)
-    assert printed.startswith(f"{HERE}checkpoint run/{BEST} ")
+    assert printed.startswith(f"{HERE}checkpoint run/{CHECKPOINT} ")
     assert line in printed
 
 
@@ -264,11 +256,11 @@ def test_resumed_state(work, capsys, change, line):
     state = load_checkpoint(work / "run" / LAST)
     change(state)
     save_checkpoint(work / "run" / LAST, state)
-    before = (work / "run" / BEST).read_bytes()
+    before = (work / "run" / CHECKPOINT).read_bytes()
     printed = the_one_line(["run", "--resume", "--run_dir=run", "--epochs=2"], capsys, logged=True)
     assert printed.startswith(f"{HERE}run/{LAST} does not fit this model and data: ")
     assert line in printed
-    assert (work / "run" / BEST).read_bytes() == before
+    assert (work / "run" / CHECKPOINT).read_bytes() == before
 
 
 # -- values and yaml files -------------------------------------------------------------------------------------------
@@ -391,7 +383,8 @@ def test_caches_that_recbole_looks_for_are_not_read(work):
             (work / folder / name).parent.mkdir(exist_ok=True)
             (work / folder / name).write_bytes(pickle.dumps(Payload(work / "ran")))
     (work / "their.yaml").write_text("checkpoint_dir: .\nsave_dataset: true\nsave_dataloaders: true\n")
-    run("BPR", "toy", ["their.yaml"], {"k_core": 2, "epochs": 0, "embedding_size": 8}, run_dir="other")
+    properties = {"k_core": 2, "epochs": 0, "embedding_size": 8}
+    run("BPR", "toy", config_files=["their.yaml"], config_dict=properties, run_dir="other")
 
 
 # -- names with paths ------------------------------------------------------------------------------------------------

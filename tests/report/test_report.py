@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,12 +15,13 @@ import pytest
 from recbole_popdcl.cli import main
 from recbole_popdcl.config.reading import dump_yaml
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation.keys import ResultKey
 from recbole_popdcl.experiment.comparison.compare import ABLATION
-from recbole_popdcl.experiment.comparison.summary import read_result
+from recbole_popdcl.experiment.result import read_result
 from recbole_popdcl.experiment.run import run
 from recbole_popdcl.report import figures, tables
 from recbole_popdcl.report.build import plot_search, report
-from recbole_popdcl.report.runs import best_settings, find, group, resolve
+from recbole_popdcl.report.runs import Group, best_settings, group_runs, resolve, take_inventory
 from tests.conftest import the_one_line
 
 KEYS = ("balanced/recall@20", "balanced/ndcg@20", "imbalanced/recall@20", "imbalanced/ndcg@20")
@@ -53,29 +55,52 @@ def runs(toy, tmp_path_factory) -> Path:
     return folder
 
 
+def groups_of(folder: Path) -> list[Group]:
+    """The groups of the runs under a folder."""
+    return group_runs(take_inventory([folder]).runs)
+
+
+def group_of(folder: Path, label: str) -> Group:
+    """The group of that label."""
+    return next(group for group in groups_of(folder) if group.label == label)
+
+
+def mean_of(group: Group, key: str) -> float:
+    """Mean of a result over the seeds."""
+    return group.value(ResultKey.parse(key, "key"))[0]
+
+
 @pytest.fixture(scope="module")
 def page(runs, tmp_path_factory) -> Path:
     return report([runs], tmp_path_factory.mktemp("report") / "out")
 
 
 def test_runs_that_differ_in_the_seed_alone_are_one_row(runs, tmp_path):
-    found = find([runs, runs / "1-SSM"])  # a folder named twice counts once
-    assert len(found.runs) == 16
-    assert len(found.searches) == 1
-    assert not found.skipped
+    inventory = take_inventory([runs, runs / "1-SSM"])  # a folder named twice counts once
+    assert len(inventory.runs) == 16
+    assert len(inventory.searches) == 1
+    assert not inventory.skipped
     (tmp_path / "link").symlink_to(runs)
-    assert len(find([tmp_path]).runs) == 16
-    groups = group(found.runs)
-    assert [one.label for one in groups] == [
+    assert len(take_inventory([tmp_path]).runs) == 16
+    groups = group_runs(inventory.runs)
+    assert [group.label for group in groups] == [
         "LightGCN", "SSM (temperature 0.2)", "SSM (temperature 0.4)", "BPR",
         "PopDCL without P and N", "PopDCL without N", "PopDCL without P", "PopDCL",
     ]  # fmt: skip
-    assert all([run.properties["seed"] for run in one.runs] == [1, 2] for one in groups)
+    assert all([run.seed for run in group.runs] == [1, 2] for group in groups)
+
+
+def test_rows_come_in_the_order_of_the_models(runs):
+    (read,) = take_inventory([runs / "7-BPR" / "1"]).runs
+    names = ["BPR", "ADMMSLIM", "PSL", "PopDCL", "HCL", "AdvInfoNCE", "LightGCN"]
+    groups = group_runs([replace(read, properties={**read.properties, "model": name}) for name in names])
+    ours = ["LightGCN", "HCL", "AdvInfoNCE", "PSL"]
+    assert [group.model for group in groups] == [*ours, "ADMMSLIM", "BPR", "PopDCL"]
 
 
 def test_the_best_setting_is_that_of_validation(runs):
-    groups = group(find([runs]).runs)
-    best = {one.label: one for one in best_settings(groups)}
+    groups = groups_of(runs)
+    best = {group.label: group for group in best_settings(groups)}
     scores = {
         temperature: statistics.fmean(
             read_result(runs / folder / seed)["valid"]["valid/recall@20"] for seed in ("1", "2")
@@ -103,10 +128,10 @@ def test_results_are_the_means_of_the_files(page, runs):
 
 
 def test_best_and_second_are_marked(runs):
-    groups = [one for one in group(find([runs]).runs) if one.label in ("LightGCN", "BPR", "PopDCL")]
-    table = tables.results(groups, 20, "PopDCL")
+    groups = [group for group in groups_of(runs) if group.label in ("LightGCN", "BPR", "PopDCL")]
+    table = tables.results(groups, 20, reference="PopDCL")
     column = ("toy", "imbalanced", "Recall@20")
-    means = {one.label: round(one.value("imbalanced/recall@20")[0], 4) for one in groups}
+    means = {group.label: round(mean_of(group, "imbalanced/recall@20"), 4) for group in groups}
     ranked = sorted(means, key=means.get, reverse=True)
     assert len(set(means.values())) == 3
     assert list(table.best.index[table.best[column]]) == ranked[:1]
@@ -118,9 +143,9 @@ def test_best_and_second_are_marked(runs):
 
 
 def test_text_is_escaped(runs):
-    one = next(one for one in group(find([runs]).runs) if one.label == "BPR")
-    one.label = "a_b & <i>"
-    table = tables.segments([one], 20)
+    group = group_of(runs, "BPR")
+    group.label = "a_b & <i>"
+    table = tables.segments([group], 20)
     assert "a_b &amp; &lt;i&gt;" in table.html()
     assert r"a\_b \& <i>" in table.latex()
 
@@ -150,6 +175,7 @@ def test_the_page_has_every_figure_of_the_paper(page):
         for kind in ("svg", "png"):
             assert (page.parent / f"{name}.{kind}").stat().st_size > 1000
     assert 'id="tests-toy"' in text
+    assert set(pd.read_csv(page.parent / "tests-toy.csv")["key"]) == set(KEYS)
     assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", text)
     assert {path.name for path in page.parent.iterdir()} == {
         "index.html", "report.json", *(f"{name}.{kind}" for name in names for kind in ("svg", "png")),
@@ -159,22 +185,22 @@ def test_the_page_has_every_figure_of_the_paper(page):
 
 
 def test_curves_show_the_values(runs):
-    groups = group(find([runs]).runs)
-    figure = figures.temperature([one for one in groups if one.model == "SSM"], 20)
+    groups = groups_of(runs)
+    figure = figures.temperature([group for group in groups if group.model == "SSM"], 20)
     (balanced, imbalanced) = (container.lines[0] for container in figure.axes[0].containers)
     assert list(balanced.get_xdata()) == [0.2, 0.4]
-    expected = [one.value("imbalanced/recall@20")[0] for one in groups if one.model == "SSM"]
+    expected = [mean_of(group, "imbalanced/recall@20") for group in groups if group.model == "SSM"]
     assert list(imbalanced.get_ydata()) == pytest.approx(expected)
     bars = figures.ablation(groups, 20).axes[1].containers
     heights = [bar.patches[1].get_height() for bar in bars if hasattr(bar, "patches")]
-    assert heights == pytest.approx([one.value("imbalanced/ndcg@20")[0] for one in groups[-4:]])
+    assert heights == pytest.approx([mean_of(group, "imbalanced/ndcg@20") for group in groups[-4:]])
 
 
 def test_training_shows_a_weighted_objective(runs):
-    one = next(one for one in group(find([runs]).runs) if one.label == "BPR")
-    one.runs[0].result["valid_metric"] = "0.5*valid/recall@20 + 2*valid/ndcg@20"
-    epochs = one.runs[0].epochs
-    (line,) = figures.training([one]).axes[1].lines
+    group = group_of(runs, "BPR")
+    group.runs[0].result["valid_metric"] = "0.5*valid/recall@20 + 2*valid/ndcg@20"
+    epochs = group.runs[0].epochs
+    (line,) = figures.training([group]).axes[1].lines
     assert list(line.get_xdata()) == list(epochs["epoch"] + 1)
     assert list(line.get_ydata()) == pytest.approx(list(0.5 * epochs["valid/recall@20"] + 2 * epochs["valid/ndcg@20"]))
 
@@ -224,7 +250,8 @@ def test_a_deleted_run_is_gone_and_a_damaged_one_is_named(runs, tmp_path, capsys
         ),
         (
             "result.json",
-            '{"model": "BPR", "dataset": "toy", "seed": 1, "valid_metric": "valid/map@3", "valid": {}, "test": {}}',
+            '{"model": "BPR", "dataset": "toy", "seed": 1, "valid_metric": "valid/map@3", "valid": {}, "test": {}, '
+            '"data": {"fingerprint": "x", "users": 1, "items": 1, "interactions": {}}}',
             "has no result 'valid/map@3'",
         ),
         (
@@ -238,9 +265,9 @@ def test_a_deleted_run_is_gone_and_a_damaged_one_is_named(runs, tmp_path, capsys
 def test_damaged_files_are_named(runs, tmp_path, name, content, message):
     shutil.copytree(runs / "7-BPR", tmp_path / "BPR")
     (tmp_path / "BPR" / "1" / name).write_text(content)
-    found = find([tmp_path])
-    assert [run.folder.name for run in found.runs] == ["2"]
-    assert message in next(iter(found.skipped.values()))
+    inventory = take_inventory([tmp_path])
+    assert [run.folder.path.name for run in inventory.runs] == ["2"]
+    assert message in next(iter(inventory.skipped.values()))
 
 
 def test_other_data_and_repeated_runs_are_left_out(runs, tmp_path):
@@ -253,10 +280,10 @@ def test_other_data_and_repeated_runs_are_left_out(runs, tmp_path):
     path = tmp_path / "c" / "result.json"
     path.write_text(re.sub(r'"fingerprint": "\w', '"fingerprint": "?', path.read_text()))
     shutil.copytree(tmp_path / "a", tmp_path / "again")
-    found = find([tmp_path])
-    assert [run.folder.name for run in found.runs] == ["a", "b"]
-    assert "saw other data than most runs of toy" in found.skipped[str(tmp_path / "c")]
-    assert "has the settings and the seed of that in" in found.skipped[str(tmp_path / "again")]
+    inventory = take_inventory([tmp_path])
+    assert [run.folder.path.name for run in inventory.runs] == ["a", "b"]
+    assert "saw other data than most runs of toy" in inventory.skipped[str(tmp_path / "c")]
+    assert "has the settings and the seed of that in" in inventory.skipped[str(tmp_path / "again")]
 
 
 def test_a_damaged_analysis_is_a_remark(runs, tmp_path):
@@ -291,11 +318,11 @@ def test_an_unknown_reference_is_an_error(runs, tmp_path):
 
 
 def test_figures_of_runs_without_a_test_set(runs):
-    groups = group(find([runs]).runs)
-    for one in groups:
-        for found in one.runs:
-            for key in [key for key in found.result["test"] if key.startswith("balanced")]:
-                del found.result["test"][key]
+    groups = groups_of(runs)
+    for group in groups:
+        for test in (member.result["test"] for member in group.runs):
+            for key in [key for key in test if key.startswith("balanced")]:
+                del test[key]
     assert [axes.get_title() for axes in figures.ablation(groups, 20).axes] == ["imbalanced test"]
 
 
@@ -345,7 +372,7 @@ def test_k_that_no_run_has(runs, tmp_path):
 def test_the_plot_of_a_search(runs, tmp_path):
     shutil.copytree(runs / "search", tmp_path / "s")
     assert [path.name for path in plot_search(tmp_path / "s")] == ["search.svg", "search.png"]
-    figure = figures.search(find([tmp_path / "s"]).searches[0])
+    figure = figures.search(take_inventory([tmp_path / "s"]).searches[0])
     assert [axes.get_xlabel() for axes in figure.axes] == ["encoder", "temperature"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["valid/recall@20"]
     points = figure.axes[1].lines[0]
@@ -392,7 +419,7 @@ def test_the_page_in_a_browser(page, width):
 
 
 def test_epochs_are_read_as_written(runs):
-    one = find([runs / "0-LightGCN" / "1"]).runs[0]
+    (read,) = take_inventory([runs / "0-LightGCN" / "1"]).runs
     lines = [json.loads(line) for line in (runs / "0-LightGCN" / "1" / "metrics.jsonl").read_text().splitlines()]
-    assert list(one.epochs["train_loss"]) == [line["train_loss"] for line in lines]
-    assert list(one.epochs["valid/recall@20"]) == [line["valid/recall@20"] for line in lines]
+    assert list(read.epochs["train_loss"]) == [line["train_loss"] for line in lines]
+    assert list(read.epochs["valid/recall@20"]) == [line["valid/recall@20"] for line in lines]

@@ -29,7 +29,7 @@ def prepared(toy, folder, scores, model="SSM", **properties):
     config = Config(model, config_dict={**toy, **properties})
     data = load_data(config, own_batches=True)
     folder.mkdir(exist_ok=True)
-    trainer = prepare_trainer(config, data, folder)
+    trainer = prepare_trainer(config, data, run_dir=folder)
     trainer.ranker = Scores(scores)
     return trainer, config, data
 
@@ -37,7 +37,7 @@ def prepared(toy, folder, scores, model="SSM", **properties):
 def trained(toy, folder, scores, resume=False, **properties):
     """The trainer after training, its ranker, and the epochs in metrics.jsonl."""
     trainer, config, data = prepared(toy, folder, scores, **properties)
-    train(trainer, config, data, resume)
+    train(trainer, config, data=data, resume=resume)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return trainer, trainer.ranker, [line["epoch"] for line in lines]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,23 @@ import torch
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.config.properties import Stage, stage_of
 from recbole_popdcl.config.reading import parse_arguments, read_yaml
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.evaluation.per_user import read_per_user
 from recbole_popdcl.experiment.analysis import analyse, read_analysis
 from recbole_popdcl.experiment.cluster import Cluster
 from recbole_popdcl.experiment.comparison.significance import paired_tests
-from recbole_popdcl.experiment.comparison.summary import markdown_table, mean_and_deviation, read_result
-from recbole_popdcl.experiment.run import CONFIG, FRONTIER, PER_USER, RESULT, run
+from recbole_popdcl.experiment.comparison.summary import (
+    accuracy_keys,
+    heading,
+    markdown_table,
+    mean_and_deviation,
+    table_head,
+)
+from recbole_popdcl.experiment.folder import RunFolder
+from recbole_popdcl.experiment.result import read_result
+from recbole_popdcl.experiment.run import run
 from recbole_popdcl.storage.files import written_whole
+from recbole_popdcl.storage.layout import COMPARISON, FRONTIER, SIGNIFICANCE
 from recbole_popdcl.storage.logs import logged
 
 ABLATION: dict[str, dict[str, Any]] = {
@@ -31,11 +40,7 @@ ABLATION: dict[str, dict[str, Any]] = {
     "PopDCL without N": {"negative_margin": "none"},
     "PopDCL without P and N": {"positive_margin": False, "negative_margin": "none"},
 }
-COLUMNS = {
-    f"{kind} {metric}": f"{kind}/{metric.lower()}"
-    for kind in ("balanced", "imbalanced")
-    for metric in ("Recall@20", "NDCG@20")
-}
+COLUMNS = {f"{key.set} {heading(key)}": key for key in accuracy_keys(20)}
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,41 @@ class Entry:
     properties: Mapping[str, Any]
 
 
-def read_entries(models: Sequence[str], configs: str | Path | None, ablation: bool) -> list[Entry]:
+@dataclass(frozen=True)
+class ComparisonOptions:
+    """How to run the models, and how to compare them.
+
+    Attributes:
+        cpus_per_run, gpus_per_run: what each run takes of the cluster; a share of a GPU may be a fraction.
+        ray_address: of a running cluster; a local one is started and stopped otherwise.
+        reference: label to test the others against; PopDCL where it is compared, the last one otherwise.
+        correction: of p-values, as paired_tests.
+        frontier: rank every run again at several score normalisation exponents.
+    """
+
+    cpus_per_run: float = 1
+    gpus_per_run: float = 0
+    ray_address: str | None = None
+    reference: str | None = None
+    correction: str = "holm"
+    frontier: bool = False
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run that a comparison needs."""
+
+    folder: RunFolder
+    model: str
+    dataset: str
+    properties: Mapping[str, Any]
+
+    def finish(self, **more: Any) -> None:
+        """Finish the run with ``more`` properties; as the function ``finish``."""
+        finish(self.folder.path, self.model, dataset=self.dataset, properties={**self.properties, **more})
+
+
+def read_entries(models: Sequence[str], configs: str | Path | None = None, *, ablation: bool = False) -> list[Entry]:
     """Return what to compare.
 
     Args:
@@ -57,7 +96,7 @@ def read_entries(models: Sequence[str], configs: str | Path | None, ablation: bo
         ablation: add PopDCL with and without its margins.
 
     Raises:
-        PopDCLError: the file is of another form, or nothing is left to compare.
+        PopDCLError: the file has another form, or nothing is left to compare.
     """
     stored = read_yaml(Path(configs)) if configs else {}
     if not all(isinstance(value, dict) for value in stored.values()):
@@ -78,15 +117,11 @@ def read_entries(models: Sequence[str], configs: str | Path | None, ablation: bo
 def compare(
     entries: Sequence[Entry],
     datasets: Sequence[str],
+    *,
     seeds: Sequence[int],
     output: str | Path,
     arguments: Sequence[str] = (),
-    cpus_per_run: float = 1,
-    gpus_per_run: float = 0,
-    ray_address: str | None = None,
-    reference: str | None = None,
-    correction: str = "holm",
-    frontier: bool = False,
+    options: ComparisonOptions | None = None,
 ) -> dict[str, str]:
     """Run every entry on every data set with every seed, unless it is there, and compare the results.
 
@@ -97,12 +132,7 @@ def compare(
         output: folder; a run's is ``<dataset>/<label>/seed=<seed>`` in it. Beside the runs a data set has
             ``comparison.csv``, ``significance.csv`` and, if asked for, ``frontier.csv``.
         arguments: ``--property=value`` for all runs.
-        cpus_per_run: processor cores that each run takes of the cluster.
-        gpus_per_run: GPUs likewise.
-        ray_address: of a running cluster; a local one otherwise.
-        reference: label to test the others against; PopDCL where it is compared, the last one otherwise.
-        correction: as paired_tests.
-        frontier: rank every run again at several score normalisation exponents.
+        options: how to run and compare.
 
     Returns:
         {dataset: Markdown tables}.
@@ -110,131 +140,161 @@ def compare(
     Raises:
         PopDCLError: bad input, or a run failed.
     """
-    labels = [entry.label for entry in entries]
     if not datasets:
         raise PopDCLError("no data set to compare on: name --datasets")
-    reference = reference or ("PopDCL" if "PopDCL" in labels else labels[-1])
-    if reference not in labels:
-        raise PopDCLError(f"--reference {reference} is not compared; one of {', '.join(labels)}")
+    labels = [entry.label for entry in entries]
+    options = _with_reference(options or ComparisonOptions(), labels)
     output = Path(output).absolute()
     common = parse_arguments(arguments)
     plan = [
-        (
-            output / dataset / entry.label / f"seed={seed}",
-            entry.model,
-            dataset,
-            {**common, **entry.properties, "seed": seed},
+        PlannedRun(
+            folder=_run_folder(output / dataset, entry.label, seed=seed),
+            model=entry.model,
+            dataset=dataset,
+            properties={**common, **entry.properties, "seed": seed},
         )
         for seed in seeds
         for dataset in datasets
         for entry in entries
     ]
-    for _, model, dataset, properties in plan[: len(datasets) * len(entries)]:
-        Config(model, dataset, config_dict=properties)  # bad properties before the first run
+    for planned in plan[: len(datasets) * len(entries)]:  # bad properties before the first run
+        Config(planned.model, planned.dataset, config_dict=planned.properties)
     with logged():
-        _run_all(plan, cpus_per_run, gpus_per_run, ray_address)
-        options = (labels, seeds, reference, correction, frontier)
-        return {dataset: _compare_one(output / dataset, *options) for dataset in datasets}
+        _run_all(plan, options)
+        return {dataset: _compare_one(output / dataset, labels, seeds=seeds, options=options) for dataset in datasets}
 
 
-def finish(folder: str | Path, model: str, dataset: str, properties: Mapping[str, Any]) -> None:
+def _with_reference(options: ComparisonOptions, labels: Sequence[str]) -> ComparisonOptions:
+    reference = options.reference or ("PopDCL" if "PopDCL" in labels else labels[-1])
+    if reference not in labels:
+        raise PopDCLError(f"--reference {reference} is not compared; one of {', '.join(labels)}")
+    return replace(options, reference=reference)
+
+
+def _run_folder(folder: Path, label: str, *, seed: int) -> RunFolder:
+    return RunFolder(folder / label / f"seed={seed}")
+
+
+def finish(folder: str | Path, model: str, *, dataset: str, properties: Mapping[str, Any]) -> None:
     """Run a model unless it is finished in ``folder``; go on with an interrupted run.
+
+    Args:
+        folder: of the run.
+        model: its name.
+        dataset: name of the data set.
+        properties: of the run.
 
     Raises:
         PopDCLError: the folder holds a run of other properties; or as ``run``.
     """
-    path = Path(folder)
-    resume = (path / CONFIG).exists()
-    if resume:
-        before = Config(config_files=[path / CONFIG]).resolved()
-        now = Config(model, dataset, config_dict=properties).resolved()
-        for name in sorted({*before, *now}):
-            if stage_of(name) != Stage.PLACE and before.get(name) != now.get(name):
-                raise PopDCLError(
-                    f"{path / CONFIG} is of a run with {name} = {before.get(name)!r}, not {now.get(name)!r}; "
-                    "take another --output"
-                )
-    if not (path / RESULT).exists():
-        run(None if resume else model, None if resume else dataset, config_dict={} if resume else properties,
-            run_dir=path, resume=resume)  # fmt: skip
+    run_folder = RunFolder(folder)
+    if run_folder.begun:
+        _check_same(run_folder, Config(model, dataset, config_dict=properties))
+    if run_folder.finished:
+        return
+    if run_folder.begun:
+        run(run_dir=folder, resume=True)
+    else:
+        run(model, dataset, config_dict=properties, run_dir=folder)
 
 
-def _run_all(plan: Sequence[tuple], cpus: float, gpus: float, ray_address: str | None) -> None:
-    waiting = [item for item in plan if not (item[0] / RESULT).exists()]
-    for item in plan:
-        if item not in waiting:
-            finish(*item)  # checks that it is the same run
+def _check_same(folder: RunFolder, config: Config) -> None:
+    before, now = Config(config_files=[folder.config]).resolved(), config.resolved()
+    for name in sorted({*before, *now}):
+        if stage_of(name) != Stage.PLACE and before.get(name) != now.get(name):
+            raise PopDCLError(
+                f"{folder.config} is of a run with {name} = {before.get(name)!r}, not {now.get(name)!r}; "
+                "take another --output"
+            )
+
+
+def _run_all(plan: Sequence[PlannedRun], options: ComparisonOptions) -> None:
+    """Finish the runs that are not finished yet, and check that the others are those planned."""
+    waiting = [planned for planned in plan if not planned.folder.finished]
+    for planned in plan:
+        if planned.folder.finished:
+            planned.finish()
     if not waiting:
         return
-    with Cluster(ray_address, cpus, gpus) as ray:
+    cpus, gpus = options.cpus_per_run, options.gpus_per_run
+    with Cluster(options.ray_address, cpus=cpus, gpus=gpus) as ray:
 
         @ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=2)
-        def task(folder: Path, model: str, dataset: str, properties: dict[str, Any]) -> None:
+        def task(planned: PlannedRun) -> None:
             torch.set_num_threads(max(1, int(cpus)))
-            finish(folder, model, dataset, {**properties, "show_progress": False})
+            planned.finish(show_progress=False)
 
-        open_tasks = {task.remote(*item): item for item in waiting}
+        open_tasks = {task.remote(planned): planned for planned in waiting}
         while open_tasks:
             (done,), _ = ray.wait(list(open_tasks))
-            folder, *_ = open_tasks.pop(done)
+            folder = open_tasks.pop(done).folder
             try:
                 ray.get(done)
             except ray.exceptions.RayTaskError as error:
                 raise PopDCLError(f"the run in {folder} failed: {error.cause}") from error
             except ray.exceptions.RayError as error:
-                reason = " ".join(str(error).split())[:200]
-                raise PopDCLError(f"the run in {folder} was lost: {reason}") from error
+                raise PopDCLError(f"the run in {folder} was lost: {reason(error)}") from error
             done_runs = len(plan) - len(open_tasks)
             logging.getLogger().info("%d of %d runs done: %s", done_runs, len(plan), folder)
 
 
-def _compare_one(
-    folder: Path, labels: Sequence[str], seeds: Sequence[int], reference: str, correction: str, frontier: bool
-) -> str:
-    runs = {label: [folder / label / f"seed={seed}" for seed in seeds] for label in labels}
-    results = {label: [read_result(path) for path in paths] for label, paths in runs.items()}
-    rows = [
-        {"model": label, **{f"{key} {what}": value for key in COLUMNS.values() for what, value in
-         zip(("mean", "deviation"), mean_and_deviation(found, key))}}
-        for label, found in results.items()
-    ]  # fmt: skip
-    _write(folder / "comparison.csv", pd.DataFrame(rows))
+def _compare_one(folder: Path, labels: Sequence[str], *, seeds: Sequence[int], options: ComparisonOptions) -> str:
+    """Compare the runs of one data set; write the tables into its folder and return them as Markdown."""
+    reference = str(options.reference)
+    runs = {label: [_run_folder(folder, label, seed=seed) for seed in seeds] for label in labels}
+    results = {label: [read_result(run_folder.path) for run_folder in folders] for label, folders in runs.items()}
+    _write(folder / COMPARISON, _means(results))
     parts = [markdown_table(results, COLUMNS), improvement(results, reference)]
     if len(labels) > 1:
-        frames = {label: [read_per_user(path / PER_USER) for path in paths] for label, paths in runs.items()}
+        frames = {
+            label: [read_per_user(run_folder.per_user) for run_folder in folders] for label, folders in runs.items()
+        }
         tests = [
-            paired_tests(frames, reference, test, column, correction).assign(key=f"{test}/{column}")
-            for test, column in (key.split("/") for key in COLUMNS.values())
+            paired_tests(frames, reference, key=key, correction=options.correction).assign(key=str(key))
+            for key in COLUMNS.values()
         ]
-        _write(folder / "significance.csv", pd.concat(tests, ignore_index=True))
-        parts.append(_significance_text(tests, reference, correction))
-    if frontier:
-        _write(folder / "frontier.csv", sweep(runs))
+        _write(folder / SIGNIFICANCE, pd.concat(tests, ignore_index=True))
+        parts.append(_significance_text(tests, reference, correction=options.correction))
+    if options.frontier:
+        _write(folder / FRONTIER, sweep(runs))
     return "\n\n".join(parts)
 
 
+def _means(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> pd.DataFrame:
+    """A row a label: ``model``, and ``<key> mean`` and ``<key> deviation`` of each key of COLUMNS."""
+    rows = []
+    for label, of_label in results.items():
+        row: dict[str, Any] = {"model": label}
+        for key in COLUMNS.values():
+            row[f"{key} mean"], row[f"{key} deviation"] = mean_and_deviation(of_label, key)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def improvement(results: Mapping[str, Sequence[Mapping[str, Any]]], reference: str) -> str:
-    """Return a line with what the reference gains over the best of the others in each column, in percent of it."""
+    """Return a line with what the reference gains over the best of the others in each column, in percent of it.
+
+    Args:
+        results: {label: results of its runs}.
+        reference: one of the labels.
+    """
     cells = []
-    for heading, key in COLUMNS.items():
-        others = {label: mean_and_deviation(found, key)[0] for label, found in results.items() if label != reference}
-        if not others:
+    for name, key in COLUMNS.items():
+        means = {label: mean_and_deviation(of_label, key)[0] for label, of_label in results.items()}
+        ours = means.pop(reference)
+        if not means:
             return ""
-        best = max(others, key=lambda label: others[label])
-        ours = mean_and_deviation(results[reference], key)[0]
-        gain = f"{100 * (ours / others[best] - 1):+.1f} %" if others[best] else "-"
-        cells.append(f"{heading} {gain} ({best})")
+        best = max(means, key=lambda label: means[label])
+        gain = f"{100 * (ours / means[best] - 1):+.1f} %" if means[best] else "-"
+        cells.append(f"{name} {gain} ({best})")
     return f"{reference} over the best other model: " + ", ".join(cells)
 
 
-def _significance_text(tests: Sequence[pd.DataFrame], reference: str, correction: str) -> str:
+def _significance_text(tests: Sequence[pd.DataFrame], reference: str, *, correction: str) -> str:
     lines = [
         f"Wilcoxon's p over users, {reference} against each, corrected ({correction}); + where {reference} is better:",
         "",
-    ]
-    lines += [
-        "| | " + " | ".join(COLUMNS) + " |",
-        "|---" * (len(COLUMNS) + 1) + "|",
+        *table_head(COLUMNS),
     ]
     for place, label in enumerate(tests[0]["model"]):
         cells = (table.iloc[place] for table in tests)
@@ -243,7 +303,7 @@ def _significance_text(tests: Sequence[pd.DataFrame], reference: str, correction
     return "\n".join(lines)
 
 
-def sweep(runs: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
+def sweep(runs: Mapping[str, Sequence[RunFolder]]) -> pd.DataFrame:
     """Rank finished runs again at each score normalisation exponent, without training, unless that is done already.
 
     Args:
@@ -252,16 +312,15 @@ def sweep(runs: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
     Returns:
         A row a run and exponent: ``model``, ``run``, ``exponent``, and the keys of COLUMNS.
     """
+    columns = ["model", "run", "exponent", *map(str, COLUMNS.values())]
     frames = []
-    for label, paths in runs.items():
-        for path in paths:
-            analyse(path, [FRONTIER])
-            found = read_analysis(path, FRONTIER)
-            if found is not None:
-                found = found[["exponent", *COLUMNS.values()]]
-                frames.append(found.assign(model=label, run=path.name))
-    order = ["model", "run", "exponent", *COLUMNS.values()]
-    return pd.concat(frames, ignore_index=True)[order] if frames else pd.DataFrame(columns=order)
+    for label, folders in runs.items():
+        for run_folder in folders:
+            analyse(run_folder.path, [FRONTIER])
+            frontier = read_analysis(run_folder.path, FRONTIER)
+            if frontier is not None:
+                frames.append(frontier.assign(model=label, run=run_folder.path.name)[columns])
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
 def _write(path: Path, frame: pd.DataFrame) -> None:

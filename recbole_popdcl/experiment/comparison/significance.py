@@ -10,12 +10,13 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation.keys import ResultKey
 
-CORRECTIONS = {"holm": "holm", "bh": "fdr_bh"}  # our name: that of statsmodels
+CORRECTIONS = {"holm": "holm", "bh": "fdr_bh"}  # {our name: name in statsmodels}
 
 
 def paired_tests(
-    frames: Mapping[str, Sequence[pd.DataFrame]], reference: str, set_key: str, column: str, correction: str = "holm"
+    frames: Mapping[str, Sequence[pd.DataFrame]], reference: str, *, key: ResultKey, correction: str = "holm"
 ) -> pd.DataFrame:
     """Compare one model with each other one, user by user.
 
@@ -25,8 +26,7 @@ def paired_tests(
     Args:
         frames: {label: per-user frames of its seeds} (per_user.read_per_user).
         reference: label of the model that the others are compared with.
-        set_key: ``balanced``, ``imbalanced`` …
-        column: ``recall@20`` …
+        key: set and metric to compare them by, such as ``balanced/recall@20``.
         correction: ``holm`` (family-wise error, Holm 1979) or ``bh`` (false discovery rate, Benjamini-Hochberg 1995).
 
     Returns:
@@ -34,14 +34,14 @@ def paired_tests(
         ``wilcoxon_p``, ``t_p``, and both ``…_corrected``.
 
     Raises:
-        PopDCLError: a frame lacks the set or the column, or the models were measured on different users.
+        PopDCLError: a frame lacks the set or the metric, or the models were measured on different users.
     """
-    values = {label: _by_user(label, parts, set_key, column) for label, parts in frames.items()}
+    values = {label: _by_user(label, seeds, key) for label, seeds in frames.items()}
     ours = values.pop(reference)
     rows = []
     for label, theirs in values.items():
         if not theirs.index.equals(ours.index):
-            raise PopDCLError(f"{reference} and {label} were measured on different users of the {set_key} set")
+            raise PopDCLError(f"{reference} and {label} were measured on different users of the {key.set} set")
         difference = ours.to_numpy() - theirs.to_numpy()
         same = not np.any(difference)
         constant = np.ptp(difference) == 0
@@ -62,11 +62,12 @@ def paired_tests(
     return table
 
 
-def _by_user(label: str, parts: Sequence[pd.DataFrame], set_key: str, column: str) -> pd.Series:
-    of_set = [part[part["set"] == set_key] for part in parts]
-    if any(part.empty or column not in part for part in of_set):
-        raise PopDCLError(f"a run of {label} has no {column} of the users of the {set_key} set")
-    return pd.concat(of_set).groupby("user_id", sort=True)[column].mean()
+def _by_user(label: str, frames: Sequence[pd.DataFrame], key: ResultKey) -> pd.Series:
+    """Mean of each user's values over the frames, by user id."""
+    of_set = [frame[frame["set"] == key.set] for frame in frames]
+    if any(frame.empty or key.column not in frame for frame in of_set):
+        raise PopDCLError(f"a run of {label} has no {key.column} of the users of the {key.set} set")
+    return pd.concat(of_set).groupby("user_id", sort=True)[key.column].mean()
 
 
 def corrected(p: np.ndarray, correction: str) -> np.ndarray:

@@ -3,59 +3,53 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from recbole_popdcl.errors import PopDCLError, shown
-from recbole_popdcl.evaluation.objective import Objective
-from recbole_popdcl.experiment.run import RESULT
-from recbole_popdcl.storage.files import read_json
+from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation.keys import ResultKey
+from recbole_popdcl.evaluation.metrics import find_metric
+from recbole_popdcl.experiment.result import all_results
+
+TEST_SETS = ("balanced", "imbalanced")  # as result keys name them
+METRICS = ("recall", "ndcg")  # those of the paper's tables
 
 
-def read_result(run_dir: str | Path) -> dict[str, Any]:
-    """Return a run's result.json.
+def accuracy_keys(k: int) -> list[ResultKey]:
+    """Return the keys of the paper's Table 3: each of METRICS at k on each of TEST_SETS, over all items."""
+    return [ResultKey(set=name, segment="", metric=metric, k=k) for name in TEST_SETS for metric in METRICS]
 
-    Raises:
-        PopDCLError: the file is missing or not the result of a run, or a result is no number.
+
+def heading(key: ResultKey) -> str:
+    """Return metric and K as tables and axes show them.
+
+    Examples:
+        >>> heading(ResultKey(set="balanced", segment="tail", metric="ndcg", k=20))
+        'NDCG@20'
     """
-    result = read_json(Path(run_dir) / RESULT)
-    if not isinstance(result, dict) or not all(isinstance(result.get(part), dict) for part in ("valid", "test")):
-        raise PopDCLError(f"{Path(run_dir) / RESULT} is not the result of a run")
-    for name, value in {**result["valid"], **result["test"]}.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 2**63:
-            raise PopDCLError(f"{Path(run_dir) / RESULT}: '{name}' is {shown(value)}, not a number")
-    return result
+    name = find_metric(key.metric, "result key").name
+    return name if key.k is None else f"{name}@{key.k}"
 
 
-def valid_score(result: Mapping[str, Any]) -> float:
-    """Return what a run's best epoch reached in its valid_metric.
+def mean_and_deviation(results: Sequence[Mapping[str, Any]], key: ResultKey) -> tuple[float, float | None]:
+    """Return mean and sample standard deviation (None for one result) over runs.
 
-    Raises:
-        PopDCLError: the result lacks it.
-    """
-    objective = Objective.parse(str(result.get("valid_metric")), f"{RESULT}: valid_metric")
-    try:
-        return objective.value({**result["valid"], **result["test"]})
-    except KeyError as error:
-        raise PopDCLError(f"a run of {result.get('model')} has no result {error}") from error
-
-
-def mean_and_deviation(results: Sequence[Mapping[str, Any]], key: str) -> tuple[float, float | None]:
-    """Return mean and sample standard deviation (None for one result) of a result key over runs.
+    Args:
+        results: result.json of each run.
+        key: of what is averaged.
 
     Raises:
         PopDCLError: a run lacks the key.
     """
     try:
-        values = [{**result["valid"], **result["test"]}[key] for result in results]
+        values = [all_results(result)[str(key)] for result in results]
     except KeyError as error:
         raise PopDCLError(f"a run of {results[0].get('model')} has no result '{key}'") from error
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
 def markdown_table(
-    rows: Mapping[str, Sequence[Mapping[str, Any]]], columns: Mapping[str, str], decimals: int = 4
+    rows: Mapping[str, Sequence[Mapping[str, Any]]], columns: Mapping[str, ResultKey], *, decimals: int = 4
 ) -> str:
     """Return a Markdown table: a row a group of runs (the same settings, several seeds), a column a result key.
 
@@ -65,9 +59,12 @@ def markdown_table(
         rows: {label: results of its runs}.
         columns: {heading: result key}.
         decimals: digits after the point.
+
+    Raises:
+        PopDCLError: as mean_and_deviation.
     """
     cells = {label: [mean_and_deviation(results, key) for key in columns.values()] for label, results in rows.items()}
-    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    lines = table_head(columns)
     ranked = [sorted((column[place][0] for column in cells.values()), reverse=True) for place in range(len(columns))]
     for label, values in cells.items():
         texts = []
@@ -80,3 +77,8 @@ def markdown_table(
             texts.append(text + (f" ± {deviation:.{decimals}f}" if deviation is not None else ""))
         lines.append(f"| {label} | " + " | ".join(texts) + " |")
     return "\n".join(lines)
+
+
+def table_head(headings: Collection[str]) -> list[str]:
+    """Return the first two lines of a Markdown table whose first column has no heading."""
+    return ["| | " + " | ".join(headings) + " |", "|---" * (len(headings) + 1) + "|"]

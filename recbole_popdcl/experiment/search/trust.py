@@ -1,4 +1,4 @@
-"""A mark by which a user's own search is told from one that somebody else made.
+"""A mark that tells a user's own search from one that somebody else made.
 
 Ray keeps the state of a search as pickles, which can run any code when they are read. So ``tune --resume`` reads it
 only in a folder that bears the mark of this user, made when the search was begun: a keyed hash of the folder's path.

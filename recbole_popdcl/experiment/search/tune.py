@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import errno
 import logging
 import os
 import random
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +21,29 @@ from recbole_popdcl.config.config import Config
 from recbole_popdcl.config.reading import dump_yaml, read_yaml
 from recbole_popdcl.data.loading import Data, load_sets, with_batches
 from recbole_popdcl.errors import PopDCLError, reason
-from recbole_popdcl.evaluation.keys import SET_KEYS
-from recbole_popdcl.evaluation.metrics import ACCURACY, metric_names
-from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.experiment.cluster import Cluster
-from recbole_popdcl.experiment.finished import evaluate
-from recbole_popdcl.experiment.run import CONFIG, RESULT, prepare_trainer, run_folder, train
+from recbole_popdcl.experiment.finished import load_run
+from recbole_popdcl.experiment.folder import SearchFolder
+from recbole_popdcl.experiment.result import write_result
+from recbole_popdcl.experiment.run import prepare_trainer, train
 from recbole_popdcl.experiment.search.space import read_space, size_of
+from recbole_popdcl.experiment.search.trials import (
+    BEST_SCORE,
+    ERROR,
+    LAST_SCORE,
+    SCORE,
+    TRIAL,
+    VALIDATIONS,
+    error_text,
+    trial_name,
+    trial_rows,
+    write_trials,
+)
 from recbole_popdcl.experiment.search.trust import check_own, mark
 from recbole_popdcl.model.base import EncoderRecommender
-from recbole_popdcl.storage.files import write_json, written_whole
+from recbole_popdcl.storage.files import written_whole
 from recbole_popdcl.storage.logs import logged
-from recbole_popdcl.training.determinism import not_deterministic
-from recbole_popdcl.training.trainer import LAST, check_valid_metric
-
-SEARCH, TRIALS, BEST = "search.yaml", "trials.csv", "best.yaml"
-SCORE, BEST_SCORE, VALIDATIONS = "score", "best_score", "validations"
-NO_WORD = "the trial's process ended without a word"
+from recbole_popdcl.training.trainer import check_valid_metric
 
 
 @dataclass(frozen=True)
@@ -64,9 +69,25 @@ class Search:
     seed: int = 2020
 
 
+@dataclass(frozen=True)
+class Task:
+    """What is to be searched, and how.
+
+    Attributes:
+        config: what the trials share.
+        space: {property: values or distribution}, as read_space.
+        search: the options.
+    """
+
+    config: Config
+    space: dict[str, Any]
+    search: Search
+
+
 def tune(
     model: str | None = None,
     dataset: str | None = None,
+    *,
     arguments: Sequence[str] | None = None,
     space: str | Path | None = None,
     run_dir: str | Path | None = None,
@@ -97,41 +118,47 @@ def tune(
         PopDCLError: bad input, Ray is missing, every trial failed, or the search to resume is somebody else's.
         KeyboardInterrupt: interrupted; with the command that goes on.
     """
+    started = time.perf_counter()
     if resume:
         if model or dataset or arguments or space:
             raise PopDCLError(
-                f"--resume goes on with what {SEARCH} holds; model, dataset, properties and space stay as they are"
+                f"--resume goes on with what {SearchFolder.FIRST} holds; model, dataset, properties and space stay as "
+                "they are"
             )
-        folder, config, space_values, search = _stored(run_dir)
+        folder = SearchFolder.to_resume(run_dir).absolute()
+        task = _stored(folder)
         if not trusted:
-            check_own(folder)
+            check_own(folder.path)
     else:
         config = Config(model, dataset, arguments=arguments)
-        space_values, source = read_space(config, space)
-        search = _checked(search, space_values, source)
-        folder = _free_folder(config, run_dir)
+        values, source = read_space(config, space)
+        task = Task(config, values, _choose_kind(search, values, source))
+        folder = SearchFolder.choose(run_dir, config=config)
+        folder.check_free()
+        folder = folder.absolute()
     with logged():
-        log = logging.getLogger()
-        init_seed(config["seed"], config["reproducibility"])
-        data = load_sets(config)
-        check_valid_metric(config, data.evaluation)
-        if not config["eval_step"]:
-            raise PopDCLError("property 'eval_step' is 0, but a search needs validations to compare trials by")
-        with Cluster(ray_address, search.cpus_per_trial, search.gpus_per_trial):
-            searcher = _searcher(search)
-            if not resume:  # not before all that can be wrong is known: nothing half-begun is left behind
-                _store(folder, config, space_values, search)
-                mark(folder)
-            log.info("search in %s: %s", folder, ", ".join(f"{name} {values}" for name, values in space_values.items()))
-            with _way_on(folder):
-                finished = _fit(folder, config, data, space_values, search, searcher, resume)
-                rows = _rows(finished, space_values, config)  # while the cluster runs, where Ray still knows its paths
-        with _way_on(folder):
-            _write_table(folder / TRIALS, rows)
-            return _conclude(folder, config, rows, space_values)
+        data = _load(task.config)
+        seconds = {"load": time.perf_counter() - started}
+        with folder.held(resume=resume):
+            rows = _search(folder, task, data=data, resume=resume, ray_address=ray_address)
+            seconds["search"] = time.perf_counter() - started - seconds["load"]
+            with _says_how_to_resume(folder):
+                write_trials(folder.trials, rows)
+                return _conclude(folder, rows, space=task.space, seconds=seconds, resumed=resume)
 
 
-def _checked(search: Search | None, space: Mapping[str, Any], source: str) -> Search:
+def _load(config: Config) -> Data:
+    """Load the data that all trials share, and check that there is something to compare trials by."""
+    init_seed(config["seed"], config["reproducibility"])
+    data = load_sets(config)
+    check_valid_metric(config, data.evaluation)
+    if not config["eval_step"]:
+        raise PopDCLError("property 'eval_step' is 0, but a search needs validations to compare trials by")
+    return data
+
+
+def _choose_kind(search: Search | None, space: Mapping[str, Any], source: str) -> Search:
+    """The options with the kind of search that suits the space, which was read from ``source``."""
     points, search = size_of(space), search or Search()
     if search.search is None:
         return replace(search, search="grid" if points else "random")
@@ -140,34 +167,22 @@ def _checked(search: Search | None, space: Mapping[str, Any], source: str) -> Se
     return search
 
 
-def _free_folder(config: Config, run_dir: str | Path | None) -> Path:
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    folder = Path(run_dir) if run_dir else Path("runs") / config["dataset"] / config["model"] / f"tune-{stamp}"
-    if folder.exists() and any(folder.iterdir()):
-        raise PopDCLError(f"{folder} is not empty; choose another --run_dir, or --resume the search in it")
-    return folder.absolute()
-
-
-def _store(folder: Path, config: Config, space: Mapping[str, Any], search: Search) -> None:
-    content = {"space": dict(space), "search": asdict(search), "properties": config.resolved()}
-    with written_whole(folder / SEARCH, make_folder=True) as temporary:
+def _store(folder: SearchFolder, task: Task) -> None:
+    content = {"space": task.space, "search": asdict(task.search), "properties": task.config.resolved()}
+    with written_whole(folder.record) as temporary:
         temporary.write_text(dump_yaml(content), encoding="utf-8")
 
 
-def _stored(run_dir: str | Path | None) -> tuple[Path, Config, dict[str, Any], Search]:
-    if run_dir is None or not (Path(run_dir) / SEARCH).is_file():
-        raise PopDCLError(f"nothing to resume: no {SEARCH} in {run_dir or 'a folder named by --run_dir'}")
-    folder = Path(run_dir).absolute()
-    content = read_yaml(folder / SEARCH)
+def _stored(folder: SearchFolder) -> Task:
+    content = read_yaml(folder.record)
     try:
-        search = Search(**content["search"])
-        return folder, Config(config_dict=content["properties"]), content["space"], search
+        return Task(Config(config_dict=content["properties"]), content["space"], Search(**content["search"]))
     except (KeyError, TypeError) as error:
-        raise PopDCLError(f"{folder / SEARCH} is not the record of a search: {error}") from error
+        raise PopDCLError(f"{folder.record} is not the record of a search: {error}") from error
 
 
 @contextlib.contextmanager
-def _way_on(folder: Path) -> Iterator[None]:
+def _says_how_to_resume(folder: SearchFolder) -> Iterator[None]:
     """Give what ends a search, but not for good, the command that goes on."""
     command = f"go on with: recbole-popdcl tune --resume --run_dir={folder}"
     try:
@@ -177,86 +192,95 @@ def _way_on(folder: Path) -> Iterator[None]:
     except Exception as error:
         from ray.tune import TuneError
 
-        _still_there(folder)
+        folder.check_there()
         if isinstance(error, (TuneError, OSError)) or isinstance(error.__cause__, OSError):
             raise PopDCLError(f"the search stopped: {reason(error)}; {command}") from error
         raise
 
 
-def _fit(
-    folder: Path, config: Config, data: Data, space: Mapping[str, Any], search: Search, searcher: Any, resume: bool
-) -> Any:
-    """Run the trials and return Ray's table of them."""
+def _search(
+    folder: SearchFolder, task: Task, *, data: Data, resume: bool, ray_address: str | None
+) -> list[dict[str, Any]]:
+    """Run the trials on a cluster and return a row of each."""
+    search = task.search
+    with Cluster(ray_address, cpus=search.cpus_per_trial, gpus=search.gpus_per_trial):
+        searcher = _searcher(search)
+        if not resume:  # not before all that can be wrong is known: nothing half-begun is left behind
+            _store(folder, task)
+            mark(folder.path)
+        space = ", ".join(f"{name} {values}" for name, values in task.space.items())
+        logging.getLogger().info("search in %s: %s", folder, space)
+        with _says_how_to_resume(folder):
+            trials = _fit(folder, task, data=data, searcher=searcher, resume=resume)
+            return trial_rows(trials, task.config, space=task.space)  # while the cluster runs: Ray knows its paths yet
+
+
+def _fit(folder: SearchFolder, task: Task, *, data: Data, searcher: Any, resume: bool) -> list[Any]:
+    """Run the trials and return them as Ray has them."""
     from ray import tune as ray_tune
 
     from recbole_popdcl.experiment.search.record import whole_files
 
+    config, search, path = task.config, task.search, folder.path
     trainable = ray_tune.with_resources(
         ray_tune.with_parameters(_trial, folder=folder, properties=config.resolved(), data=data, search=search),
         {"cpu": search.cpus_per_trial, "gpu": search.gpus_per_trial},
     )
     # tuner.pkl is there before the first state of the trials
-    if resume and (folder / "tuner.pkl").exists() and any(folder.glob("experiment_state-*.json")):
+    if resume and (path / "tuner.pkl").exists() and any(path.glob("experiment_state-*.json")):
         tuner = ray_tune.Tuner.restore(
-            str(folder), trainable, resume_unfinished=True, restart_errored=True, storage_filesystem=whole_files()
+            str(path), trainable, resume_unfinished=True, restart_errored=True, storage_filesystem=whole_files()
         )
     else:
         tuner = ray_tune.Tuner(
             trainable,
-            param_space=_domains(space, search),
+            param_space=_domains(task.space, search),
             tune_config=ray_tune.TuneConfig(
                 metric=BEST_SCORE,
                 mode="max",
                 num_samples=1 if search.search == "grid" else search.trials,
                 search_alg=searcher,
                 scheduler=_scheduler(search, config),
-                trial_dirname_creator=lambda trial: _trial_name(trial.trial_id),
+                trial_dirname_creator=lambda trial: trial_name(trial.trial_id),
             ),
             run_config=ray_tune.RunConfig(
-                name=folder.name,
-                storage_path=str(folder.parent),
+                name=path.name,
+                storage_path=str(path.parent),
                 storage_filesystem=whole_files(),
                 failure_config=ray_tune.FailureConfig(max_failures=search.retries),
                 verbose=0,
                 callbacks=[_progress()],
             ),
         )
-    finished = tuner.fit()
-    _still_there(folder)  # trials that go on do not notice that it was deleted, and Ray makes another
-    return finished
+    grid = tuner.fit()
+    folder.check_there()  # trials that go on do not notice that it was deleted, and Ray makes another
+    return grid._experiment_analysis.trials
 
 
-def _still_there(folder: Path) -> None:
-    if not (folder / SEARCH).exists():
-        raise PopDCLError(f"the search stopped: its folder {folder} is gone")
-
-
-def _trial_name(trial_id: str) -> str:
-    return f"trial-{trial_id.rsplit('_', 1)[-1]}"
-
-
-def _trial(values: dict[str, Any], folder: Path, properties: dict[str, Any], data: Data, search: Search) -> None:
+def _trial(
+    values: dict[str, Any], folder: SearchFolder, *, properties: dict[str, Any], data: Data, search: Search
+) -> None:
     """One trial, in a worker: train in the search's folder, go on where it stopped, report every validation."""
     from ray import tune as ray_tune
 
     torch.set_num_threads(max(1, int(search.cpus_per_trial)))
     config = Config(config_dict={**properties, **values, "show_progress": False})
-    _still_there(folder)
+    folder.check_there()
     # Ray's own folder of a trial is a temporary one, from which it copies now and then
-    folder = folder / _trial_name(ray_tune.get_context().get_trial_id()) / "run"
-    data = with_batches(data, config, issubclass(config.model_class, EncoderRecommender))
-    resume = (folder / CONFIG).is_file() and (folder / LAST).is_file()
+    run_folder = folder.trial(trial_name(ray_tune.get_context().get_trial_id()))
+    data = with_batches(data, config, own_batches=issubclass(config.model_class, EncoderRecommender))
+    resume = run_folder.begun and run_folder.last.is_file()
     if not resume:
-        shutil.rmtree(folder, ignore_errors=True)
-    with logged(), run_folder(folder, resume):
-        trainer = prepare_trainer(config, data, folder)
+        shutil.rmtree(run_folder.path, ignore_errors=True)
+    with logged(), run_folder.held(resume=resume):
+        trainer = prepare_trainer(config, data, run_dir=run_folder.path)
 
         def report(epoch: int, score: float) -> None:
             best = {BEST_SCORE: float(trainer.best_valid_score), **trainer.best_valid_result}
             # counted by epochs, as Ray starts its own count again in a trial that goes on
-            ray_tune.report({SCORE: score, VALIDATIONS: (epoch + 1) // config["eval_step"], **best})
+            ray_tune.report({LAST_SCORE: score, VALIDATIONS: (epoch + 1) // config["eval_step"], **best})
 
-        train(trainer, config, data, resume, report)
+        train(trainer, config, data=data, resume=resume, callback=report)
         trainer.tensorboard.close()
         if trainer.best_valid_result is None:
             raise PopDCLError("the trial ended before its first validation; raise epochs or lower eval_step")
@@ -332,14 +356,14 @@ def _progress() -> Any:
 
 
 def _check_disk(trial: Any) -> None:
-    """Raise what made a trial fail if it is none of the trial's own: its search's folder is gone, or the disk is full.
+    """Raise what made a trial fail if all would fail of it: the search's folder is gone, or the disk is full.
 
     Ray itself logs that it could not write, and goes on.
     """
-    _still_there(Path(trial.path).parent)
-    told = _told(trial)
+    SearchFolder(Path(trial.path).parent).check_there()
+    text = error_text(trial)
     for number in (errno.ENOSPC, errno.EDQUOT):
-        if os.strerror(number) in told:
+        if os.strerror(number) in text:
             raise OSError(number, os.strerror(number))
 
 
@@ -348,88 +372,32 @@ def _settings_text(settings: Mapping[str, Any]) -> str:
                      for name, value in settings.items())  # fmt: skip
 
 
-def _rows(finished: Any, space: Mapping[str, Any], config: Config) -> list[dict[str, Any]]:
-    """Return a row a trial, best first; failed ones, which have no score, last."""
-    rows = []
-    objective = Objective.parse(config["valid_metric"], "property 'valid_metric'")
-    known = metric_names(ACCURACY)
-    accuracy = [f"{SET_KEYS[name]}/{metric.lower()}@{k}" for name in objective.set_names
-                for metric in config["metrics"] if metric in known for k in config["topk"]]  # fmt: skip
-    for trial in finished._experiment_analysis.trials:
-        last = trial.last_result or {}
-        rows.append(
-            {
-                "trial": _trial_name(trial.trial_id),
-                **{name: trial.config.get(name) for name in space},
-                "score": last.get(BEST_SCORE),
-                **{key: last.get(key) for key in accuracy},
-                VALIDATIONS: last.get(VALIDATIONS, 0),
-                "seconds": round(last.get("time_total_s", 0.0), 1),
-                "error": _error(trial),
-            }
-        )
-    return sorted(rows, key=lambda row: (row["score"] is None, -(row["score"] or 0.0), row["trial"]))
-
-
-def _error(trial: Any) -> str:
-    """Last line of what a failed trial left, such as the PopDCLError it ended with; nothing for the others."""
-    if trial.status != "ERROR":
-        return ""
-    last = next((line.strip() for line in reversed(_told(trial).split("\n")) if line.strip()), NO_WORD)
-    return NO_WORD if "its worker process has died" in last else last  # a guess of Ray's at the reasons follows
-
-
-def _told(trial: Any) -> str:
-    """What Ray wrote down of a trial's failures."""
-    try:
-        return Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
-    except (OSError, TypeError):
-        return ""
-
-
-def trials_table(rows: list[dict[str, Any]]) -> str:
-    """Return the trials as a text table, best first."""
-    columns = [name for name in rows[0] if name != "error" or any(row["error"] for row in rows)]
-    texts = [columns] + [[_cell(row[name]) for name in columns] for row in rows]
-    widths = [max(len(line[place]) for line in texts) for place in range(len(columns))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in texts)
-
-
-def _cell(value: Any) -> str:
-    return "-" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
-
-
-def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    with written_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else ["trial"])
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _conclude(folder: Path, config: Config, rows: list[dict[str, Any]], space: Mapping[str, Any]) -> dict[str, Any]:
+def _conclude(
+    folder: SearchFolder,
+    rows: list[dict[str, Any]],
+    *,
+    space: Mapping[str, Any],
+    seconds: Mapping[str, float],
+    resumed: bool,
+) -> dict[str, Any]:
     """Write best.yaml and result.json of the best trial, whose test sets are evaluated now."""
-    scored = [row for row in rows if row["score"] is not None and not row["error"]]
-    failed = [row for row in rows if row["error"]]
+    started = time.perf_counter()
+    scored = [row for row in rows if row[SCORE] is not None and not row[ERROR]]
+    failed = [row for row in rows if row[ERROR]]
     if failed:
-        logging.getLogger().warning("%d trials failed for good; %s has their errors", len(failed), folder / TRIALS)
+        logging.getLogger().warning("%d trials failed for good; %s has their errors", len(failed), folder.trials)
     if not scored:
-        raise PopDCLError(f"every trial failed; {folder / TRIALS} has their errors, the first: {rows[0]['error']}")
+        raise PopDCLError(f"every trial failed; {folder.trials} has their errors, the first: {rows[0][ERROR]}")
     best = scored[0]
     settings = {name: best[name] for name in space}
-    with written_whole(folder / BEST) as temporary:
+    with written_whole(folder.best_settings) as temporary:
         temporary.write_text(dump_yaml(settings), encoding="utf-8")
-    results = evaluate(folder / best["trial"] / "run")
-    result = {
-        "model": config["model"],
-        "dataset": config["dataset"],
-        "seed": config["seed"],
-        "settings": settings,
-        "trial": best["trial"],
-        "trials": len(rows),
-        "valid_metric": config["valid_metric"],
-        "valid": {key: value for key, value in results.items() if key.startswith("valid")},
-        "test": {key: value for key, value in results.items() if not key.startswith("valid")},
-        "not_deterministic": not_deterministic(config),
-    }
-    write_json(folder / RESULT, result)
-    return {"best": settings, "score": best["score"], "result": result, "trials": rows, "run_dir": str(folder)}
+    trial_folder = folder.trial(best[TRIAL])
+    trial = load_run(trial_folder.path)
+    results = trial.rank()
+    result = write_result(
+        folder.path, trial.config, data=trial.data, results=results, best_epoch=trial.best_epoch,
+        epochs=trial_folder.n_epochs, seconds={**seconds, "evaluate": time.perf_counter() - started}, resumed=resumed,
+        search={"settings": settings, "trial": best[TRIAL], "trials": len(rows)},
+    )  # fmt: skip
+    return {"best": settings, "score": best[SCORE], "result": result, "trials": rows, "run_dir": str(folder)}

@@ -7,10 +7,19 @@ import pytest
 
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.comparison import compare as module
-from recbole_popdcl.experiment.comparison.compare import Entry, compare, improvement, read_entries, sweep
-from recbole_popdcl.experiment.comparison.summary import read_result
+from recbole_popdcl.experiment.comparison.compare import (
+    ComparisonOptions,
+    Entry,
+    compare,
+    improvement,
+    read_entries,
+    sweep,
+)
 from recbole_popdcl.experiment.finished import evaluate
+from recbole_popdcl.experiment.folder import RunFolder
+from recbole_popdcl.experiment.result import read_result
 from tests.conftest import the_one_line
+from tests.experiment.conftest import as_arguments
 
 pytest.importorskip("ray")
 
@@ -20,18 +29,19 @@ def compared(toy, tmp_path_factory):
     """LightGCN, the ablation's labels, and RecBole's BPR on toy, two seeds."""
     folder = tmp_path_factory.mktemp("comparison")
     (folder / "mine.yaml").write_text("hot: {model: SSM, temperature: 0.9}\n")
-    arguments = [f"--{name}={value}" for name, value in toy.items() if name != "dataset"]
-    entries = read_entries(["BPR", "PopDCL"], folder / "mine.yaml", False)
-    text = compare(entries, ["toy"], [1, 2], folder / "out", arguments, frontier=True)["toy"]
+    arguments = as_arguments(toy)
+    entries = read_entries(["BPR", "PopDCL"], folder / "mine.yaml")
+    options = ComparisonOptions(frontier=True)
+    text = compare(entries, ["toy"], seeds=[1, 2], output=folder / "out", arguments=arguments, options=options)["toy"]
     return folder / "out" / "toy", entries, arguments, text
 
 
 def test_every_run_is_there_with_its_properties(compared):
     folder, *_ = compared
-    found = {str(path.parent.relative_to(folder)): read_result(path.parent) for path in folder.rglob("result.json")}
-    assert set(found) == {f"{label}/seed={seed}" for label in ("BPR", "PopDCL", "hot") for seed in (1, 2)}
-    assert found["hot/seed=2"]["model"] == "SSM"
-    assert found["hot/seed=2"]["seed"] == 2
+    results = {str(path.parent.relative_to(folder)): read_result(path.parent) for path in folder.rglob("result.json")}
+    assert set(results) == {f"{label}/seed={seed}" for label in ("BPR", "PopDCL", "hot") for seed in (1, 2)}
+    assert results["hot/seed=2"]["model"] == "SSM"
+    assert results["hot/seed=2"]["seed"] == 2
     assert "temperature: 0.9" in (folder / "hot" / "seed=1" / "config.yaml").read_text()
 
 
@@ -54,35 +64,36 @@ def test_the_frontier_is_evaluate_at_each_exponent(compared):
     row = frontier[(frontier.model == "hot") & (frontier.run == "seed=2") & (frontier.exponent == 0.5)].iloc[0]
     again = evaluate(folder / "hot" / "seed=2", ["--score_norm_exponent=0.5"])
     assert row["imbalanced/ndcg@20"] == pytest.approx(again["imbalanced/ndcg@20"])
-    assert sweep({"BPR": [folder / "BPR" / "seed=1"]}).empty
+    assert sweep({"BPR": [RunFolder(folder / "BPR" / "seed=1")]}).empty
 
 
 def test_nothing_is_run_twice_and_nothing_is_mixed(compared, monkeypatch):
     folder, entries, arguments, text = compared
-    monkeypatch.setattr(module, "Cluster", lambda *_: pytest.fail("nothing is left to run"))
-    assert compare(entries, ["toy"], [1, 2], folder.parent, arguments)["toy"] == text
+    monkeypatch.setattr(module, "Cluster", lambda *_, **__: pytest.fail("nothing is left to run"))
+    again = {"seeds": [1, 2], "output": folder.parent}
+    assert compare(entries, ["toy"], **again, arguments=arguments)["toy"] == text
     with pytest.raises(PopDCLError, match=r"of a run with learning_rate = 0\.001, not 0\.5"):
-        compare(entries, ["toy"], [1, 2], folder.parent, [*arguments, "--learning_rate=0.5"])
+        compare(entries, ["toy"], **again, arguments=[*arguments, "--learning_rate=0.5"])
 
 
 def test_entries(tmp_path):
-    assert read_entries(["SSM"], None, False) == [Entry("SSM", "SSM", {})]
-    ablation = read_entries([], None, True)
+    assert read_entries(["SSM"]) == [Entry("SSM", "SSM", {})]
+    ablation = read_entries([], ablation=True)
     assert [entry.model for entry in ablation] == ["PopDCL"] * 4
     assert ablation[3].properties == {"positive_margin": False, "negative_margin": "none"}
     (tmp_path / "c.yaml").write_text("PopDCL: {temperature: 0.2}\n")
-    assert read_entries(["PopDCL"], tmp_path / "c.yaml", False)[0].properties == {"temperature": 0.2}
+    assert read_entries(["PopDCL"], tmp_path / "c.yaml")[0].properties == {"temperature": 0.2}
     (tmp_path / "c.yaml").write_text("../x: {model: PopDCL}\n")
     with pytest.raises(PopDCLError, match="may not hold a path"):
-        read_entries([], tmp_path / "c.yaml", False)
+        read_entries([], tmp_path / "c.yaml")
     (tmp_path / "c.yaml").write_text("PopDCL: 3\n")
     with pytest.raises(PopDCLError, match=r"label: \{property: value\}"):
-        read_entries([], tmp_path / "c.yaml", False)
+        read_entries([], tmp_path / "c.yaml")
 
 
 def test_improvement_is_over_the_best_of_the_others():
     results = {
-        name: [{"valid": {}, "test": dict.fromkeys(module.COLUMNS.values(), value)}]
+        name: [{"valid": {}, "test": dict.fromkeys(map(str, module.COLUMNS.values()), value)}]
         for name, value in (("a", 0.1), ("b", 0.2), ("ours", 0.25))
     }
     assert "balanced Recall@20 +25.0 % (b)" in improvement(results, "ours")
@@ -107,6 +118,7 @@ def test_faults_are_one_line(tmp_path, monkeypatch, capsys, options, message):
 
 
 def test_a_run_that_fails_is_named(toy, tmp_path):
-    arguments = [f"--{name}={value}" for name, value in toy.items() if name != "dataset"]
+    arguments = as_arguments(toy)
     with pytest.raises(PopDCLError, match=r"the run in .*seed=1 failed: .*training loss became"):
-        compare([Entry("SSM", "SSM", {"learning_rate": 1e30})], ["toy"], [1], tmp_path, arguments)
+        compare([Entry("SSM", "SSM", {"learning_rate": 1e30})], ["toy"], seeds=[1], output=tmp_path,
+                arguments=arguments)  # fmt: skip

@@ -8,7 +8,10 @@ import pytest
 from scipy import stats
 
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation.keys import ResultKey
 from recbole_popdcl.experiment.comparison.significance import corrected, paired_tests
+
+RECALL, NDCG = (ResultKey(set="balanced", segment="", metric=metric, k=20) for metric in ("recall", "ndcg"))
 
 
 def frames(seed, shift, n=40, seeds=2):
@@ -26,7 +29,7 @@ def frames(seed, shift, n=40, seeds=2):
 
 def test_equal_to_scipy_on_means_over_seeds():
     given = {"A": frames(1, 0.0), "B": frames(2, 0.2), "C": frames(3, -0.05)}
-    table = paired_tests(given, "B", "balanced", "recall@20").set_index("model")
+    table = paired_tests(given, "B", key=RECALL).set_index("model")
 
     def value(part, k):
         return part[(part.user_id == f"u{k}") & (part.set == "balanced")]["recall@20"].item()
@@ -46,7 +49,7 @@ def test_equal_to_scipy_on_means_over_seeds():
 
 def test_no_difference_has_p_1():
     same = frames(1, 0.0)
-    table = paired_tests({"A": same, "B": [part.copy() for part in same]}, "A", "balanced", "recall@20")
+    table = paired_tests({"A": same, "B": [part.copy() for part in same]}, "A", key=RECALL)
     assert table[["wilcoxon_p", "t_p", "wilcoxon_p_corrected"]].iloc[0].tolist() == [1.0, 1.0, 1.0]
 
 
@@ -63,8 +66,8 @@ def test_corrections_by_their_definitions(m):
 def test_faults():
     given = {"A": frames(1, 0.0), "B": frames(2, 0.0, n=39)}
     with pytest.raises(PopDCLError, match="A and B were measured on different users"):
-        paired_tests(given, "A", "balanced", "recall@20")
+        paired_tests(given, "A", key=RECALL)
     with pytest.raises(PopDCLError, match="a run of A has no ndcg@20"):
-        paired_tests(given, "A", "balanced", "ndcg@20")
+        paired_tests(given, "A", key=NDCG)
     with pytest.raises(PopDCLError, match="correction must be one of"):
         corrected([0.1], "bonferoni")

@@ -10,7 +10,7 @@ from recbole_popdcl.config.models import model_names
 from recbole_popdcl.config.reading import properties_folder
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.search.space import read_space, size_of
-from recbole_popdcl.experiment.search.tune import Search, _checked
+from recbole_popdcl.experiment.search.tune import Search, _choose_kind
 
 
 def space(tmp_path, text, model="PopDCL"):
@@ -75,8 +75,8 @@ def test_a_model_without_a_space_says_so():
 
 def test_the_kind_of_search_follows_from_the_space():
     lists, mixed = {"a": [1, 2]}, {"a": {"distribution": "uniform", "low": 0, "high": 1}}
-    assert _checked(None, lists, "here").search == "grid"
-    assert _checked(Search(trials=3), mixed, "here") == Search("random", 3)
-    assert _checked(Search("optuna"), lists, "here").search == "optuna"
+    assert _choose_kind(None, lists, "here").search == "grid"
+    assert _choose_kind(Search(trials=3), mixed, "here") == Search("random", 3)
+    assert _choose_kind(Search("optuna"), lists, "here").search == "optuna"
     with pytest.raises(PopDCLError, match=r"^here: a grid needs lists"):
-        _checked(Search("grid"), mixed, "here")
+        _choose_kind(Search("grid"), mixed, "here")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
 import shutil
 
@@ -12,19 +11,10 @@ import pytest
 from recbole_popdcl.cli import main
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.experiment.folder import SearchFolder
 from recbole_popdcl.experiment.search import trust
-from recbole_popdcl.experiment.search.tune import SEARCH, Search, _store
-from tests.conftest import the_one_line
-
-
-class Payload:
-    """What a stranger could put into a pickle."""
-
-    def __init__(self, folder):
-        self.folder = folder
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.folder),)
+from recbole_popdcl.experiment.search.tune import Search, Task, _store
+from tests.conftest import Payload, the_one_line
 
 
 @pytest.fixture()
@@ -62,8 +52,9 @@ def test_folder_of_somebody_else(home, tmp_path, monkeypatch, case):
 
 def test_the_pickles_of_a_stranger_are_not_read(home, toy, tmp_path, capsys):
     folder = tmp_path / "search"
-    _store(folder, Config("SSM", config_dict=toy), {"temperature": [0.1, 0.2]}, Search("grid"))
-    assert (folder / SEARCH).exists()
+    folder.mkdir()
+    _store(SearchFolder(folder), Task(Config("SSM", config_dict=toy), {"temperature": [0.1, 0.2]}, Search("grid")))
+    assert (folder / "search.yaml").exists()
     for name in ("tuner.pkl", "trainable.pkl"):
         (folder / name).write_bytes(pickle.dumps(Payload(tmp_path / "executed")))
     (folder / "experiment_state-2026-01-01_00-00-00.json").write_text("{}")  # without one there is nothing to read

@@ -23,11 +23,14 @@ from recbole_popdcl.cli import main
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.data.loading import load_sets
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.experiment.folder import SearchFolder
+from recbole_popdcl.experiment.result import read_result
 from recbole_popdcl.experiment.run import run
 from recbole_popdcl.experiment.search import tune as module
 from recbole_popdcl.experiment.search.tune import Search, _trial, tune
+from recbole_popdcl.storage.lock import locked
 from tests.conftest import the_one_line
-from tests.experiment.conftest import trains, wait_until
+from tests.experiment.conftest import as_arguments, trains, wait_until
 
 pytest.importorskip("ray")
 psutil = pytest.importorskip("psutil")
@@ -38,12 +41,10 @@ def table(folder):
         return list(csv.DictReader(file))
 
 
-def arguments(toy, *more):
-    return [*(f"--{name}={value}" for name, value in toy.items() if name not in ("dataset", *_names(more))), *more]
-
-
-def _names(more):
-    return [argument[2:].partition("=")[0] for argument in more]
+def tune_ssm(toy, folder, *more, **options):
+    """Search SSM over ``space.yaml`` in a folder; ``more`` arguments of the command line, ``options`` of tune."""
+    space = folder / "space.yaml"
+    return tune("SSM", "toy", arguments=as_arguments(toy, *more), space=space, run_dir=folder / "s", **options)
 
 
 @pytest.fixture(scope="module")
@@ -51,48 +52,52 @@ def searched(toy, tmp_path_factory):
     """A finished grid of four, of which one cannot be trained."""
     folder = tmp_path_factory.mktemp("search")
     (folder / "space.yaml").write_text("temperature: [0.1, 0.3]\nlearning_rate: [0.05, 1.0e+30]\n")
-    options = Search(scheduler="none", retries=0)
-    found = tune("SSM", "toy", arguments(toy), folder / "space.yaml", folder / "s", options)
-    return folder / "s", found
+    return folder / "s", tune_ssm(toy, folder, search=Search(scheduler="none", retries=0))
 
 
 def test_a_search_leaves_what_its_documents_say(searched):
-    folder, found = searched
+    folder, returned = searched
     ray = ("tuner.pkl", ".validate_storage_marker", "experiment_state-", "basic-variant-state-")
-    ours = {"search.yaml", "trials.csv", "best.yaml", "result.json", ".begun_by"}
+    ours = {"search.yaml", "trials.csv", "best.yaml", "result.json", ".begun_by", ".lock"}
     left = {path.name for path in folder.iterdir()}
-    assert {name for name in left if not name.startswith(ray)} == ours | {row["trial"] for row in found["trials"]}
-    assert {path.name for path in (folder / found["trials"][0]["trial"]).iterdir()} == {"run"}
+    assert {name for name in left if not name.startswith(ray)} == ours | {row["trial"] for row in returned["trials"]}
+    assert {path.name for path in (folder / returned["trials"][0]["trial"]).iterdir()} == {"run"}
     assert (
         b"recbole_popdcl.experiment.search.record" in (folder / "tuner.pkl").read_bytes()
     )  # what Ray writes its record with
 
 
 def test_the_table_has_every_trial_best_first(searched):
-    folder, found = searched
+    folder, returned = searched
     rows = table(folder)
     assert len(rows) == 4
     fine = [row for row in rows if not row["error"]]
     assert {(row["temperature"], row["learning_rate"]) for row in fine} == {("0.1", "0.05"), ("0.3", "0.05")}
     assert [float(row["score"]) for row in fine] == sorted((float(row["score"]) for row in fine), reverse=True)
     assert all("the training loss became" in row["error"] for row in rows[2:])
-    assert found["best"] == {"temperature": float(rows[0]["temperature"]), "learning_rate": 0.05}
+    assert returned["best"] == {"temperature": float(rows[0]["temperature"]), "learning_rate": 0.05}
 
 
 def test_a_trial_is_the_run_of_its_settings(searched, toy, tmp_path):
-    folder, found = searched
-    properties = {**toy, **found["best"]}
+    folder, returned = searched
+    properties = {**toy, **returned["best"]}
     alone = run("SSM", config_dict=properties, run_dir=tmp_path / "r")
-    assert found["score"] == pytest.approx(alone["valid"]["valid/recall@20"])
-    assert found["result"]["test"] == pytest.approx(alone["test"])
+    assert returned["score"] == pytest.approx(alone["valid"]["valid/recall@20"])
+    result = read_result(folder)
+    same = set(alone) - {"run_dir", "seconds", "versions", "test", "valid"}
+    assert {key: result[key] for key in same} == {key: alone[key] for key in same}
+    assert set(result) - set(alone) == {"settings", "trial", "trials"}
+    assert result["test"] == pytest.approx(alone["test"])
+    assert result["valid"] == pytest.approx(alone["valid"])
+    assert result["settings"] == returned["best"]
     best = run("SSM", config_files=[folder / "best.yaml"], config_dict=toy, run_dir=tmp_path / "b")
     assert best["test"] == alone["test"]
 
 
 def test_test_sets_are_evaluated_for_the_best_trial_alone(searched):
-    folder, found = searched
-    assert json.loads((folder / "result.json").read_text()) == found["result"]
-    assert found["result"]["not_deterministic"] == []
+    folder, returned = searched
+    assert json.loads((folder / "result.json").read_text()) == returned["result"]
+    assert returned["result"]["not_deterministic"] == []
     lines = [line for path in folder.glob("trial-*/run/metrics.jsonl") for line in path.read_text().splitlines()]
     assert lines
     assert not any("balanced/" in line.replace("valid_balanced/", "") for line in lines)
@@ -100,27 +105,25 @@ def test_test_sets_are_evaluated_for_the_best_trial_alone(searched):
 
 
 def test_a_finished_search_ends_at_once_when_resumed(searched):
-    folder, found = searched
+    folder, returned = searched
     before = table(folder)
     again = tune(run_dir=folder, resume=True)
     assert [row["score"] for row in table(folder)[:2]] == [row["score"] for row in before[:2]]
-    assert again["best"] == found["best"]
+    assert again["best"] == returned["best"]
 
 
 def test_asha_stops_trials_that_fall_behind(toy, tmp_path):
     (tmp_path / "space.yaml").write_text("temperature: [0.2, 0.25, 4.0, 8.0]\n")  # the best ones first
-    more = ("--epochs=9", "--stopping_step=9", "--learning_rate=0.05")
-    found = tune("SSM", "toy", arguments(toy, *more), tmp_path / "space.yaml", tmp_path / "s")
-    validations = {row["temperature"]: row["validations"] for row in found["trials"]}
+    returned = tune_ssm(toy, tmp_path, "--epochs=9", "--stopping_step=9", "--learning_rate=0.05")
+    validations = {row["temperature"]: row["validations"] for row in returned["trials"]}
     assert max(validations[0.2], validations[0.25]) == 9
     assert min(validations[value] for value in (4.0, 8.0)) < 9
 
 
 def test_optuna_draws_from_distributions(toy, tmp_path):
     (tmp_path / "space.yaml").write_text("temperature: {distribution: uniform, low: 0.05, high: 0.9}\n")
-    options = Search("optuna", trials=2, scheduler="none")
-    found = tune("SSM", "toy", arguments(toy, "--epochs=1"), tmp_path / "space.yaml", tmp_path / "s", options)
-    values = [row["temperature"] for row in found["trials"]]
+    returned = tune_ssm(toy, tmp_path, "--epochs=1", search=Search("optuna", trials=2, scheduler="none"))
+    values = [row["temperature"] for row in returned["trials"]]
     assert len(set(values)) == 2
     assert all(0.05 <= value <= 0.9 for value in values)
 
@@ -129,7 +132,7 @@ def test_a_search_that_is_disturbed_again_and_again_ends_like_plain_runs(faultle
     folder, log = tmp_path / "s", tmp_path / "log"
     with faultless.started(folder, log) as driver:
         assert trains(folder, driver), log.read_text()[-2000:]
-        check_that_it_says_how_to_go_on(driver, signal.SIGINT, 130, folder, log, faultless.temporary)
+        interrupt(driver, signal.SIGINT, status=130, folder=folder, log=log, temporary=faultless.temporary)
     with faultless.resumed(folder, log) as driver:
         assert trains(folder, driver), log.read_text()[-2000:]
         os.killpg(driver.pid, signal.SIGKILL)
@@ -139,7 +142,7 @@ def test_a_search_that_is_disturbed_again_and_again_ends_like_plain_runs(faultle
     assert not (folder / "trials.csv").exists()
     with faultless.resumed(folder, log) as driver:
         assert trains(folder, driver), log.read_text()[-2000:]
-        check_that_it_says_how_to_go_on(driver, signal.SIGTERM, 143, folder, log, faultless.temporary)
+        interrupt(driver, signal.SIGTERM, status=143, folder=folder, log=log, temporary=faultless.temporary)
     with faultless.resumed(folder, log) as driver:
         assert trains(folder, driver), log.read_text()[-2000:]
 
@@ -158,7 +161,8 @@ def test_a_search_that_is_disturbed_again_and_again_ends_like_plain_runs(faultle
     assert not list(faultless.temporary.iterdir())
 
 
-def check_that_it_says_how_to_go_on(driver, number, status, folder, log, temporary) -> None:
+def interrupt(driver, number, *, status, folder, log, temporary) -> None:
+    """Send a signal; the search must end with that status, say how to go on, and leave no temporary files."""
     driver.send_signal(number)
     assert driver.wait(timeout=60) == status, log.read_text()[-2000:]
     told = f"recbole-popdcl: interrupted; go on with: recbole-popdcl tune --resume --run_dir={folder}"
@@ -230,7 +234,8 @@ def test_a_trial_whose_last_report_was_lost_reports_again(toy, tmp_path, monkeyp
     config = Config("SSM", config_dict=toy)
     (tmp_path / "search.yaml").touch()
     for _ in range(2):
-        _trial({"temperature": 0.2}, tmp_path, config.resolved(), load_sets(config), Search())
+        _trial({"temperature": 0.2}, SearchFolder(tmp_path), properties=config.resolved(), data=load_sets(config),
+               search=Search())  # fmt: skip
     assert [report["validations"] for report in reports] == [1, 2, 3, 3]
     del reports[2]["score"], reports[3]["score"]  # of a validation, not of the best
     assert reports[3] == reports[2]
@@ -302,17 +307,17 @@ def test_faults_are_one_line(toy, tmp_path, monkeypatch, capsys, options, messag
     monkeypatch.chdir(tmp_path)
     (tmp_path / "space.yaml").write_text("temperature: [0.1]\n")
     space = [] if any(option.startswith("--space") for option in options) else ["--space=space.yaml"]
-    command = ["tune", "--model=SSM", "--dataset=toy", *space, *arguments(toy, "--epochs=1", *options)]
+    command = ["tune", "--model=SSM", "--dataset=toy", *space, *as_arguments(toy, "--epochs=1", *options)]
     assert message in the_one_line(command, capsys, logged=True)
     assert [path.name for path in tmp_path.iterdir()] == ["space.yaml"]
 
 
 def test_a_search_that_cannot_begin_leaves_its_folder_free(toy, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "Cluster", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(module, "Cluster", lambda *_, **__: contextlib.nullcontext())
     monkeypatch.setitem(sys.modules, "optuna", None)
     (tmp_path / "space.yaml").write_text("temperature: [0.1]\n")
     with pytest.raises(PopDCLError, match="search 'optuna' needs Optuna"):
-        tune("SSM", "toy", arguments(toy), tmp_path / "space.yaml", tmp_path / "s", Search("optuna"))
+        tune_ssm(toy, tmp_path, search=Search("optuna"))
     assert not (tmp_path / "s").exists()
 
 
@@ -326,7 +331,7 @@ def test_a_ray_that_does_not_start_is_one_line(toy, tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     (tmp_path / "space.yaml").write_text("temperature: [0.1]\n")
     line = the_one_line(
-        ["tune", "--model=SSM", "--dataset=toy", "--space=space.yaml", *arguments(toy)], capsys, logged=True
+        ["tune", "--model=SSM", "--dataset=toy", "--space=space.yaml", *as_arguments(toy)], capsys, logged=True
     )
     assert "cannot use a Ray cluster at this machine: The current node timed out during startup." in line
 
@@ -339,12 +344,20 @@ def test_nothing_to_resume(tmp_path, monkeypatch, capsys):
     ]
 
 
+def test_a_search_that_another_process_is_in(searched):
+    folder, _ = searched
+    before = (folder / "trials.csv").read_bytes()
+    with locked(folder), pytest.raises(PopDCLError, match="is in use by another process"):
+        tune(run_dir=folder, resume=True)
+    assert (folder / "trials.csv").read_bytes() == before
+
+
 def test_a_folder_that_is_taken(toy, tmp_path):
-    (tmp_path / "x").mkdir()
-    (tmp_path / "x" / "file").touch()
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "file").touch()
     (tmp_path / "space.yaml").write_text("temperature: [0.1]\n")
     with pytest.raises(PopDCLError, match="is not empty"):
-        tune("SSM", "toy", arguments(toy), tmp_path / "space.yaml", tmp_path / "x")
+        tune_ssm(toy, tmp_path)
 
 
 @pytest.fixture
