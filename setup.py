@@ -28,7 +28,7 @@ setup(
     package_data={
         PROPERTIES: ["*.yaml", "*/*.yaml"],
         "recbole_popdcl": ["py.typed"],
-        "recbole_popdcl.report": ["page.html"],
+        "recbole_popdcl.reporting": ["page.html"],
         "dataset_prep": ["py.typed"],
     },
     install_requires=[

@@ -62,7 +62,7 @@ def generate(folder: Path, scale: float) -> None:
     codes = balanced_split(keys % n_items, RATIO, seed=0)
     for code, name in enumerate(SETS[: len(RATIO)]):
         path = folder / NAME / f"{NAME}.{name}.inter"
-        write_interactions(path, users[codes == code], items[codes == code])
+        write_interactions(path, users=users[codes == code], items=items[codes == code])
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,9 @@ def write_sets(data: Data, folder: Path, n_users: int) -> None:
     for name, pairs in {"train": data.evaluation.train, **data.evaluation.sets}.items():
         some = np.isin(pairs.users, kept) if name != "train" else slice(None)
         write_interactions(
-            folder / NAME / f"{NAME}.{name}.inter", raw_users[pairs.users[some]], raw_items[pairs.items[some]]
+            folder / NAME / f"{NAME}.{name}.inter",
+            users=raw_users[pairs.users[some]],
+            items=raw_items[pairs.items[some]],
         )
 
 
@@ -295,8 +297,8 @@ def loading_row(folder: Path, n: int, repeat: int) -> Row:
     rng.shuffle(keys)
     for name, part in zip(SETS[:4], np.split(keys, (len(keys) * np.array([0.6, 0.7, 0.85])).astype(int))):
         write_interactions(
-            folder / NAME / f"{NAME}.{name}.inter", np.char.add("u", (part // n_items).astype(str)),
-            np.char.add("i", (part % n_items).astype(str)),
+            folder / NAME / f"{NAME}.{name}.inter", users=np.char.add("u", (part // n_items).astype(str)),
+            items=np.char.add("i", (part % n_items).astype(str)),
         )  # fmt: skip
     return row(f"loading {len(keys):,} prepared interactions to the first batch", "create_dataset, data_preparation",
                lambda: in_new_process(our_first_batch, folder), lambda: in_new_process(stock_first_batch, folder), 5,

@@ -60,7 +60,7 @@ def _masks(filters: Filters, seed: int) -> Iterator:
     if filters.sample_users is not None:
         yield "sample of users", lambda log: _of_sampled_users(log.users, filters.sample_users, seed)
     if filters.k_core > 1:
-        yield f"{filters.k_core}-core", lambda log: k_core(log.users, log.items, filters.k_core)
+        yield f"{filters.k_core}-core", lambda log: k_core(log.users, log.items, k=filters.k_core)
 
 
 def _in_window(timestamp: np.ndarray, start: float | None, end: float | None) -> np.ndarray:

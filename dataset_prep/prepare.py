@@ -253,7 +253,8 @@ def _write(sets: Mapping[str, Interactions], manifest: dict[str, Any], *, name: 
                 for part, rows in sets.items():
                     file = f"{name}.{part}.inter" if part else f"{name}.inter"
                     getLogger().info("writing %s: %d interactions", file, len(rows))
-                    write_interactions(folder / file, *rows.raw())
+                    users, items = rows.raw()
+                    write_interactions(folder / file, users=users, items=items)
                     about = {"file": file, "statistics": statistics(rows), **_size_and_checksum(folder / file)}
                     manifest["sets"][part or "all"] = about
                 write_json(folder / MANIFEST, manifest)

@@ -43,7 +43,7 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
             raw = stack.enter_context(open(path, "rb"))
             stream = stack.enter_context(_decompressed(raw, path))
             compressed = None if stream is raw else os.fstat(raw.fileno()).st_size
-            stream = io.BufferedReader(_Limited(stream, path, compressed), CHUNK)
+            stream = io.BufferedReader(_Limited(stream, path, compressed=compressed), CHUNK)
             if stream.peek(len(BOM))[: len(BOM)] == BOM:
                 stream.read(len(BOM))
             yield stream
@@ -78,7 +78,7 @@ def _decompressed(raw: BinaryIO, path: Path) -> Any:
 class _Limited(io.RawIOBase):
     """Passes on the bytes of a stream, and refuses endless lines and decompression bombs."""
 
-    def __init__(self, stream: BinaryIO, path: Path, compressed: int | None) -> None:
+    def __init__(self, stream: BinaryIO, path: Path, *, compressed: int | None) -> None:
         self._stream, self._path = stream, path
         self._max_total = math.inf if compressed is None else max(FLOOR, MAX_RATIO * compressed)
         self._total = self._line_length = 0

@@ -19,6 +19,7 @@ from recbole_popdcl.config.listing import Row, own_rows, owners, rows_of_model
 from recbole_popdcl.config.models import NEEDED_PACKAGES, UNSUPPORTED, general_models, own_models
 from recbole_popdcl.config.properties import Stage, comments
 from recbole_popdcl.config.reading import properties_folder, read_yaml
+from recbole_popdcl.evaluation.metrics import all_metrics
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -81,6 +82,12 @@ def _of_model(model: type) -> tuple[str, ...]:
     return f"`{model.__name__}`", loss, ", ".join(own) or "those of every model", source, f"`{file}.py`"
 
 
+def metrics(kind: str) -> str:
+    """The metrics of a kind, as they are listed."""
+    rows = ((f"`{metric.name}`", metric.meaning) for metric in all_metrics(kind.replace("_", " ")))
+    return table(("metric", "what it is"), rows)
+
+
 def stock_models() -> str:
     """RecBole's general models."""
     names = sorted({*general_models(), *UNSUPPORTED}, key=str.lower)
@@ -113,6 +120,7 @@ def layouts() -> str:
 TABLES: dict[str, Callable[..., str]] = {
     "properties": properties,
     "models": models,
+    "metrics": metrics,
     "stock_models": stock_models,
     "layouts": layouts,
 }

@@ -1,3 +1,48 @@
-"""Popularity-debiased recommendation on RecBole: losses, balanced protocol, fast training and evaluation."""
+"""Popularity-debiased recommendation on RecBole: losses, balanced protocol, fast training and evaluation.
+
+What the command line does, as functions: ``run``, ``evaluate``, ``recommend``, ``tune``, ``compare``, ``report``. They
+are imported when they are first used.
+
+Examples:
+    >>> import recbole_popdcl
+    >>> recbole_popdcl.Config("PopDCL", "ml-100k")["temperature"]
+    0.1
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recbole_popdcl.config.config import Config
+    from recbole_popdcl.experiment.comparison.compare import compare
+    from recbole_popdcl.experiment.finished import evaluate, recommend
+    from recbole_popdcl.experiment.run import run
+    from recbole_popdcl.experiment.search.tune import tune
+    from recbole_popdcl.reporting.build import report
 
 __version__ = "0.1.0"
+__all__ = ["Config", "compare", "evaluate", "recommend", "report", "run", "tune"]
+
+_HOMES = {
+    "Config": "recbole_popdcl.config.config",
+    "compare": "recbole_popdcl.experiment.comparison.compare",
+    "evaluate": "recbole_popdcl.experiment.finished",
+    "recommend": "recbole_popdcl.experiment.finished",
+    "report": "recbole_popdcl.reporting.build",
+    "run": "recbole_popdcl.experiment.run",
+    "tune": "recbole_popdcl.experiment.search.tune",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

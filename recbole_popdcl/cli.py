@@ -261,7 +261,7 @@ def _tune(arguments: argparse.Namespace, properties: list[str]) -> int:
     )
     print(f"\n{trials_table(search['trials'])}\n\nbest: {search['run_dir']}/{BEST_SETTINGS}")
     try:
-        from recbole_popdcl.report.build import plot_search
+        from recbole_popdcl.reporting.build import plot_search
 
         print("".join(f"plot: {path}\n" for path in plot_search(search["run_dir"])[:1]), end="")
     except PopDCLError as error:  # a finished search is not lost for want of a plot
@@ -315,7 +315,7 @@ def _recommend(arguments: argparse.Namespace, properties: list[str]) -> int:
 
 
 def _report(arguments: argparse.Namespace, unknown: list[str]) -> int:
-    from recbole_popdcl.report.build import report
+    from recbole_popdcl.reporting.build import report
 
     _none_left(unknown)
     page = report(

@@ -55,7 +55,7 @@ def __getattr__(name: str) -> type:
     return repaired(get_model(name))
 
 
-def normalized_adjacency(pairs: sp.coo_matrix, left: float, right: float) -> torch.Tensor:
+def normalized_adjacency(pairs: sp.coo_matrix, *, left: float, right: float) -> torch.Tensor:
     """Return D^left A D^right of the bipartite graph, users before items, as RecBole's models hold it.
 
     Args:
@@ -83,7 +83,7 @@ def normalized_adjacency(pairs: sp.coo_matrix, left: float, right: float) -> tor
     return torch.sparse_coo_tensor(indices, torch.from_numpy(values.astype(np.float32)), size, check_invariants=False)
 
 
-def nearest_rows(matrix: sp.csr_matrix, k: int, shrink: float) -> sp.csr_matrix:
+def nearest_rows(matrix: sp.csr_matrix, *, k: int, shrink: float) -> sp.csr_matrix:
     """Return the cosines of each row with the k rows nearest to it, float32 [n, n]; 0 for all others and for itself.
 
     Args:
@@ -117,7 +117,7 @@ class _Graph(_Stock):
     """the graph is made of arrays, as scipy no longer has `dok_matrix._update`"""
 
     def get_norm_adj_mat(self) -> torch.Tensor:
-        return normalized_adjacency(self.interaction_matrix, -0.5, -0.5)
+        return normalized_adjacency(self.interaction_matrix, left=-0.5, right=-0.5)
 
 
 class _NGCF(_Graph):
@@ -137,7 +137,7 @@ class _SpectralCF(_Stock):
     """the graph as for GCMC"""
 
     def get_laplacian_matrix(self) -> torch.Tensor:
-        walk = normalized_adjacency(self.interaction_matrix, -1.0, 0.0)
+        walk = normalized_adjacency(self.interaction_matrix, left=-1.0, right=0.0)
         return self.get_eye_mat(self.n_items + self.n_users) - walk
 
 
@@ -172,10 +172,10 @@ class _ItemKNN(_Stock):
         self.k, self.shrink, self.method = config["k"], config["shrink"], config["knn_method"]
         self.interaction_matrix = dataset.inter_matrix(form="csr").astype(np.float32)
         if self.method == "user":
-            self.w = nearest_rows(self.interaction_matrix, self.k, self.shrink).tocsc()
+            self.w = nearest_rows(self.interaction_matrix, k=self.k, shrink=self.shrink).tocsc()
             self.pred_mat = (self.w @ self.interaction_matrix).tolil()
         else:
-            self.w = nearest_rows(self.interaction_matrix.T.tocsr(), self.k, self.shrink).T.tocsc()
+            self.w = nearest_rows(self.interaction_matrix.T.tocsr(), k=self.k, shrink=self.shrink).T.tocsc()
             self.pred_mat = (self.interaction_matrix @ self.w).tolil()
         self.fake_loss = torch.nn.Parameter(torch.zeros(1))
         self.other_parameter_name = ["w", "pred_mat"]

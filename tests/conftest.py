@@ -68,7 +68,9 @@ def toy_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("dataset")
     users, items = skewed_pairs(120, 80, 3000)
     write_interactions(
-        folder / "toy" / "toy.inter", np.char.add("u", users.astype(str)), np.char.add("i", items.astype(str))
+        folder / "toy" / "toy.inter",
+        users=np.char.add("u", users.astype(str)),
+        items=np.char.add("i", items.astype(str)),
     )
     return folder
 

@@ -65,7 +65,7 @@ def test_adjacency_against_a_dense_matrix(left, right):
     items[items == 2] = 3
     pairs = sp.coo_matrix((np.ones(60, dtype=np.float32), (users, items)), shape=(11, 6))
     assert len(set(zip(users.tolist(), items.tolist()))) < 60
-    found = normalized_adjacency(pairs, left, right)
+    found = normalized_adjacency(pairs, left=left, right=right)
     assert (found.dtype, found.shape) == (torch.float32, (17, 17))
     np.testing.assert_allclose(found.to_dense().numpy(), dense_adjacency(pairs.toarray() > 0, left, right), rtol=1e-6)
     rows, columns = found._indices().tolist()
@@ -189,7 +189,7 @@ def test_neighbours_against_dense_cosines(toy, method, k, shrink):
 def test_of_equally_near_rows_recboles_are_taken():
     """What RecBole 1.2.1 takes with numpy 1.26; with 12 columns most of the 20 nearest of 300 rows are ties."""
     rows = np.random.RandomState(0).rand(300, 12) < 0.25
-    found = nearest_rows(sp.csr_matrix(rows.astype(np.float32)), 20, 0.0)
+    found = nearest_rows(sp.csr_matrix(rows.astype(np.float32)), k=20, shrink=0.0)
     found.sort_indices()
     assert found[0].nnz == 0  # an empty row
     assert found[150].indices.tolist() == [

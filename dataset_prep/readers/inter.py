@@ -21,7 +21,7 @@ def read_inter(path: Path, columns: Columns) -> Iterator[Block]:
     """
     header = first_line(path)
     if header:
-        names = list(parse_header(header, "\t", path))
+        names = list(parse_header(header, "\t", path=path))
         yield from read_delimited(path, columns, delimiter="\t", quote=False, names=names, has_header=True)
 
 

@@ -56,6 +56,7 @@ class Config(RecBoleConfig):
         self,
         model: str | type | None = None,
         dataset: str | None = None,
+        *,
         config_files: Sequence[str | Path] | None = None,
         config_dict: Mapping[str, Any] | None = None,
         arguments: Sequence[str] | None = None,
@@ -146,7 +147,7 @@ class Config(RecBoleConfig):
             typed = where in ("command line", "dict")
             for name, value in values.items():
                 self._check_name(name, where, of_model if typed else of_model | set(known), model_class)
-                check_value(known.get(name), value, where)
+                check_value(known.get(name), value, where=where)
                 if name == "train_neg_sample_args" and model_class in own_models().values():
                     self._check_negatives(model_class.__name__, value, where, shared=not typed)
                 elif name in known and name not in of_model and self._is_packaged(model_class):
@@ -209,7 +210,7 @@ class Config(RecBoleConfig):
         for name, entry in table().items():
             if name not in values:
                 continue
-            check_value(entry, values[name], "configuration")
+            check_value(entry, values[name], where="configuration")
             if entry.without_pickle and values[name] not in entry.without_pickle:
                 raise PopDCLError(
                     f"property '{name}' cannot be {shown(values[name])}: RecBole would unpickle a file, which can run "

@@ -259,7 +259,7 @@ def names_of(stages: Collection[Stage]) -> list[str]:
     )
 
 
-def check_value(entry: Property | None, value: Any, where: str) -> None:
+def check_value(entry: Property | None, value: Any, *, where: str) -> None:
     """Check the type and range of one property.
 
     Args:
@@ -271,8 +271,8 @@ def check_value(entry: Property | None, value: Any, where: str) -> None:
         PopDCLError: the value is of the wrong type or out of range.
 
     Examples:
-        >>> check_value(table()["temperature"], 0.2, "dict")
-        >>> check_value(table()["temperature"], -1, "dict")
+        >>> check_value(table()["temperature"], 0.2, where="dict")
+        >>> check_value(table()["temperature"], -1, where="dict")
         Traceback (most recent call last):
             ...
         recbole_popdcl.errors.PopDCLError: dict: property 'temperature' must be a number above 0, not -1

@@ -28,7 +28,7 @@ MISSING = (
 )  # fmt: skip
 
 
-def read_header(path: Path, separator: str, encoding: str = "utf-8") -> dict[str, str]:
+def read_header(path: Path, separator: str, *, encoding: str = "utf-8") -> dict[str, str]:
     """Return {field: type} of an atomic file's first line, in the order of its columns.
 
     Raises:
@@ -39,10 +39,10 @@ def read_header(path: Path, separator: str, encoding: str = "utf-8") -> dict[str
             line = file.readline(MAX_HEADER).rstrip("\r\n")
     except (OSError, UnicodeError, LookupError) as error:  # a lookup fails for an encoding that does not exist
         raise PopDCLError(f"cannot read {path}: {reason(error)}") from error
-    return parse_header(line, separator, path)
+    return parse_header(line, separator, path=path)
 
 
-def parse_header(line: str, separator: str, path: Path) -> dict[str, str]:
+def parse_header(line: str, separator: str, *, path: Path) -> dict[str, str]:
     """Return {field: type} of the header line of an atomic file, in the order of its columns.
 
     Raises:
@@ -61,7 +61,7 @@ def parse_header(line: str, separator: str, path: Path) -> dict[str, str]:
     return fields
 
 
-def read_interactions(path: Path, columns: list[str], separator: str, encoding: str = "utf-8") -> pd.DataFrame:
+def read_interactions(path: Path, columns: list[str], *, separator: str, encoding: str = "utf-8") -> pd.DataFrame:
     """Read columns of an atomic file: tokens as categories, texts exactly as written, floats as float64.
 
     Arrow reads regular files. A file that Arrow cannot read is read again, slowly, to accept it or to name its fault.
@@ -79,22 +79,22 @@ def read_interactions(path: Path, columns: list[str], separator: str, encoding: 
         PopDCLError: a column is missing, a row has too few or many columns, an id is empty, or a float is not a number;
             names file and line.
     """
-    fields = read_header(path, separator, encoding)
+    fields = read_header(path, separator, encoding=encoding)
     for column in columns:
         if column not in fields:
             raise PopDCLError(f"{path}, line 1: no column '{column}'{nearest(column, fields)}")
     frame = None
     if encoding.lower() in ("utf-8", "utf8"):
-        frame = _read_by_arrow(path, fields, columns, separator)
+        frame = _read_by_arrow(path, fields, columns=columns, separator=separator)
     if frame is None:
-        frame = _read_by_pandas(path, fields, columns, separator, encoding)
+        frame = _read_by_pandas(path, fields, columns=columns, separator=separator, encoding=encoding)
     for column in columns:
         if fields[column] == "float":
             frame[column] = _numbers(frame[column], path)
     return frame
 
 
-def _read_by_arrow(path: Path, fields: dict[str, str], columns: list[str], separator: str) -> pd.DataFrame | None:
+def _read_by_arrow(path: Path, fields: dict[str, str], *, columns: list[str], separator: str) -> pd.DataFrame | None:
     """Tokens as categories, floats as texts; None where anything is unusual."""
     token = pa.dictionary(pa.int32(), pa.string())
     try:
@@ -121,10 +121,10 @@ def _unusual(column: pa.ChunkedArray) -> bool:
 
 
 def _read_by_pandas(
-    path: Path, fields: dict[str, str], columns: list[str], separator: str, encoding: str
+    path: Path, fields: dict[str, str], *, columns: list[str], separator: str, encoding: str
 ) -> pd.DataFrame:
     """As ``_read_by_arrow``; raises as ``read_interactions``."""
-    frame = _texts(path, fields, separator, encoding)
+    frame = _texts(path, fields, separator=separator, encoding=encoding)
     for column in columns:
         values = frame[column]
         empty = np.flatnonzero((values == "").to_numpy() | values.isna().to_numpy())
@@ -135,7 +135,7 @@ def _read_by_pandas(
     return frame[columns]
 
 
-def _texts(path: Path, fields: dict[str, str], separator: str, encoding: str) -> pd.DataFrame:
+def _texts(path: Path, fields: dict[str, str], *, separator: str, encoding: str) -> pd.DataFrame:
     """All cells as texts, row k of line k + 2; what stands in no cell of a short line is missing.
 
     Raises:
@@ -168,6 +168,7 @@ def _texts(path: Path, fields: dict[str, str], separator: str, encoding: str) ->
 def read_features(
     path: Path,
     fields: dict[str, str],
+    *,
     columns: list[str],
     ids: Collection[str],
     verbatim: Collection[str],
@@ -198,7 +199,7 @@ def read_features(
         PopDCLError: no rows, a row with too many columns, an empty id, or what is no finite number; names file and
             line.
     """
-    texts = _texts(path, fields, separator, encoding)[columns].fillna("")
+    texts = _texts(path, fields, separator=separator, encoding=encoding)[columns].fillna("")
     texts = texts[(texts != "").any(axis=1)]
     if texts.empty:
         raise PopDCLError(f"{path} holds no rows")
@@ -217,7 +218,7 @@ def read_features(
             if kind == "float_seq":
                 words = parts.to_pandas().astype(object).rename(column)
                 parts = pa.array(_finite(words, np.repeat(cells.index, lengths), path), pa.float64())
-            frame[column] = lists(lengths, parts, cells.index)
+            frame[column] = lists(lengths, parts, index=cells.index)
     return pd.DataFrame(frame).reset_index(drop=True)
 
 
@@ -241,7 +242,7 @@ def _finite(words: pd.Series, rows: pd.Index | np.ndarray, path: Path) -> np.nda
     return numbers
 
 
-def lists(lengths: np.ndarray, parts: pa.Array, index: pd.Index | None = None) -> pd.Series:
+def lists(lengths: np.ndarray, parts: pa.Array, *, index: pd.Index | None = None) -> pd.Series:
     """Return a column of Arrow lists.
 
     Args:
@@ -275,6 +276,7 @@ def _in_one(values: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 def write_interactions(
     path: str | Path,
+    *,
     users: Sequence[str] | np.ndarray | pa.DictionaryArray,
     items: Sequence[str] | np.ndarray | pa.DictionaryArray,
 ) -> None:

@@ -106,7 +106,9 @@ class SplitDataset(SideInformation):
             return super()._load_feat(filepath, source)
         for name in columns:
             self._set_properties(name, FeatureType(fields[name]), source, 1)
-        frame = read_interactions(path, columns, self.config["field_separator"], self.config["encoding"] or "utf-8")
+        frame = read_interactions(
+            path, columns, separator=self.config["field_separator"], encoding=self.config["encoding"] or "utf-8"
+        )
         for name in columns:
             if name not in (self.uid_field, self.iid_field) and frame[name].dtype == "category":
                 frame[name] = frame[name].astype(object)  # RecBole sorts and joins texts
@@ -120,7 +122,7 @@ class SplitDataset(SideInformation):
         distinct = np.flatnonzero(first_occurrences(users, items))
         repeated = len(users) - len(distinct)
         k = self.config["k_core"] or 0
-        kept = distinct[k_core(users[distinct], items[distinct], k)]
+        kept = distinct[k_core(users[distinct], items[distinct], k=k)]
         log = getLogger()
         if repeated:
             log.info("%d repeated (user, item) rows dropped, the first of each kept", repeated)

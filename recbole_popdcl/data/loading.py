@@ -31,7 +31,7 @@ class Data:
     train: Any = None
 
 
-def load_data(config: Config, own_batches: bool) -> Data:
+def load_data(config: Config, *, own_batches: bool) -> Data:
     """Load, filter and split the dataset of a configuration, and make its training batches.
 
     Args:
@@ -41,10 +41,10 @@ def load_data(config: Config, own_batches: bool) -> Data:
     Raises:
         PopDCLError: as SplitDataset; or a user with every item where negatives must be drawn.
     """
-    return with_batches(load_sets(config), config, own_batches)
+    return with_batches(load_sets(config), config, own_batches=own_batches)
 
 
-def with_batches(data: Data, config: Config, own_batches: bool) -> Data:
+def with_batches(data: Data, config: Config, *, own_batches: bool) -> Data:
     """Return ``data`` with training batches of its own, as ``config`` asks for; arguments as load_data."""
     batches = PairLoader(config, data.train_set) if own_batches else _stock_loader(config, data.train_set)
     return replace(data, train=batches)

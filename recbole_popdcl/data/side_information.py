@@ -55,7 +55,7 @@ class SideInformation(Dataset):
 
     def _fields_to_load(self, path: Path, source: FeatureSource | str) -> tuple[dict[str, str], list[str]]:
         """Return {field: type} of a file's header, and which of them to read; none, where it is not to be loaded."""
-        fields = read_header(path, self.config["field_separator"], self.config["encoding"] or "utf-8")
+        fields = read_header(path, self.config["field_separator"], encoding=self.config["encoding"] or "utf-8")
         wanted, unwanted = self._get_load_and_unload_col(source)
         interactions = source == FeatureSource.INTERACTION
         if wanted == set() and not interactions:
@@ -70,10 +70,10 @@ class SideInformation(Dataset):
             name for name in fields if name in ids or (name not in (unwanted or ()) and name in (wanted or fields))
         ]
         for name in columns:
-            self._check_new(name, fields[name], ids, path, source)
+            self._check_new(name, fields[name], ids=ids, path=path, source=source)
         return fields, columns
 
-    def _check_new(self, name: str, kind: str, ids: set[str], path: Path, source: FeatureSource | str) -> None:
+    def _check_new(self, name: str, kind: str, *, ids: set[str], path: Path, source: FeatureSource | str) -> None:
         if name in ids and kind != "token":
             raise PopDCLError(f"{path}, line 1: '{name}' must be of type token, not {kind}")
         other = self.field2source.get(name, source)
@@ -99,12 +99,12 @@ class SideInformation(Dataset):
         frame = read_features(
             path,
             fields,
-            columns,
-            ids,
-            ids | aliases,
-            self.config["field_separator"],
-            self.config["seq_separator"],
-            self.config["encoding"] or "utf-8",
+            columns=columns,
+            ids=ids,
+            verbatim=ids | aliases,
+            separator=self.config["field_separator"],
+            seq_separator=self.config["seq_separator"],
+            encoding=self.config["encoding"] or "utf-8",
         )
         for name in columns:
             kind, length = FeatureType(fields[name]), 1
@@ -148,7 +148,7 @@ class SideInformation(Dataset):
             ids = np.append(places[start : start + len(some)] + 1, 0)[code]  # -1, missing, takes the last one
             start += len(some)
             self.field2id_token[field], self.field2token_id[field] = tokens, numbers
-            feat[field] = ids if length is None else lists(length, pa.array(ids, pa.int64()), feat.index)
+            feat[field] = ids if length is None else lists(length, pa.array(ids, pa.int64()), index=feat.index)
 
     # -- filters and labels -----------------------------------------------------------------------------------------
 
@@ -282,7 +282,7 @@ class SideInformation(Dataset):
     def _set_values(self, field: str, values: np.ndarray) -> None:
         feat = self.field2feats(field)[0]
         lengths, _ = self._parts(feat, field)
-        feat[field] = values if lengths is None else lists(lengths, pa.array(values), feat.index)
+        feat[field] = values if lengths is None else lists(lengths, pa.array(values), index=feat.index)
 
     def _preload_weight_matrix(self) -> None:
         """Set a matrix of weights, float64 [tokens] or [tokens, longest sequence], for each pair of fields.
@@ -388,7 +388,7 @@ def _shortened(column: pd.Series, most: int | None) -> tuple[pd.Series, int]:
     if most is not None and len(lengths) and lengths.max() > most:
         parts = parts.filter(pa.array(_places(lengths) < most))
         lengths = np.minimum(lengths, most)
-        column = lists(lengths, parts, column.index)
+        column = lists(lengths, parts, index=column.index)
     return column, int(lengths.max(initial=0))
 
 

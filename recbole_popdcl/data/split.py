@@ -48,7 +48,7 @@ def first_occurrences(users: np.ndarray, items: np.ndarray) -> np.ndarray:
     return keep
 
 
-def k_core(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
+def k_core(users: np.ndarray, items: np.ndarray, *, k: int) -> np.ndarray:
     """Return a bool mask [n] of the interactions left when every user and every item has at least ``k`` of them.
 
     Users and items below ``k`` are taken away until none is left below (the fixed point, which is unique).

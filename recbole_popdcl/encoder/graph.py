@@ -27,7 +27,7 @@ class CsrMatrix(nn.Module):
     col: torch.Tensor
     values: torch.Tensor
 
-    def __init__(self, crow: torch.Tensor, col: torch.Tensor, values: torch.Tensor, *, n_columns: int) -> None:
+    def __init__(self, crow: torch.Tensor, col: torch.Tensor, *, values: torch.Tensor, n_columns: int) -> None:
         super().__init__()
         self.n_columns = n_columns
         for name, tensor in (("crow", crow.int()), ("col", col.int()), ("values", values)):
@@ -36,7 +36,8 @@ class CsrMatrix(nn.Module):
     @classmethod
     def from_scipy(cls, matrix: sp.csr_matrix) -> CsrMatrix:
         """Take over a scipy matrix."""
-        return cls(*_parts(matrix), n_columns=matrix.shape[1])
+        crow, col, values = _parts(matrix)
+        return cls(crow, col, values=values, n_columns=matrix.shape[1])
 
     def matmul(self, dense: torch.Tensor) -> torch.Tensor:
         """Return self @ dense, [rows, d] for ``dense`` [columns, d], without a gradient."""

@@ -58,7 +58,7 @@ def run(
     stored = [RunFolder.to_resume(run_dir).config] if resume else []
     config = Config(model, dataset, config_files=[*stored, *files], config_dict=config_dict, arguments=arguments)
     for path in stored:
-        check_unchanged(Config(config_files=[path]).resolved(), config, path)
+        check_unchanged(Config(config_files=[path]).resolved(), config, where=path)
     if distributed.asked_for() and not issubclass(config.model_class, EncoderRecommender):
         raise PopDCLError(f"model {config['model']} is RecBole's own, and trains in one process only")
     with distributed.processes(config):

@@ -47,7 +47,7 @@ STEPS_PER_READING = 50  # of the losses, for which a GPU has to be waited for
 
 
 def build_trainer(
-    config: Config, model: AbstractRecommender, ranker: Ranker, run_dir: str | Path, fingerprint: str
+    config: Config, model: AbstractRecommender, *, ranker: Ranker, run_dir: str | Path, fingerprint: str
 ) -> RunTrainer:
     """Return the trainer of a model: RecBole's special one where it has one (NCL, RecVAE, …), with our evaluation.
 
@@ -83,7 +83,7 @@ class RunTrainer(Trainer):
     train_loss_dict: dict[int, float]
 
     def __init__(
-        self, config: Config, model: AbstractRecommender, ranker: Ranker, run_dir: str | Path, fingerprint: str = ""
+        self, config: Config, model: AbstractRecommender, *, ranker: Ranker, run_dir: str | Path, fingerprint: str = ""
     ) -> None:
         self.run_dir = Path(run_dir)
         self._writes = rank() == 0
@@ -343,7 +343,7 @@ class RunTrainer(Trainer):
             return
         state = load_checkpoint(self.run_dir / LAST)
         try:
-            check_unchanged(state["config"], self.config, self.run_dir / LAST)
+            check_unchanged(state["config"], self.config, where=self.run_dir / LAST)
             if state["fingerprint"] != self.fingerprint:
                 raise PopDCLError(f"the data of {self.config['dataset']} are not those that {self.run_dir} saw")
             check_resumable(state)
@@ -421,7 +421,7 @@ def fixed_properties(config: Config) -> dict[str, Any]:
     return {name: value for name, value in config.resolved().items() if stage_of(name) not in ON_RESUME}
 
 
-def check_unchanged(before: dict[str, Any], config: Config, where: str | Path) -> None:
+def check_unchanged(before: dict[str, Any], config: Config, *, where: str | Path) -> None:
     """Compare a configuration with the one that a run was started with.
 
     Raises:

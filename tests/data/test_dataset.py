@@ -78,8 +78,8 @@ def test_preparing_twice_gives_the_same_bytes(tmp_path):
 
 def test_some_prepared_sets_may_be_missing(tmp_path):
     users, items = (np.array(ids, dtype=str) for ids in skewed_pairs(30, 20, 300))
-    write_interactions(tmp_path / "x" / "x.train.inter", users[:200], items[:200])
-    write_interactions(tmp_path / "x" / "x.test.inter", users[200:], items[200:])
+    write_interactions(tmp_path / "x" / "x.train.inter", users=users[:200], items=items[:200])
+    write_interactions(tmp_path / "x" / "x.test.inter", users=users[200:], items=items[200:])
     data = load(tmp_path, "x")
     assert list(data.evaluation.sets) == ["test_imbalanced"]
     assert len(data.evaluation.train) == 200
@@ -88,7 +88,7 @@ def test_some_prepared_sets_may_be_missing(tmp_path):
 def test_benchmark_filename_names_other_files(tmp_path):
     users, items = (np.array(ids, dtype=str) for ids in skewed_pairs(30, 20, 300))
     for name, rows in (("a", slice(0, 200)), ("b", slice(200, 240)), ("c", slice(240, 300))):
-        write_interactions(tmp_path / "x" / f"x.{name}.inter", users[rows], items[rows])
+        write_interactions(tmp_path / "x" / f"x.{name}.inter", users=users[rows], items=items[rows])
     data = load(tmp_path, "x", "--benchmark_filename=['a', 'b', 'c']")
     assert {name: len(part) for name, part in data.evaluation.sets.items()} == {"valid": 40, "test_imbalanced": 60}
 
@@ -110,8 +110,8 @@ def test_repeated_rows_are_dropped(tmp_path, caplog):
 
 def test_ids_stay_texts(tmp_path):
     tokens = ["007", "7", "NA", "nan", '"quoted"', "a b", "Ünï", "1e5", "True"]
-    write_interactions(tmp_path / "x.inter", np.array(tokens), np.array(tokens[::-1]))
-    frame = read_interactions(tmp_path / "x.inter", ["user_id", "item_id"], "\t")
+    write_interactions(tmp_path / "x.inter", users=np.array(tokens), items=np.array(tokens[::-1]))
+    frame = read_interactions(tmp_path / "x.inter", ["user_id", "item_id"], separator="\t")
     assert frame["user_id"].tolist() == tokens
     assert frame["item_id"].tolist() == tokens[::-1]
 
@@ -129,16 +129,16 @@ def test_what_arrow_reads_is_what_pandas_reads(tmp_path, rows, separator, end):
     path = tmp_path / "x.inter"
     path.write_bytes(end.join(["header", *(separator.join(row) for row in rows)]).encode())
     fields, columns = {"user_id": "token", "item_id": "token"}, ["user_id", "item_id"]
-    fast = _read_by_arrow(path, fields, columns, separator)
+    fast = _read_by_arrow(path, fields, columns=columns, separator=separator)
     if fast is not None:
-        slow = _read_by_pandas(path, fields, columns, separator, "utf-8")
+        slow = _read_by_pandas(path, fields, columns=columns, separator=separator, encoding="utf-8")
         assert fast.astype(object).values.tolist() == slow.astype(object).values.tolist()
 
 
 def test_a_plain_file_is_read_by_arrow(tmp_path):
     path = write_text(tmp_path, "x", "header\n" + "1\t2\n" * 5)
     fields = {"user_id": "token", "item_id": "token"}
-    assert len(_read_by_arrow(path, fields, list(fields), "\t")) == 5
+    assert len(_read_by_arrow(path, fields, columns=list(fields), separator="\t")) == 5
 
 
 @pytest.mark.parametrize("prepared", [True, False])
@@ -217,13 +217,13 @@ def test_damaged_files_are_named(tmp_path, text, message):
 def test_a_number_that_is_none(tmp_path):
     path = write_text(tmp_path, "x", "user_id:token\titem_id:token\trating:float\n1\t2\t3\n1\t3\tgood\n")
     with pytest.raises(PopDCLError, match="line 3: 'rating' is 'good', not a number"):
-        read_interactions(path, ["user_id", "item_id", "rating"], "\t")
+        read_interactions(path, ["user_id", "item_id", "rating"], separator="\t")
 
 
 def test_windows_line_ends_and_byte_order_mark(tmp_path):
     path = tmp_path / "x.inter"
     path.write_bytes(b"\xef\xbb\xbfuser_id:token\titem_id:token\r\n01\tA\r\n2\tb\r\n")
-    frame = read_interactions(path, ["user_id", "item_id"], "\t")
+    frame = read_interactions(path, ["user_id", "item_id"], separator="\t")
     assert frame.values.tolist() == [["01", "A"], ["2", "b"]]
 
 

@@ -37,11 +37,11 @@ def k_core_by_loop(users, items, k):
 @pytest.mark.parametrize("k", [0, 1, 2, 3, 4, 50])
 def test_k_core_equals_the_loop(k):
     users, items = skewed_pairs(20, 15, 60, seed=k)
-    assert set(np.flatnonzero(k_core(users, items, k))) == k_core_by_loop(users, items, k)
+    assert set(np.flatnonzero(k_core(users, items, k=k))) == k_core_by_loop(users, items, k)
 
 
 def test_k_core_of_nothing():
-    assert k_core(np.array([], dtype=int), np.array([], dtype=int), 3).tolist() == []
+    assert k_core(np.array([], dtype=int), np.array([], dtype=int), k=3).tolist() == []
 
 
 def test_first_occurrences():

@@ -38,7 +38,7 @@ def raw(tmp_path):
 
 
 def read_set(folder, name, part):
-    frame = read_interactions(folder / f"{name}.{part}.inter", ["user_id", "item_id"], "\t")
+    frame = read_interactions(folder / f"{name}.{part}.inter", ["user_id", "item_id"], separator="\t")
     return list(zip(frame["user_id"], frame["item_id"]))
 
 
@@ -59,7 +59,7 @@ def test_sets_and_manifest(tmp_path, raw):
     assert len(set(rows)) == len(rows)
     degrees = Counter(u for u, _ in rows), Counter(i for _, i in rows)
     assert min(min(degree.values()) for degree in degrees) >= 5
-    whole = read_interactions(folder / "x.inter", ["user_id", "item_id"], "\t")
+    whole = read_interactions(folder / "x.inter", ["user_id", "item_id"], separator="\t")
     assert set(zip(whole["user_id"], whole["item_id"])) == set(rows)
     stored = json.loads((folder / "manifest.json").read_text())
     assert stored == json.loads(json.dumps(manifest))
@@ -210,7 +210,7 @@ def test_faults_leave_nothing(tmp_path, raw, monkeypatch, capsys, case):
     (tmp_path / "one.csv").write_text("user,item\n1,2\n1,3\n")
     (tmp_path / "valid.txt").write_text("1 2\n")
     (tmp_path / "nothing").mkdir()
-    write_interactions(tmp_path / "taken" / "x.train.inter", ["u"], ["i"])
+    write_interactions(tmp_path / "taken" / "x.train.inter", users=["u"], items=["i"])
     before = {path: path.is_file() and path.read_bytes() for path in sorted(tmp_path.rglob("*"))}
     arguments, message = FAULTS[case]
     assert main(["--name=x", *arguments]) == 2
@@ -310,8 +310,8 @@ TOKENS = st.text(
 def test_any_table_comes_back_unchanged(tmp_path, rows):
     users, items = zip(*rows)
     path = tmp_path / "x.inter"
-    write_interactions(path, users, items)
-    frame = read_interactions(path, ["user_id", "item_id"], "\t")
+    write_interactions(path, users=users, items=items)
+    frame = read_interactions(path, ["user_id", "item_id"], separator="\t")
     assert list(zip(frame["user_id"], frame["item_id"])) == rows
     assert raw_pairs(read("inter", path)) == rows
     assert raw_pairs(read("tsv", _quoted(tmp_path / "x.tsv", rows))) == rows

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -11,16 +9,8 @@ from recbole.evaluator import metrics_dict
 
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.evaluation.metrics import ACCURACY, find_metric, metric_names
+from tests.evaluation.by_definition import TOPK, by_definition, random_hits
 from tests.evaluation.conftest import RECBOLE_METRICS
-
-TOPK = [1, 2, 3, 5, 10]
-
-
-def random_hits(n_users: int, seed: int):
-    rng = np.random.default_rng(seed)
-    hits = rng.random((n_users, 10)) < rng.random((n_users, 1))
-    n_truth = hits.sum(1) + rng.integers(0, 12, n_users)
-    return hits, np.maximum(n_truth, 1)
 
 
 @pytest.mark.parametrize("name", RECBOLE_METRICS)
@@ -33,22 +23,6 @@ def test_equal_to_recbole(name):
     expected = metric.metric_info(*arguments)[:, [k - 1 for k in TOPK]]
     values = find_metric(name, "test").function(torch.from_numpy(hits), torch.from_numpy(n_truth), topk=TOPK)
     np.testing.assert_allclose(values.numpy(), expected, rtol=1e-12)
-
-
-def by_definition(name, hits, n_truth, k):
-    places = [rank for rank, is_hit in enumerate(hits[:k], 1) if is_hit]
-    if name == "Recall":
-        return len(places) / n_truth
-    if name == "Precision":
-        return len(places) / k
-    if name == "Hit":
-        return float(bool(places))
-    if name == "MRR":
-        return 1 / places[0] if places else 0.0
-    if name == "NDCG":
-        ideal = sum(1 / math.log2(rank + 1) for rank in range(1, min(n_truth, k) + 1))
-        return sum(1 / math.log2(rank + 1) for rank in places) / ideal
-    return sum((place + 1) / rank for place, rank in enumerate(places)) / min(n_truth, k)
 
 
 @pytest.mark.parametrize("name", RECBOLE_METRICS)

@@ -13,8 +13,8 @@ from scipy import stats
 from recbole_popdcl.evaluation.keys import SET_KEYS
 from recbole_popdcl.evaluation.metrics import metric_names
 from recbole_popdcl.evaluation.ranking import Ranker
+from tests.evaluation.by_definition import by_definition
 from tests.evaluation.conftest import N_ITEMS, N_USERS, RECBOLE_METRICS, SETS, FixedScores, build_sets
-from tests.evaluation.test_metrics import by_definition
 
 AT_K = ("ARP", "APLT", "ACLT", "GiniIndex", "ItemCoverage", "PopREO", "PopRSP")
 WITHOUT_K = ("PRU", "PRI")

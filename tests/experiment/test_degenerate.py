@@ -68,7 +68,7 @@ RUNS += [
 def job(folder, parts, model, **properties):
     for name, interactions in parts.items():
         users, items = zip(*interactions)
-        write_interactions(folder / "tiny" / f"tiny{name and '.' + name}.inter", users, items)
+        write_interactions(folder / "tiny" / f"tiny{name and '.' + name}.inter", users=users, items=items)
     properties = {
         "data_path": str(folder),
         "epochs": 1,

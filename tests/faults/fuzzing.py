@@ -87,7 +87,9 @@ def atomic(data: bytes) -> None:
     path = written(data[1:], "toy/toy.inter")
     separator, encoding = ("\t", "\t", ",", " ")[choice % 4], ("utf-8", "latin-1", "utf-16", "ascii")[choice // 4 % 4]
     with refused_in_one_line():
-        read_interactions(path, ["user_id", "item_id", "rating"][: 2 + choice // 16 % 2], separator, encoding)
+        read_interactions(
+            path, ["user_id", "item_id", "rating"][: 2 + choice // 16 % 2], separator=separator, encoding=encoding
+        )
     config = toy_config()
     written(data[1:], "toy/toy.inter")
     with refused_in_one_line():

@@ -337,7 +337,7 @@ def kill_all(
     chance = random.Random(seed)
     users, items = skewed(400, 300, 6_000)
     data = work / "data"
-    write_interactions(data / "small" / "small.inter", users.astype(str), items.astype(str))
+    write_interactions(data / "small" / "small.inter", users=users.astype(str), items=items.astype(str))
     part = -(-kills // (len(models) * len(signals) + 1))
     table = []
     for model in models:

@@ -37,7 +37,7 @@ def finished(tmp_path_factory) -> Path:
     """A folder with the dataset ``toy`` in ``dataset`` and a finished run of BPR in ``run``."""
     folder = tmp_path_factory.mktemp("finished")
     users, items = (ids.astype(str) for ids in skewed_pairs(60, 40, 900))
-    write_interactions(folder / "dataset" / "toy" / "toy.inter", users, items)
+    write_interactions(folder / "dataset" / "toy" / "toy.inter", users=users, items=items)
     run("BPR", "toy", config_dict={"data_path": str(folder / "dataset"), "k_core": 2, "embedding_size": 8, "epochs": 1},
         run_dir=folder / "run")  # fmt: skip
     return folder

@@ -19,9 +19,9 @@ from recbole_popdcl.evaluation.keys import ResultKey
 from recbole_popdcl.experiment.comparison.compare import ABLATION
 from recbole_popdcl.experiment.result import read_result
 from recbole_popdcl.experiment.run import run
-from recbole_popdcl.report import figures, tables
-from recbole_popdcl.report.build import plot_search, report
-from recbole_popdcl.report.runs import Group, best_settings, group_runs, resolve, take_inventory
+from recbole_popdcl.reporting import figures, tables
+from recbole_popdcl.reporting.build import plot_search, report
+from recbole_popdcl.reporting.runs import Group, best_settings, group_runs, resolve, take_inventory
 from tests.conftest import the_one_line
 
 KEYS = ("balanced/recall@20", "balanced/ndcg@20", "imbalanced/recall@20", "imbalanced/ndcg@20")

@@ -26,7 +26,7 @@ def read_space(config: Config, path: str | Path | None) -> tuple[dict[str, Any],
 
     Args:
         config: the configuration that the trials share.
-        path: yaml file; by default the model's in ``properties/tune/``.
+        path: yaml file; by default that of the model in ``properties/tune/``, or of a class that it derives from.
 
     Returns:
         {property: list of values or mapping with ``distribution`` and its bounds}, and where it came from.
@@ -36,8 +36,8 @@ def read_space(config: Config, path: str | Path | None) -> tuple[dict[str, Any],
     """
     model = config["model"]
     if path is None:
-        path = properties_folder() / "tune" / f"{model}.yaml"
-        if not path.is_file():
+        path = _packaged_space(config)
+        if path is None:
             raise PopDCLError(f"there is no search space for {model} in the package: write one and name it by --space")
     space = read_yaml(Path(path))
     if not space:
@@ -45,6 +45,12 @@ def read_space(config: Config, path: str | Path | None) -> tuple[dict[str, Any],
     for name, values in space.items():
         _check(config, name, values, f"search space {path}")
     return space, str(path)
+
+
+def _packaged_space(config: Config) -> Path | None:
+    """The file of the model, else of the nearest class that it derives from."""
+    files = (properties_folder() / "tune" / f"{owner.__name__}.yaml" for owner in config.model_class.__mro__)
+    return next((file for file in files if file.is_file()), None)
 
 
 def _check(config: Config, name: str, values: Any, where: str) -> None:
@@ -64,7 +70,7 @@ def _check(config: Config, name: str, values: Any, where: str) -> None:
             "{distribution: uniform, low: 0.1, high: 0.3} with one of " + ", ".join(DISTRIBUTIONS)
         )
     for candidate in candidates:
-        check_value(table().get(name), candidate, where)
+        check_value(table().get(name), candidate, where=where)
 
 
 def _bounds(name: str, values: Mapping[str, Any], where: str) -> list[Any]:

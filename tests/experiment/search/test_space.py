@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from recbole.utils import argument_list
 
 from recbole_popdcl.config.config import Config
-from recbole_popdcl.config.models import model_names
+from recbole_popdcl.config.models import find_model, model_names
 from recbole_popdcl.config.reading import properties_folder
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.search.space import read_space, size_of
@@ -23,7 +25,9 @@ def space(tmp_path, text, model="PopDCL"):
 def test_every_model_has_a_space(model):
     found, source = read_space(Config(model, "ml-100k"), None)
     assert found
-    assert source == str(properties_folder() / "tune" / f"{model}.yaml")
+    owners = [owner.__name__ for owner in find_model(model).__mro__]
+    assert Path(source) == properties_folder() / "tune" / f"{Path(source).stem}.yaml"
+    assert Path(source).stem in owners[: owners.index("EncoderRecommender")]
 
 
 def test_the_space_of_popdcl_is_the_papers_grid():

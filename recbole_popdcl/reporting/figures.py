@@ -21,7 +21,7 @@ from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.experiment.comparison.compare import ABLATION
 from recbole_popdcl.experiment.comparison.summary import TEST_SETS, accuracy_keys, heading
 from recbole_popdcl.experiment.search.trials import SCORE, VALIDATIONS
-from recbole_popdcl.report.runs import FinishedSearch, Group
+from recbole_popdcl.reporting.runs import FinishedSearch, Group
 from recbole_popdcl.storage.files import written_whole
 
 try:

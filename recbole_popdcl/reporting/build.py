@@ -17,9 +17,9 @@ import pandas as pd
 from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.experiment.analysis import analyse, missing_analyses, read_analysis
 from recbole_popdcl.experiment.comparison.summary import accuracy_keys
-from recbole_popdcl.report import figures, tables
-from recbole_popdcl.report.figures import Drawing
-from recbole_popdcl.report.runs import (
+from recbole_popdcl.reporting import figures, tables
+from recbole_popdcl.reporting.figures import Drawing
+from recbole_popdcl.reporting.runs import (
     FinishedSearch,
     Group,
     Inventory,
@@ -30,7 +30,7 @@ from recbole_popdcl.report.runs import (
     resolve,
     take_inventory,
 )
-from recbole_popdcl.report.tables import Table
+from recbole_popdcl.reporting.tables import Table
 from recbole_popdcl.storage.files import read_json, write_json, written_whole
 from recbole_popdcl.storage.layout import FRONTIER, MARGINS, POPULARITY
 from recbole_popdcl.storage.logs import logged
@@ -309,7 +309,7 @@ def _write(
 def _template() -> Any:
     import jinja2
 
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("recbole_popdcl.report", ""), autoescape=True)
+    environment = jinja2.Environment(loader=jinja2.PackageLoader("recbole_popdcl.reporting", ""), autoescape=True)
     environment.filters["base64"] = lambda text: base64.b64encode(text.encode("utf-8")).decode("ascii")
     return environment.get_template("page.html")
 

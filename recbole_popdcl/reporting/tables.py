@@ -16,7 +16,7 @@ from recbole_popdcl.evaluation.per_user import read_per_user
 from recbole_popdcl.experiment.comparison.significance import paired_tests
 from recbole_popdcl.experiment.comparison.summary import TEST_SETS, accuracy_keys, heading
 from recbole_popdcl.experiment.search.trials import ERROR, TRIAL
-from recbole_popdcl.report.runs import FinishedSearch, Group
+from recbole_popdcl.reporting.runs import FinishedSearch, Group
 from recbole_popdcl.storage.files import written_whole
 
 PERMILLE = 0.001
