@@ -1,4 +1,4 @@
-"""Popularity statistics of the training set, computed once: degrees, P(i not in N_u), omega+, segments.
+"""Popularity statistics of the training set, computed once: degrees, P(i not in N_u), omega+.
 
 Guards, all of them for data on which the paper's formulas are not defined:
 
@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from recbole_popdcl.data.pairs import Pairs
-from recbole_popdcl.evaluation.keys import SEGMENTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,30 +133,3 @@ def degree_groups(popularity: np.ndarray) -> tuple[np.ndarray, int]:
     """
     degrees, groups = np.unique(popularity, return_inverse=True)
     return groups.astype(np.int64), len(degrees)
-
-
-def item_segments(popularity: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Cut the items, by descending popularity, into head, mid and tail of equal weight.
-
-    An item belongs to the segment in which the middle of its weight falls, so that whole items are kept together;
-    items of equal popularity stand in the order of their ids.
-
-    Args:
-        popularity: training degree [n_items]; index 0 is padding.
-        weights: weight of each item [n_items]: its interactions in the evaluation set, or ones for equal item counts.
-
-    Returns:
-        int8 [n_items]: 0 head, 1 mid, 2 tail, and -1 for the padding item.
-
-    Examples:
-        >>> import numpy as np
-        >>> item_segments(np.array([0, 9, 5, 1]), np.ones(4)).tolist()
-        [-1, 0, 1, 2]
-    """
-    order = 1 + np.argsort(-popularity[1:], kind="stable")
-    ordered = weights[order].astype(np.float64)
-    middle = np.cumsum(ordered) - ordered / 2
-    total = max(ordered.sum(), 1.0)
-    segments = np.full(len(popularity), -1, dtype=np.int8)
-    segments[order] = np.minimum(np.floor(middle * len(SEGMENTS) / total), len(SEGMENTS) - 1)
-    return segments

@@ -137,7 +137,7 @@ def find_metric(name: str, where: str) -> Metric:
         if key in metrics:
             return metrics[key]
     keys = [metric.key for metric in all_metrics()]
-    raise PopDCLError(f"{where}: unknown metric '{key}'{nearest(key, keys)}; one of {', '.join(keys)}")
+    raise PopDCLError(f"{where}: unknown metric '{key}'{nearest(key, keys) or '; one of ' + ', '.join(keys)}")
 
 
 def find_metrics(names: str | Iterable[str], where: str) -> list[Metric]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.keys import ResultKey
-from recbole_popdcl.evaluation.metrics import ACCURACY, all_metrics
+from recbole_popdcl.evaluation.metrics import ACCURACY, find_metric
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Objective:
                     f"such as 0.5*valid/recall@20 + 0.5*valid_balanced/recall@20, not {text!r}"
                 ) from None
             key = ResultKey.parse(match[2], where)
-            accuracy = [metric.key for metric in all_metrics(ACCURACY)]
-            if key.metric not in accuracy:
+            if find_metric(key.metric, where).kind != ACCURACY:
                 raise PopDCLError(
-                    f"{where}: {key.metric} says nothing of how good a model is; one of {', '.join(accuracy)}"
+                    f"{where}: {key.metric} says nothing of how good a model is; take a metric of accuracy, such as "
+                    "recall or ndcg"
                 )
             terms.append((weight, key))
         return cls(tuple(terms))

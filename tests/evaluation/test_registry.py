@@ -52,8 +52,10 @@ def test_look_up_in_any_letter_case():
     assert find_metric("giniINDEX", "here") is find_metric("GiniIndex", "here")
     assert (find_metric("MAP", "here").key, find_metric("map", "here").name) == ("map", "MAP")
     assert [metric.name for metric in find_metrics(["pri", "Recall", "PRI"], "here")] == ["PRI", "Recall"]
-    with pytest.raises(PopDCLError, match=r"^here: unknown metric 'ginindex' \(did you mean 'giniindex'\?\); one of"):
+    with pytest.raises(PopDCLError, match=r"^here: unknown metric 'ginindex' \(did you mean 'giniindex'\?\)$"):
         find_metric("GinIndex", "here")
+    with pytest.raises(PopDCLError, match=r"^here: unknown metric 'xyz'; one of recall, ndcg, .*, pri"):
+        find_metric("xyz", "here")
 
 
 @pytest.mark.parametrize(
