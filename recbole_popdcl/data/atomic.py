@@ -51,14 +51,27 @@ def parse_header(line: str, separator: str, *, path: Path) -> dict[str, str]:
     fields: dict[str, str] = {}
     for column in line.split(separator):
         name, colon, kind = column.rpartition(":")
-        if not colon or not name or kind not in FIELD_TYPES or name in fields:
+        if not colon or not name or ":" in name or kind not in FIELD_TYPES or name in fields:
             wanted = "user_id:token" + separator + "item_id:token"
+            other = _separator_of(line)
+            hint = f"the header of an atomic file reads {wanted!r}"
+            if other not in (None, separator):
+                hint = f"its columns stand between {other!r}: set --field_separator (prepare: --separator) to it"
             raise PopDCLError(
                 f"{path}, line 1: column {column!r} is not a new 'name:type' with a type of {', '.join(FIELD_TYPES)}; "
-                f"the header of an atomic file reads {wanted!r}"
+                + hint
             )
         fields[name] = kind
     return fields
+
+
+def _separator_of(line: str) -> str | None:
+    """What stands between columns that all are ``name:type``, None if nothing does."""
+    for separator in ("\t", ",", ";", "|", " "):
+        columns = line.split(separator)
+        if len(columns) > 1 and all(column.rpartition(":")[2] in FIELD_TYPES and ":" in column for column in columns):
+            return separator
+    return None
 
 
 def read_interactions(path: Path, columns: list[str], *, separator: str, encoding: str = "utf-8") -> pd.DataFrame:

@@ -106,15 +106,41 @@ class SplitDataset(SideInformation):
             return super()._load_feat(filepath, source)
         for name in columns:
             self._set_properties(name, FeatureType(fields[name]), source, 1)
+        label = self.label_field
+        unread = [label] if label in fields and label not in columns else []
         frame = read_interactions(
-            path, columns, separator=self.config["field_separator"], encoding=self.config["encoding"] or "utf-8"
+            path,
+            [*columns, *unread],
+            separator=self.config["field_separator"],
+            encoding=self.config["encoding"] or "utf-8",
         )
+        if label in fields:
+            self._check_labels(frame[label], path)
+            frame = frame[columns]
         for name in columns:
             if name not in (self.uid_field, self.iid_field) and frame[name].dtype == "category":
                 frame[name] = frame[name].astype(object)  # RecBole sorts and joins texts
         if frame.empty and filepath.endswith(f"{self.dataset_name}.inter"):
             raise PopDCLError(f"{filepath} holds no interactions")
         return frame
+
+    def _check_labels(self, labels: pd.Series, path: Path) -> None:
+        """Refuse a label of 0, which says that a row is no interaction, unless an interval says which labels to take.
+
+        Raises:
+            PopDCLError: names the line.
+        """
+        if self.label_field in (self.config["val_interval"] or {}):
+            return
+        numbers = pd.to_numeric(labels.astype(object), errors="coerce").to_numpy(dtype=np.float64)
+        negative = np.flatnonzero(numbers <= 0)
+        if len(negative):
+            ids = f"'{self.uid_field}', '{self.iid_field}', '{self.label_field}'"
+            chosen = f"--load_col=\"{{'inter': [{ids}]}}\" --val_interval=\"{{'{self.label_field}': '[1,inf)'}}\""
+            raise PopDCLError(
+                f"{path}, line {negative[0] + 2}: '{self.label_field}' is {numbers[negative[0]]:g}, which says that "
+                f"this is no interaction; take the others with {chosen}, or set --LABEL_FIELD to another name"
+            )
 
     def _data_filtering(self) -> None:
         super()._data_filtering()

@@ -42,6 +42,10 @@ class SideInformation(Dataset):
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
+    def _get_preset(self) -> None:
+        super()._get_preset()
+        self._left_out: dict[str, str] = {}  # {field: file that has it}, of fields that are not loaded
+
     def _load_data(self, token: str, dataset_path: str) -> None:
         super()._load_data(token, dataset_path)
         for field in self.config["seq_len"] or ():
@@ -64,14 +68,21 @@ class SideInformation(Dataset):
         named = set() if interactions else (wanted or set())  # prepared sets need not all have the same columns
         for name in sorted(ids | named):
             if name not in fields:
-                why = "" if name in ids else ", which property 'load_col' names"
-                raise PopDCLError(f"{path}, line 1: no column '{name}'{nearest(name, fields)}{why}")
+                raise PopDCLError(f"{path}, line 1: no column '{name}'{nearest(name, fields)}{self._why(name)}")
         columns = [
             name for name in fields if name in ids or (name not in (unwanted or ()) and name in (wanted or fields))
         ]
         for name in columns:
             self._check_new(name, fields[name], ids=ids, path=path, source=source)
+        self._left_out.update(dict.fromkeys(set(fields) - set(columns), path.name))
         return fields, columns
+
+    def _why(self, name: str) -> str:
+        """What asks for a column, and how to name another one."""
+        for field, option in ((self.uid_field, "USER_ID_FIELD"), (self.iid_field, "ITEM_ID_FIELD")):
+            if name == field:
+                return f"; set --{option} to the column of the {'users' if option[0] == 'U' else 'items'}"
+        return ", which property 'load_col' names"
 
     def _check_new(self, name: str, kind: str, *, ids: set[str], path: Path, source: FeatureSource | str) -> None:
         if name in ids and kind != "token":
@@ -342,7 +353,10 @@ class SideInformation(Dataset):
             PopDCLError: no such field is loaded, or it has another type than ``kinds``.
         """
         if not isinstance(field, str) or field not in self.field2type:
+            where = self._left_out.get(field) if isinstance(field, str) else None
             hint = nearest(field, self.field2type) or "; load_col says which are loaded"
+            if where:
+                hint = f": {where} has it, but load_col or unload_col leaves it out"
             raise PopDCLError(f"property '{name}': no field {shown(field)} is loaded{hint}")
         kind: Any = self.field2type[field]
         if kind not in kinds:

@@ -134,11 +134,11 @@ def test_the_first_bad_batch_is_named_however_late_it_is_read(toy, tmp_path, mon
     batches = -(-run("SSM", config_dict=small, run_dir=tmp_path / "good")["data"]["interactions"]["train"] // 64)
     assert batches > 20
 
-    def breaking(users, *more):
+    def breaking(users, *more, **arguments):
         calls.append(0)
         if breaks and len(calls) > batches + 7:
             raise RuntimeError("probabilities are not finite")
-        return loss(users, *more) * (float("nan") if len(calls) == batches + 7 else 1)
+        return loss(users, *more, **arguments) * (float("nan") if len(calls) == batches + 7 else 1)
 
     monkeypatch.setattr(ssm, "ssm_loss", breaking)
     monkeypatch.setattr("recbole_popdcl.training.trainer.STEPS_PER_READING", interval)

@@ -239,3 +239,46 @@ def test_real_files_round_trip(real_data, tmp_path):
     assert data.dataset.user_num - 1 == 13_455
     assert data.dataset.item_num - 1 == 8_360
     assert any(token.startswith("0") for token in data.dataset.field2id_token["item_id"][1:])
+
+
+LABELS = "user_id:token\titem_id:token\tlabel:float\n" + "".join(
+    f"u{u}\ti{i}\t{int((u + i) % 3 > 0)}\n" for u in range(8) for i in range(6)
+)
+
+
+@pytest.mark.parametrize("more", [(), ("--load_col={'inter': ['user_id', 'item_id', 'label']}",)])
+def test_a_label_of_0_is_no_interaction(tmp_path, more):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "x.inter").write_text(LABELS)
+    arguments = [f"--data_path={tmp_path}", "--k_core=0", *more]
+    with pytest.raises(PopDCLError, match=r"x\.inter, line 2: 'label' is 0, which says that this is no interaction"):
+        SplitDataset(Config("SSM", "x", arguments=arguments))
+    every_row = SplitDataset(Config("SSM", "x", arguments=[*arguments, "--LABEL_FIELD=other"]))
+    assert len(every_row.inter_feat) == 48
+    assert ("label" in every_row.inter_feat) == bool(more)
+
+
+def test_labels_are_chosen_by_an_interval(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "x.inter").write_text(LABELS)
+    arguments = [f"--data_path={tmp_path}", "--k_core=0", "--val_interval={'label': '[1,inf)'}",
+                 "--load_col={'inter': ['user_id', 'item_id', 'label']}"]  # fmt: skip
+    assert len(SplitDataset(Config("SSM", "x", arguments=arguments)).inter_feat) == LABELS.count("\t1\n") == 32
+
+
+@pytest.mark.parametrize(
+    ("header", "arguments", "message"),
+    [
+        ("uid:token\titem_id:token", (), "no column 'user_id' (did you mean 'uid'?); set --USER_ID_FIELD"),
+        ("user_id:token\tthing:token", (), "no column 'item_id'; set --ITEM_ID_FIELD to the column of the items"),
+        ("user_id:token,item_id:token", (), "its columns stand between ',': set --field_separator"),
+        ("user_id:token\titem_id:token\trating:float", ("--load_col={'inter': ['user_id', 'item_id']}",
+         "--val_interval={'rating': '[3,inf)'}"), "no field 'rating' is loaded: x.inter has it, but load_col"),
+    ],
+)  # fmt: skip
+def test_what_to_set_is_named(tmp_path, header, arguments, message):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "x.inter").write_text(f"{header}\n" + "a\tb\t4\nc\td\t5\n")
+    with pytest.raises(PopDCLError) as raised:
+        SplitDataset(Config("SSM", "x", arguments=[f"--data_path={tmp_path}", "--k_core=0", *arguments]))
+    assert message in str(raised.value)

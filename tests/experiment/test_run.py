@@ -288,7 +288,7 @@ def test_changed_data_are_noticed(toy, toy_folder, tmp_path):
 
 
 def test_a_loss_that_is_no_number_stops_the_run(toy, tmp_path, monkeypatch):
-    monkeypatch.setattr("recbole_popdcl.model.ssm.ssm_loss", lambda u, *_: (u * float("nan")).sum())
+    monkeypatch.setattr("recbole_popdcl.model.ssm.ssm_loss", lambda u, *_, **__: (u * float("nan")).sum())
     with pytest.raises(PopDCLError, match="training loss became nan in epoch 0"):
         run("SSM", config_dict=toy, run_dir=tmp_path / "r")
 
@@ -372,7 +372,7 @@ def test_lost_metrics_do_not_hinder(toy, tmp_path):
 
 
 def test_a_failed_start_leaves_no_folder(toy, tmp_path, monkeypatch):
-    monkeypatch.setattr("recbole_popdcl.model.ssm.ssm_loss", lambda u, *_: (u * float("nan")).sum())
+    monkeypatch.setattr("recbole_popdcl.model.ssm.ssm_loss", lambda u, *_, **__: (u * float("nan")).sum())
     with pytest.raises(PopDCLError, match="became nan"):
         run("SSM", config_dict=toy, run_dir=tmp_path / "r")
     assert not (tmp_path / "r").exists()
