@@ -140,7 +140,10 @@ def all_results(result: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _objective(result: Mapping[str, Any]) -> Objective:
-    return Objective.parse(str(result.get("valid_metric")), f"{RESULT}: valid_metric")
+    text = result.get("valid_metric")
+    if not isinstance(text, str):
+        raise PopDCLError(f"{RESULT}: valid_metric must be a result key, not {shown(text)}")
+    return Objective.parse(text, f"{RESULT}: valid_metric")
 
 
 def valid_score(result: Mapping[str, Any]) -> float:
