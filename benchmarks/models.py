@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_popdcl.config.config import Config
+from recbole_popdcl.config.models import model_names
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.keys import SEGMENTS, ResultKey
 from recbole_popdcl.experiment.comparison.compare import COLUMNS, finish
@@ -27,10 +28,8 @@ from recbole_popdcl.experiment.result import read_result, valid_score
 from recbole_popdcl.storage.files import written_whole
 
 TEMPERATURES = {"temperature": [0.15, 0.2, 0.25]}
-# Properties searched one after another, the other ones at what was best so far.
+# Properties searched one after another, the other ones at what was best so far; other models have their defaults.
 GRIDS: dict[str, list[dict[str, list[Any]]]] = {
-    "LightGCN": [],
-    "IPSCN": [],
     "CausE": [{"discrepancy_weight": [0.01, 0.05, 0.5]}],
     "SamReg": [{"correlation_weight": [0.05, 0.2]}],
     "MACR": [{"counterfactual_constant": [0, 1, 30]}],
@@ -101,7 +100,7 @@ class Comparison:
     def search(self, model: str, seed: int):
         """Yield lists of settings to run with ``seed``, after each of which the best is taken on; return the best."""
         best: dict[str, Any] = {}
-        for grid in GRIDS[model]:
+        for grid in GRIDS.get(model, []):
             ((name, values),) = grid.items()
             candidates = [{**best, name: value} for value in values]
             yield candidates
@@ -158,7 +157,7 @@ def main() -> None:
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--data_path", required=True)
     parser.add_argument("--output", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--models", default=",".join(GRIDS))
+    parser.add_argument("--models", default=",".join(model_names()))
     parser.add_argument("--seeds", default="2020,2021,2022")
     parser.add_argument("--workers", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--table", type=Path, help="Markdown file to write the tables to")

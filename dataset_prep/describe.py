@@ -29,7 +29,7 @@ def describe(folder: Path, plot: Path | None = None) -> str:
     """
     manifest = read_manifest(folder)
     verify(folder, manifest)
-    text = f"{one_line(manifest['name'])}: every file is as it was prepared\n{statistics_table(manifest)}"
+    text = f"{one_line(manifest['name'])}: all files match their checksums\n{statistics_table(manifest)}"
     if plot is not None:
         popularity_plot(folder, manifest, plot=plot)
         text += f"\npopularity plot: {plot}"

@@ -113,15 +113,17 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--run_dir", help="folder of the search; runs/<dataset>/<model>/tune-<timestamp> by default")
     tune.add_argument("--resume", action="store_true", help="go on with the search in --run_dir")
     tune.add_argument(
-        "--trusted", action="store_true", help="resume a search of somebody else, which could run any code"
+        "--trusted", action="store_true", help="resume a search that somebody else began, which could run any code"
     )
-    tune.add_argument("--search", choices=("grid", "random", "optuna"), help="grid if the space has lists alone")
-    tune.add_argument("--trials", type=_positive, default=20, help="number of trials, but of a grid (default: 20)")
+    tune.add_argument(
+        "--search", choices=("grid", "random", "optuna"), help="default: grid for lists alone, else random"
+    )
+    tune.add_argument("--trials", type=_positive, default=20, help="number of trials, not for a grid (default: 20)")
     tune.add_argument("--scheduler", choices=("asha", "none"), default="asha", help="stops bad trials (default: asha)")
-    tune.add_argument("--cpus_per_trial", type=_share, default=1, help="default: 1")
-    tune.add_argument("--gpus_per_trial", type=_share, default=0, help="a share may be a fraction (default: 0)")
-    tune.add_argument("--retries", type=_whole, default=2, help="of a trial that failed or was killed (default: 2)")
-    tune.add_argument("--ray_address", help="of a running cluster, such as auto; a local one by default")
+    tune.add_argument("--cpus_per_trial", type=_share, default=1, help="CPU cores of each trial (default: 1)")
+    tune.add_argument("--gpus_per_trial", type=_share, default=0, help="GPUs of each trial, such as 0.5 (default: 0)")
+    tune.add_argument("--retries", type=_whole, default=2, help="restarts of a failed or killed trial (default: 2)")
+    tune.add_argument("--ray_address", help="address of a running cluster, such as auto (default: a local cluster)")
     tune.set_defaults(function=_tune)
 
     compare = commands.add_parser("compare", help="several models, data sets and seeds, with paired tests",

@@ -245,6 +245,9 @@ class Config(RecBoleConfig):
             return values[name]
         if name in ASKED_BY_RECBOLE or (name in table() and table()[name].optional):
             return None
+        if name in table() or any(entry.name == name for entry in declared(self.model_class)):
+            lacks = "its default is missing in the property files of the model and its base classes, or it is another's"
+            raise KeyError(f"{self.model} has no property '{name}': {lacks}")
         raise KeyError(f"{self.model} has no property '{name}'{nearest(name, values)}")
 
     def resolved(self) -> dict[str, Any]:

@@ -228,20 +228,28 @@ def table() -> dict[str, Property]:
     """Return all properties by name.
 
     Raises:
-        ValueError: a name is declared twice, with another kind or stage.
+        ValueError: a name is declared twice, with another kind or stage; says where.
     """
     entries: dict[str, Property] = {}
+    homes: dict[str, str] = {}
     of_data = [Property(name, stage=Stage.DATA) for name in argument_list.dataset_arguments]
-    for entry in (*_SHARED, *_of_classes()):
-        if entries.setdefault(entry.name, entry) != entry:
-            raise ValueError(f"property '{entry.name}' is declared twice, as {entries[entry.name]} and as {entry}")
+    for home, entry in (*((__name__, entry) for entry in _SHARED), *_of_classes()):
+        before = entries.setdefault(entry.name, entry)
+        if before != entry:
+            raise ValueError(
+                f"property '{entry.name}' of {home} is {entry.kind.wanted()}, but of {homes[entry.name]} it is "
+                f"{before.kind.wanted()}; declare it alike for all models, or choose another name"
+            )
+        homes.setdefault(entry.name, home)
     return {**{entry.name: entry for entry in of_data}, **entries}
 
 
-def _of_classes() -> Iterator[Property]:
+def _of_classes() -> Iterator[tuple[str, Property]]:
+    """Yield the class and each property that it declares."""
     for package in ("recbole_popdcl.encoder", "recbole_popdcl.model"):
         for owner in classes_in(package):
-            yield from vars(owner).get("properties", ())
+            for entry in vars(owner).get("properties", ()):
+                yield f"{owner.__module__}.{owner.__name__}", entry
 
 
 def stage_of(name: str) -> Stage:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from recbole_popdcl.config.kinds import Choice, Whole
-from recbole_popdcl.config.properties import Property
+from recbole_popdcl.config.properties import Property, declared
 from recbole_popdcl.config.registry import classes_in
 
 
@@ -62,7 +62,7 @@ class Encoder(nn.Module):
             n_users: number of users, padding included.
             n_items: number of items, padding included.
         """
-        return cls(n_users, n_items, embedding_size=config["embedding_size"], embedding_init=config["embedding_init"])
+        return cls(n_users, n_items, **{entry.name: config[entry.name] for entry in declared(cls)})
 
     def forward(self, users: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Encode a batch.

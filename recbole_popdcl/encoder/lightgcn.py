@@ -49,8 +49,8 @@ class LightGCNEncoder(Encoder):
     def from_config(
         cls, config: Mapping[str, Any], *, users: np.ndarray, items: np.ndarray, n_users: int, n_items: int
     ) -> LightGCNEncoder:
-        names = [entry.name for entry in declared(cls)]
-        return cls(n_users, n_items, users=users, items=items, **{name: config[name] for name in names})
+        own = {entry.name: config[entry.name] for entry in declared(cls)}
+        return cls(n_users, n_items, users=users, items=items, **own)
 
     def forward(self, users: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.autocast(users.device.type, enabled=False):

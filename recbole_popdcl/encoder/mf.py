@@ -8,7 +8,7 @@ from recbole_popdcl.encoder.base import Encoder
 
 
 class MFEncoder(Encoder):
-    """One embedding a user and an item."""
+    """One embedding per user and per item."""
 
     name = "mf"
 

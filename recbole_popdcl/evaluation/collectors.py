@@ -42,6 +42,14 @@ class RankedUsers:
     scores: torch.Tensor
 
 
+def _of_metric(metric: Metric, hits: torch.Tensor, n_truth: torch.Tensor, *, topk: Sequence[int]) -> torch.Tensor:
+    values = metric.function(hits, n_truth, topk=topk)
+    wanted = (*n_truth.shape, len(topk))
+    if values.shape != wanted:
+        raise ValueError(f"metric {metric.name} returns {tuple(values.shape)}, not a value for each K, {wanted}")
+    return values
+
+
 class Collector(ABC, Generic[Part]):
     """Collects what the metrics of one kind need in one evaluation set.
 
@@ -111,7 +119,7 @@ class AccuracyCollector(Collector[AccuracySums]):
         segment = self.truth.segments[ranked.items]
         hits = torch.stack([ranked.hits, *(ranked.hits & (segment == code) for code in range(len(SEGMENTS)))])
         n_truth, some = to_find.clamp(min=1), to_find > 0
-        values = torch.stack([metric.function(hits, n_truth, topk=self.topk) for metric in self.metrics])
+        values = torch.stack([_of_metric(metric, hits, n_truth, topk=self.topk) for metric in self.metrics])
         values *= some.unsqueeze(-1)
         if not self.by_user:
             return AccuracySums(values.sum(dim=2), None, None)

@@ -49,8 +49,7 @@ class Objective:
             key = ResultKey.parse(match[2], where)
             if find_metric(key.metric, where).kind != ACCURACY:
                 raise PopDCLError(
-                    f"{where}: {key.metric} says nothing of how good a model is; take a metric of accuracy, such as "
-                    "recall or ndcg"
+                    f"{where}: {key.metric} does not measure quality; take a metric of accuracy, such as recall or ndcg"
                 )
             terms.append((weight, key))
         return cls(tuple(terms))

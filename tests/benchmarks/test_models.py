@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from benchmarks.models import GRIDS, Comparison, compare
-from recbole_popdcl.config.models import model_names
+from recbole_popdcl.config.config import Config
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.keys import ResultKey
 from recbole_popdcl.experiment.comparison import compare as compare_module
@@ -25,8 +25,9 @@ def comparison(toy, tmp_path):
         yield Comparison("toy", tmp_path, {**common, "epochs": 2}, pool)
 
 
-def test_every_model_has_a_grid():
-    assert set(GRIDS) == set(model_names())
+def test_every_grid_is_of_a_model_and_its_properties():
+    for model, grids in GRIDS.items():
+        assert {name for grid in grids for name in grid} <= set(Config(model, "ml-100k").final_config_dict)
 
 
 def test_search_then_seeds_then_results(comparison, monkeypatch):

@@ -175,7 +175,7 @@ def test_argument_forms():
         (["--temperature=0"], "property 'temperature' must be a number above 0, not 0"),
         (["--epochs=2.5"], "property 'epochs' must be a whole number of at least 0, not 2.5"),
         (["--positive_margin=1"], "property 'positive_margin' must be True or False, not 1"),
-        (["--encoder=lightgc"], "must be one of lightgcn, mf (did you mean 'lightgcn'?), not 'lightgc'"),
+        (["--l2_form=sun"], "must be one of sum, half (did you mean 'sum'?), not 'sun'"),
         (["--omega_max=1"], "property 'omega_max' must be a number between 0 and 1, both excluded, not 1"),
         (["--topk=[10, 0]"], "property 'topk' must be a list: a whole number of at least 1, not [10, 0]"),
         (["--split_ratio=[0.5, 0.5]"], "property 'split_ratio' must be a list: 4 or 5 times"),

@@ -131,7 +131,10 @@ def test_a_property_is_declared_once(monkeypatch):
         properties = (Property("temperature", Whole(1)),)
 
     monkeypatch.setattr(properties, "classes_in", lambda package: (Other,))
-    with pytest.raises(ValueError, match="property 'temperature' is declared twice"):
+    with pytest.raises(
+        ValueError,
+        match=r"property 'temperature' of .*Other is a whole number .*, but of .* it is a number above 0",
+    ):
         table.__wrapped__()
 
 

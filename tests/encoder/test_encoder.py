@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from recbole_popdcl.compute import device
+from recbole_popdcl.config.reading import properties_folder, read_yaml
 from recbole_popdcl.encoder.base import build_encoder, encoders
 from recbole_popdcl.encoder.lightgcn import LightGCNEncoder
 from recbole_popdcl.encoder.mf import MFEncoder
@@ -84,13 +85,8 @@ def test_initialisation():
 @pytest.mark.parametrize("name", encoders())
 def test_rows_are_those_of_the_tables(name):
     users, items = graph()
-    config = {
-        "encoder": name,
-        "embedding_size": D,
-        "embedding_init": "xavier",
-        "n_layers": 2,
-        "layer_combination": "mean",
-    }
+    defaults = read_yaml(properties_folder() / "model" / "EncoderRecommender.yaml")
+    config = {**defaults, "encoder": name, "embedding_size": D}
     encoder = build_encoder(config, users=users, items=items, n_users=N_USERS, n_items=N_ITEMS)
     tables = encoder.tables()
     ids = torch.tensor([3, 1, 3]), torch.tensor([0, 10])
