@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dataset_prep.interactions import Columns, collect
+from dataset_prep.columns import Columns
+from dataset_prep.interactions import collect
 from dataset_prep.manifest import read_manifest, verify
 from dataset_prep.readers.inter import read_inter
 from recbole_popdcl.data.split import counts

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dataset_prep.interactions import Columns, Interactions, collect
+from dataset_prep.columns import Columns
+from dataset_prep.interactions import Interactions, collect
 from dataset_prep.layouts import find_layout
 
 

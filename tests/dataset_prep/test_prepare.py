@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataset_prep.__main__ import main
+from dataset_prep.columns import Columns
 from dataset_prep.describe import describe
 from dataset_prep.filters import Filters, apply_filters
-from dataset_prep.interactions import Columns, Interactions
+from dataset_prep.interactions import Interactions
 from dataset_prep.prepare import Recipe, prepare
 from recbole_popdcl.data.atomic import read_interactions, write_interactions
 from recbole_popdcl.errors import PopDCLError

@@ -11,7 +11,7 @@ import zipfile
 import pandas as pd
 import pytest
 
-from dataset_prep.interactions import Columns
+from dataset_prep.columns import Columns
 from dataset_prep.readers.parquet import ROWS
 from dataset_prep.recognise import recognise_format
 from dataset_prep.sets import files_by_set, set_of_file

@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 import scipy.sparse as sp
 import torch
 
-from dataset_prep.interactions import Columns, collect
+from dataset_prep.columns import Columns
+from dataset_prep.interactions import collect
 from dataset_prep.layouts import find_layout, format_names
 from dataset_prep.recognise import recognise_format
 from recbole_popdcl.config.config import Config
