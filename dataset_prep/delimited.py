@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
+from dataset_prep.arrow import batches
 from dataset_prep.columns import Columns
 from dataset_prep.interactions import Block
 from dataset_prep.recognise import take_sample
 from dataset_prep.sources import SEPARATOR, decoded, line_of_record, numbered_lines, opened
-from dataset_prep.tables import QUOTED, USUAL_NAMES, Table, plain, table_of
+from dataset_prep.tables import USUAL_NAMES, Table, has_quotes, plain, table_of
 from recbole_popdcl.errors import PopDCLError, nearest
 
 BLOCK_BYTES = 1 << 24
@@ -25,7 +26,7 @@ MAX_COLUMNS = 10_000
 COLUMN_OF = "equal_to "  # before the number of a column that rows are chosen by
 
 
-def choose_columns(names: Sequence[str], columns: Columns, *, path: Path) -> dict[str, str]:
+def choose_columns(names: Sequence[str], columns: Columns, *, path: Path, has_header: bool = True) -> dict[str, str]:
     """Return {role: name of the file's column} for the columns that are needed; roles are those of Columns, and
     ``equal_to K`` for what rows are chosen by.
 
@@ -35,6 +36,7 @@ def choose_columns(names: Sequence[str], columns: Columns, *, path: Path) -> dic
         names: names of the file's columns.
         columns: which columns to read.
         path: the file, for messages.
+        has_header: whether the names are those of the file.
 
     Raises:
         PopDCLError: a column is missing, or several columns have its name.
@@ -50,7 +52,7 @@ def choose_columns(names: Sequence[str], columns: Columns, *, path: Path) -> dic
     for place, (name, _) in enumerate(columns.equal_to):
         chosen[f"{COLUMN_OF}{place}"] = _checked(name, names, path=path, option="--keep")
     label = _usual(names, "label")
-    if label and not columns.needs_label and not columns.order:
+    if label and has_header and not columns.needs_label:
         chosen["label"] = label[0]
     return chosen
 
@@ -94,7 +96,7 @@ def read_table(path: Path, columns: Columns, *, has_header: bool) -> Generator[B
     if table.separator == " ":
         yield from _read_blanks(path, columns, table)
     else:
-        yield from read_delimited(path, columns, table=table)
+        yield from read_delimited(path, columns, table=table, quoted=has_quotes(sample, table.separator))
 
 
 def read_delimited(
@@ -113,9 +115,8 @@ def read_delimited(
         PopDCLError: a column is missing, a row has too few or too many values, or the text is in another encoding.
     """
     names = _distinct(table.names)
-    chosen = choose_columns(names, columns, path=path)
+    chosen = choose_columns(names, columns, path=path, has_header=table.has_header)
     long = table.separator if len(table.separator) > 1 else ""
-    quoted = quoted and table.separator in QUOTED
     convert = pacsv.ConvertOptions(
         include_columns=list(dict.fromkeys(chosen.values())),
         column_types={name: pa.string() for name in names}
@@ -128,13 +129,32 @@ def read_delimited(
     options = pacsv.ReadOptions(block_size=BLOCK_BYTES, column_names=names, skip_rows=table.lines_before)
     with opened(path, encoding=columns.encoding, separator=long) as stream:
         try:
-            with contextlib.closing(pacsv.open_csv(stream, options, parse, convert)) as rows:
+            with batches(stream, lambda file: pacsv.open_csv(file, options, parse, convert)) as rows:
                 before = int(table.has_header)
-                yield from as_blocks(path, rows, chosen=chosen, lines_before=before, columns=columns, verbatim=verbatim)
+                line_of = partial(
+                    line_of_record, path, encoding=columns.encoding, quoted_between=table.separator if quoted else ""
+                )
+                for block in as_blocks(
+                    path, rows, chosen=chosen, line_of=line_of, lines_before=before, columns=columns, verbatim=verbatim
+                ):
+                    yield _without_header(block, chosen) if table.has_header else block
         except pa.ArrowInvalid as error:
             if "Empty CSV" in str(error) or "Could not skip initial" in str(error):  # a header and nothing after it
                 return
             raise _located(error, path, parse, options, columns.encoding, long) from error
+
+
+def _without_header(block: Block, chosen: dict[str, str]) -> Block:
+    """The block itself.
+
+    Raises:
+        PopDCLError: a row repeats the header, as where files were joined.
+    """
+    same = [pc.equal(getattr(block, role).cast(pa.string()), chosen[role]) for role in ("user", "item")]
+    row = pc.index(pc.and_(*same), True).as_py()
+    if row >= 0:
+        raise block.error(row, "the header stands here again; take it away")
+    return block
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
@@ -145,7 +165,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
 def _read_blanks(path: Path, columns: Columns, table: Table) -> Generator[Block, None, None]:
     """As read_delimited, for text with blanks and tabs between columns."""
     names = _distinct(table.names)
-    chosen = choose_columns(names, columns, path=path)
+    chosen = choose_columns(names, columns, path=path, has_header=table.has_header)
     n_lines, header = 0, table.has_header
     for text in whole_lines(path, encoding=columns.encoding):
         lines = pc.ascii_trim_whitespace(pc.split_pattern(utf8(text, path), "\n").flatten())
@@ -164,7 +184,8 @@ def _read_blanks(path: Path, columns: Columns, table: Table) -> Generator[Block,
         if len(filled):
             starts = tokens.offsets.to_numpy()[:-1]
             values = {role: tokens.values.take(pa.array(starts + names.index(name))) for role, name in chosen.items()}
-            yield as_block(path, values, line=(n_lines + 1 + filled).item, columns=columns)
+            block = as_block(path, values, line=(n_lines + 1 + filled).item, columns=columns)
+            yield _without_header(block, chosen) if table.has_header else block
         n_lines += text.count(b"\n")
 
 
@@ -201,9 +222,10 @@ def utf8(text: bytes, path: Path) -> pa.Array:
 
 def as_blocks(
     path: Path,
-    batches: Iterable[pa.RecordBatch],
+    rows: Iterable[pa.RecordBatch],
     *,
     chosen: dict[str, str],
+    line_of: Callable[[int], int],
     lines_before: int = 0,
     columns: Columns | None = None,
     verbatim: bool = False,
@@ -212,16 +234,17 @@ def as_blocks(
 
     Args:
         path: the file.
-        batches: the rows; each is one line of the file, and blank lines are not among them.
+        rows: in batches.
         chosen: as choose_columns returns it.
-        lines_before: lines before the first row, not counting blank ones.
+        line_of: returns the line on which a record begins, by its place among those that are not blank.
+        lines_before: records before the first row.
         columns: which columns are read.
         verbatim: as read_delimited.
     """
     columns = columns or Columns()
-    for batch in batches:
+    for batch in rows:
         if batch.num_rows:
-            line = partial(lambda start, row: line_of_record(path, start + row, columns.encoding), lines_before)
+            line = partial(lambda start, row: line_of(start + row), lines_before)
             values = {role: batch.column(name) for role, name in chosen.items()}
             yield as_block(path, values, line=line, columns=columns, verbatim=verbatim)
         lines_before += batch.num_rows
@@ -245,13 +268,13 @@ def as_block(
 def trimmed(ids: pa.Array) -> pa.Array:
     """Return ids without blanks around them."""
     if not pa.types.is_dictionary(ids.type):
-        return (
-            pc.utf8_trim_whitespace(ids) if pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type) else ids
-        )
+        of_text = pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)
+        return pc.ascii_trim_whitespace(ids) if of_text else ids
     texts = ids.dictionary
-    if not pc.any(pc.match_substring_regex(texts, r"^\s|\s$")).as_py():
+    of_text = pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)
+    if not of_text or not pc.any(pc.match_substring_regex(texts, r"^[ \t-\r]|[ \t-\r]$")).as_py():
         return ids
-    return pc.utf8_trim_whitespace(texts).take(ids.indices).dictionary_encode()
+    return pc.ascii_trim_whitespace(texts).take(ids.indices).dictionary_encode()
 
 
 def _located(
@@ -281,7 +304,7 @@ def _located(
     with (
         contextlib.suppress(pa.ArrowInvalid),
         opened(path, encoding=encoding, separator=separator) as stream,
-        contextlib.closing(pacsv.open_csv(stream, serial, parse, convert)) as reader,
+        batches(stream, lambda file: pacsv.open_csv(file, serial, parse, convert)) as reader,
     ):
         for _ in reader:
             if invalid:
@@ -289,6 +312,7 @@ def _located(
     if not invalid:
         return PopDCLError(f"{path}: {' '.join(str(error).split())}")
     row = invalid[0]
-    number = line_of_record(path, row.number - 1, encoding) if row.number else 0
+    between = parse.delimiter if parse.quote_char else ""
+    number = line_of_record(path, row.number - 1, encoding, quoted_between=between) if row.number else 0
     text = row.text.replace(SEPARATOR, separator) if separator else row.text
     return PopDCLError(f"{path}, line {number}: {row.actual_columns} values, not {row.expected_columns}: {text[:80]!r}")

@@ -149,6 +149,8 @@ def numbers(block: Block, name: str) -> np.ndarray:
     values = getattr(block, name)
     if pa.types.is_temporal(values.type):
         return _seconds(values)
+    if pa.types.is_string(values.type):
+        values = pc.ascii_trim_whitespace(values)
     if name == "timestamp" and pa.types.is_string(values.type) and len(values) and "-" in str(values[0])[1:]:
         return _seconds(_times(block, values))
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import codecs
 import contextlib
+import csv
 import gzip
 import hashlib
 import io
@@ -25,8 +26,12 @@ from recbole_popdcl.errors import PopDCLError, reason
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip", ".tar", ".tgz")  # endings of file names
 TAR_MARK, TAR_MARK_AT = b"ustar", 257
 # Files that lie beside data: what a job or a system leaves there, and texts for readers.
-NO_DATA = re.compile(r"^[._]|^(readme|license|licence|changelog|citation)\b|\.(md|crc|html?|pdf|docx?)$", re.IGNORECASE)
+HIDDEN = re.compile(r"[._](?!\.?$)")  # .DS_Store, _SUCCESS, __MACOSX, but not the folder above
+NO_DATA = re.compile(
+    r"readme\b|(license|licence|changelog|citation)(\.(txt|cff))?$|.*\.(md|crc|html?|pdf|docx?)$", re.IGNORECASE
+)
 BOM = b"\xef\xbb\xbf"
+POINTER = b"version https://git-lfs"  # what Git leaves in the place of a large file that it has not fetched
 CHUNK = 1 << 24  # bytes read at a time
 SEPARATOR = "\x1f"  # of columns, where the file has several characters between them
 MAX_LINE = 1 << 24  # bytes; a longer line does not hold interactions, and would have to be held in memory
@@ -59,6 +64,8 @@ def opened(path: Path, *, encoding: str = "utf-8", separator: str = "") -> Itera
             if encoding.lower() not in ("utf-8", "utf8") or separator:
                 limited = _Rewritten(limited, path, encoding=encoding, separator=separator)
             stream = io.BufferedReader(limited, CHUNK)
+            if stream.peek(len(POINTER)).startswith(POINTER):
+                raise PopDCLError(f"cannot read {path}: it is a pointer of Git LFS; fetch the file with git lfs pull")
             if stream.peek(len(BOM))[: len(BOM)] == BOM:
                 stream.read(len(BOM))
             yield stream  # type: ignore[misc]  # of io, which names the raw stream
@@ -112,7 +119,7 @@ def _only_data(names: Iterable[str], path: Path) -> str:
 
 def holds_no_data(name: str) -> bool:
     """Whether a file only lies beside data, by its path: ``__MACOSX/…``, ``_SUCCESS``, ``README``."""
-    return any(NO_DATA.search(part) for part in Path(name).parts)
+    return any(map(HIDDEN.match, Path(name).parts)) or bool(NO_DATA.match(Path(name).name))
 
 
 class _Rewritten(io.RawIOBase):
@@ -120,9 +127,10 @@ class _Rewritten(io.RawIOBase):
 
     def __init__(self, stream: io.RawIOBase, path: Path, *, encoding: str, separator: str) -> None:
         try:
+            " ".encode(encoding)  # raises for what is no encoding of text, such as base64
             self._decoder = codecs.getincrementaldecoder(encoding)()
-        except LookupError as error:
-            raise PopDCLError(f"--encoding {encoding}: there is no such encoding") from error
+        except (LookupError, UnicodeError) as error:
+            raise PopDCLError(f"--encoding {encoding}: there is no such encoding of text") from error
         self._stream, self._path, self._encoding, self._separator = stream, path, encoding, separator
         self._held, self._ready, self._ended = "", memoryview(b""), False
 
@@ -142,7 +150,7 @@ class _Rewritten(io.RawIOBase):
         self._ended = not data
         try:
             text = self._held + self._decoder.decode(data, final=self._ended)
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
             raise PopDCLError(f"{self._path}: not {self._encoding} text; choose another --encoding") from error
         self._held = ""
         if self._separator:
@@ -210,7 +218,9 @@ def decoded(line: bytes, path: Path, *, number: int) -> str:
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise PopDCLError(f"{path}, line {number}: not UTF-8 text; is it a binary file?") from error
+        raise PopDCLError(
+            f"{path}, line {number}: not UTF-8 text; is it a binary file, or text of another --encoding?"
+        ) from error
 
 
 def numbered_lines(path: Path, *, encoding: str = "utf-8") -> Iterator[tuple[int, bytes]]:
@@ -221,10 +231,30 @@ def numbered_lines(path: Path, *, encoding: str = "utf-8") -> Iterator[tuple[int
                 yield number, line
 
 
-def line_of_record(path: Path, record: int, encoding: str = "utf-8") -> int:
-    """Return the line number, from 1, of the line ``record`` (from 0) among those that are not blank."""
-    lines = numbered_lines(path, encoding=encoding)
-    return next((number for index, (number, _) in enumerate(lines) if index == record), 0)
+def line_of_record(path: Path, record: int, encoding: str = "utf-8", *, quoted_between: str = "") -> int:
+    """Return the number, from 1, of the line on which a record begins.
+
+    Args:
+        path: the file.
+        record: its place, from 0, among those that are not blank.
+        encoding: of the text.
+        quoted_between: separator of a file in which quoted values may hold line ends; "" if each line is a record.
+    """
+    if not quoted_between:
+        lines = numbered_lines(path, encoding=encoding)
+        return next((number for index, (number, _) in enumerate(lines) if index == record), 0)
+    with opened(path, encoding=encoding) as stream:
+        texts = (line.decode("utf-8", "replace").replace("\0", "") for line in stream)
+        rows = csv.reader(texts, delimiter=quoted_between)
+        n_rows, n_lines = 0, 0
+        with contextlib.suppress(csv.Error):
+            for row in rows:
+                filled = len(row) > 1 or any(map(str.strip, row))
+                if filled and n_rows == record:
+                    return n_lines + 1
+                n_rows += filled
+                n_lines = rows.line_num
+    return line_of_record(path, record, encoding)
 
 
 def sha256(path: Path) -> str:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import re
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.json as pajson
 
+from dataset_prep.arrow import batches
 from dataset_prep.columns import Columns
 from dataset_prep.delimited import as_blocks, choose_columns
 from dataset_prep.evidence import Evidence, Sample
 from dataset_prep.interactions import Block
 from dataset_prep.layouts import Layout
 from dataset_prep.recognise import take_sample
-from dataset_prep.sources import decoded, numbered_lines, opened
+from dataset_prep.sources import decoded, line_of_record, numbered_lines, opened
 from recbole_popdcl.errors import PopDCLError
 
 BLOCK_BYTES = 1 << 24
@@ -40,17 +42,19 @@ def read_json_lines(path: Path, columns: Columns) -> Generator[Block, None, None
     kinds = {name: _kind([record.get(name) for record in records]) for name in chosen.values()}
     schema = pa.schema([(name, KINDS[kind]) for name, kind in kinds.items()])
     parse = pajson.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    line_of = partial(line_of_record, path, encoding=columns.encoding)
     with opened(path, encoding=columns.encoding) as stream:
         try:
-            with contextlib.closing(
-                pajson.open_json(stream, pajson.ReadOptions(block_size=BLOCK_BYTES), parse)
-            ) as rows:
-                yield from as_blocks(path, rows, chosen=chosen, columns=columns)
+            options = pajson.ReadOptions(block_size=BLOCK_BYTES)
+            with batches(stream, lambda file: pajson.open_json(file, options, parse)) as rows:
+                yield from as_blocks(path, rows, chosen=chosen, line_of=line_of, columns=columns)
         except pa.ArrowInvalid as error:
             raise _located(error, path, kinds, columns.encoding) from error
 
 
 def _records(sample: Sample, path: Path) -> list[dict[str, Any]]:
+    if sample.first_line.lstrip().startswith("["):
+        raise PopDCLError(f"{path}: a JSON array, not an object in each line; rewrite it, as with jq -c '.[]'")
     records: list[dict[str, Any]] = []
     for line in sample.lines:
         try:
@@ -88,7 +92,7 @@ def _located(error: pa.ArrowInvalid, path: Path, kinds: dict[str, str], encoding
 
 
 def _evidence(sample: Sample) -> Evidence:
-    return Evidence.SIGNATURE if sample.first_line.lstrip().startswith("{") else Evidence.NONE
+    return Evidence.SIGNATURE if re.match(r"\s*(\{|\[\s*(\{|$))", sample.first_line) else Evidence.NONE
 
 
 LAYOUT = Layout(
