@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from dataset_prep.columns import Columns
 from dataset_prep.interactions import Block, Interactions, numbers
+from dataset_prep.tables import LEAST_TIME
 from recbole_popdcl.data.split import cores, counts, first_occurrences
 from recbole_popdcl.errors import PopDCLError
 
@@ -103,12 +104,20 @@ class RowFilter:
         if filters.min_rating is not None:
             yield "rating", lambda block: numbers(block, "rating") >= filters.min_rating
         if filters.start is not None or filters.end is not None:
-            yield "time window", lambda block: self._in_window(numbers(block, "timestamp"))
+            yield "time window", self._in_window
         for name, dropped in (("user", filters.drop_users), ("item", filters.drop_items)):
             if dropped:
                 yield f"dropped {name}s", partial(_not_among, name=name, dropped=sorted(dropped))
 
-    def _in_window(self, timestamp: np.ndarray) -> np.ndarray:
+    def _in_window(self, block: Block) -> np.ndarray:
+        timestamp = numbers(block, "timestamp")
+        early = np.flatnonzero(timestamp < LEAST_TIME)
+        if len(early) and (self.filters.start_is_date or self.filters.end_is_date):
+            raise block.error(
+                int(early[0]),
+                f"the timestamp {timestamp[early[0]]:.10g} does not count seconds since 1970, so that a date for "
+                "--start or --end means nothing; give a number",
+            )
         unit = _units_a_second(timestamp)
         mask = np.ones(len(timestamp), dtype=bool)
         if self.filters.start is not None:
@@ -123,15 +132,11 @@ def _true(mask: pa.Array) -> np.ndarray:
 
 
 def _equal(block: Block, *, place: int, value: str) -> np.ndarray:
-    return _true(pc.equal(_texts(block.equal_to[place]), value))
+    return _true(pc.equal(pc.ascii_trim_whitespace(block.equal_to[place].cast(pa.string())), value))
 
 
 def _not_among(block: Block, *, name: str, dropped: list[str]) -> np.ndarray:
-    return ~_true(pc.is_in(_texts(getattr(block, name)), value_set=pa.array(dropped, pa.string())))
-
-
-def _texts(values: pa.Array) -> pa.Array:
-    return pc.utf8_trim_whitespace(values.cast(pa.string()))
+    return ~_true(pc.is_in(getattr(block, name).cast(pa.string()), value_set=pa.array(dropped, pa.string())))
 
 
 def _check_labels(block: Block) -> None:

@@ -46,7 +46,7 @@ def format_names() -> list[str]:
 
     Examples:
         >>> format_names()[:3]
-        ['amazon', 'csv', 'ifashion']
+        ['amazon', 'counted', 'csv']
     """
     return sorted(module.name for module in pkgutil.iter_modules(readers.__path__))
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from dataset_prep.columns import Columns
 from dataset_prep.filters import Filters, RowFilter, apply_filters
@@ -31,6 +33,7 @@ from recbole_popdcl.storage.files import write_json
 from recbole_popdcl.storage.lock import locked
 
 RATIO = (0.60, 0.10, 0.15, 0.15)
+MISSING = ("nan", "NaN", "NA", "N/A", "null", "NULL", "None", "\\N")  # ids that other programs write for none
 PREVIEWED = 5  # rows of each set
 SPLITS: dict[str, Callable[..., np.ndarray]] = {"paper": balanced_split, "temporal": temporal_split}
 
@@ -248,7 +251,7 @@ def _read(
             before = n_read
             with contextlib.closing(layout.read(path, recipe.columns)) as of_file:
                 for block in of_file:
-                    if not n_read:
+                    if not n_read and len(block.user):
                         getLogger().info("first: user %s, item %s", block.user[0], block.item[0])
                     n_read += len(block.user)
                     block = filters[index].apply(block)
@@ -262,9 +265,22 @@ def _read(
         log = collect(of_all)
     if not n_read:
         raise PopDCLError(f"{paths[0]} holds no interactions")
+    _tell_missing(log)
     users, items = (int(np.count_nonzero(counts(side))) for side in (log.users, log.items))
     getLogger().info("%d interactions of %d users and %d items read", len(log), users, items)
     return log, sizes, [dict(part.removed) for part in filters]
+
+
+def _tell_missing(log: Interactions) -> None:
+    """Warn of ids that may stand for missing values."""
+    for role, codes, ids in (("user", log.users, log.user_ids), ("item", log.items, log.item_ids)):
+        for code in np.flatnonzero(pc.is_in(ids, value_set=pa.array(MISSING, ids.type)).to_numpy(zero_copy_only=False)):
+            n = np.count_nonzero(codes == code)
+            if n:
+                getLogger().warning(
+                    "%d interactions of the %s '%s': if that stands for a missing value, leave it out with --drop_%ss",
+                    n, role, ids[int(code)], role,
+                )  # fmt: skip
 
 
 def _joined(removed: Iterable[Mapping[str, int]]) -> dict[str, int]:

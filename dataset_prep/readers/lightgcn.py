@@ -45,13 +45,9 @@ def _evidence(sample: Sample) -> Evidence:
     whole = all(token.isdigit() for row in rows for token in row)
     if not rows or not whole or any(len(set(row[1:])) < len(row) - 1 for row in rows):
         return Evidence.NONE
-    users = [row[0] for row in rows]
-    lengths = {len(row) for row in rows}
-    if lengths == {2}:  # a table of pairs says the same
+    if {len(row) for row in rows} == {2}:  # a table of pairs says the same
         return Evidence.POSSIBLE
-    if len(set(users)) == len(users):
-        return Evidence.LINE_FORM
-    return Evidence.POSSIBLE if len(lengths) > 1 else Evidence.NONE
+    return Evidence.LINE_FORM if len({row[0] for row in rows}) == len(rows) else Evidence.NONE  # a user has one line
 
 
 LAYOUT = Layout(

@@ -10,7 +10,7 @@ from dataset_prep.delimited import read_table
 from dataset_prep.evidence import Evidence, Sample
 from dataset_prep.interactions import Block
 from dataset_prep.layouts import Layout
-from dataset_prep.tables import table_of
+from dataset_prep.tables import is_even, table_of
 from recbole_popdcl.errors import PopDCLError
 
 
@@ -29,12 +29,10 @@ def _evidence(sample: Sample) -> Evidence:
     try:
         table = table_of(sample)
     except PopDCLError:  # of a table, but of what? its reader says so, where nothing else fits
-        return Evidence.POSSIBLE if sample.columns.separator or not _only_whole_numbers(sample) else Evidence.NONE
-    return Evidence.LINE_FORM if table is not None and not table.has_header else Evidence.NONE
-
-
-def _only_whole_numbers(sample: Sample) -> bool:
-    return all(token.isdigit() for line in sample.lines for token in line.split())
+        return Evidence.POSSIBLE
+    if table is None or table.has_header:
+        return Evidence.NONE
+    return Evidence.LINE_FORM if is_even(sample, table.separator) else Evidence.POSSIBLE
 
 
 LAYOUT = Layout(
