@@ -51,8 +51,9 @@ def take_sample(paths: Sequence[Path], columns: Columns | None = None) -> Sample
             size = 0
             while len(lines) < SAMPLE_LINES and size < SAMPLE_BYTES and (line := stream.readline(SAMPLE_BYTES)):
                 size += len(line)
-                if line.strip():
-                    lines.append(decoded(line, paths[0], number=blank + len(lines) + 1).strip("\r\n"))
+                text = decoded(line, paths[0], number=blank + len(lines) + 1).strip("\r\n")
+                if text.strip():
+                    lines.append(text)
                 elif not lines:
                     blank += 1
     except PopDCLError as caught:

@@ -39,7 +39,7 @@ def read_matrix(path: Path, columns: Columns) -> Generator[Block, None, None]:
                 f"{path}, line {n_lines + 1 + filled[wrong[0]]}: {lengths[wrong[0]]} values, not {n_items} as before"
             )
         try:
-            cells = tokens.values.cast(pa.float64()).to_numpy().reshape(len(filled), -1)
+            cells = tokens.values.cast(pa.float64()).to_numpy().reshape(len(filled), n_items or 0)
         except pa.ArrowInvalid as error:
             raise PopDCLError(f"{path}: a value of the matrix is not a number: {error}") from error
         users, items = np.nonzero(cells)
