@@ -63,7 +63,7 @@ def _texts(prefix: str, numbers: np.ndarray) -> pa.Array:
 
 def ours(path: Path, file_format: str, folder: Path) -> None:
     """Prepare a dataset with the paper's split."""
-    from dataset_prep.interactions import Columns
+    from dataset_prep.columns import Columns
     from dataset_prep.prepare import Recipe, prepare
 
     recipe = Recipe(format=file_format, columns=Columns(), overwrite=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dataset_prep.interactions import Columns, collect
+from dataset_prep.columns import Columns
+from dataset_prep.interactions import collect
 from dataset_prep.manifest import read_manifest, verify
 from dataset_prep.readers.inter import read_inter
 from recbole_popdcl.data.split import counts
@@ -59,7 +61,8 @@ def popularity_plot(folder: Path, manifest: Mapping[str, Any], *, plot: Path) ->
     axes = figure.subplots()
     # dash patterns as well as colours, for printing in black and for colour-blind readers
     for (name, about), dashes in zip(manifest["sets"].items(), ("-", "--", "-.", ":", (0, (1, 3)), (0, (6, 2, 1, 2)))):
-        part = collect(read_inter(folder / about["file"], Columns()))
+        with contextlib.closing(read_inter(folder / about["file"], Columns())) as blocks:
+            part = collect(blocks)
         popularity = np.sort(counts(part.items))[::-1]
         axes.loglog(np.arange(1, len(popularity) + 1), popularity, linestyle=dashes, label=name)
     axes.set(xlabel="rank of the item", ylabel="interactions of the item", title=manifest["name"])

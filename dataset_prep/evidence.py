@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
+from dataset_prep.columns import Columns
 from recbole_popdcl.errors import PopDCLError
 
 
@@ -16,30 +17,38 @@ class Evidence(IntEnum):
     """
 
     NONE = 0
-    POSSIBLE = 1  # the first line can be read in this way, as many other files' first lines can
-    COLUMN_NAMES = 2  # the header has usual names of columns
-    LINE_FORM = 3  # the first line has a form of this layout's own
-    SIGNATURE = 4  # the first bytes are a mark of this layout
-    FILE_NAME = 5  # the file's name ends as this layout's files do
-    ALL_FILE_NAMES = 6  # the names of all files together are those of this layout
+    POSSIBLE = 1  # the lines can be read in this way, as many other files' lines can
+    LINE_FORM = 2  # all lines of the sample have the form of this layout
+    COLUMN_NAMES = 3  # the header has usual names of columns
+    OWN_FORM = 4  # all lines have a form that no other layout has
+    SIGNATURE = 5  # the first bytes are a mark of this layout
+    FILE_NAME = 6  # the file's name ends as this layout's files do
+    ALL_FILE_NAMES = 7  # the names of all files together are those of this layout
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     """The part of the raw files from which layouts judge: all paths, and the beginning of the first file.
 
-    Evidence from many lines gets its place here: a field of those lines, which ``recognise.take_sample`` fills.
-
     Attributes:
         paths: the raw files, at least one.
         suffix: ending of the first file's name without that of its compression: ``.csv`` of ``x.csv.gz``.
         start: the first bytes after decompression, up to ``recognise.START_BYTES``.
-        first_line: the first line that is not blank, without its line end.
+        lines: the first lines that are not blank, without their line ends, up to ``recognise.SAMPLE_LINES``.
+        blank_before: number of blank lines before the first of them.
+        columns: what the user says of the columns.
         error: why the beginning could not be read as text, else None; what was not read is then empty.
     """
 
     paths: tuple[Path, ...]
-    suffix: str
-    start: bytes
-    first_line: str
+    suffix: str = ""
+    start: bytes = b""
+    lines: tuple[str, ...] = ()
+    blank_before: int = 0
+    columns: Columns = field(default_factory=Columns)
     error: PopDCLError | None = None
+
+    @property
+    def first_line(self) -> str:
+        """The first line that is not blank; "" for a file that has no such line."""
+        return self.lines[0] if self.lines else ""

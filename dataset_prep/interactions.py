@@ -17,23 +17,6 @@ from recbole_popdcl.errors import PopDCLError, reason
 IDS = pa.dictionary(pa.int32(), pa.large_string())
 
 
-@dataclass(frozen=True, kw_only=True)
-class Columns:
-    """Which columns to read.
-
-    Attributes:
-        user, item, rating, timestamp: name of the column in the file; None for the usual names of the layout.
-        needs_rating, needs_timestamp: whether these two are read at all.
-    """
-
-    user: str | None = None
-    item: str | None = None
-    rating: str | None = None
-    timestamp: str | None = None
-    needs_rating: bool = False
-    needs_timestamp: bool = False
-
-
 @dataclass(kw_only=True)
 class Block:
     """Up to a few million interactions of one file, each array [n].
@@ -42,7 +25,8 @@ class Block:
         path: the file.
         line: returns the line number of a row, for messages.
         user, item: raw ids: strings, integers, or a dictionary array of strings.
-        rating, timestamp: strings or numbers; None where they are not needed.
+        rating, timestamp, label: strings, numbers or times; None where they are not needed.
+        equal_to: columns that rows are chosen by, in the order of ``Columns.equal_to``.
     """
 
     path: Path
@@ -51,10 +35,25 @@ class Block:
     item: pa.Array
     rating: pa.Array | None = None
     timestamp: pa.Array | None = None
+    label: pa.Array | None = None
+    equal_to: tuple[pa.Array, ...] = ()
 
     def error(self, row: int, problem: str) -> PopDCLError:
         """Return the error for a row: file, line and problem."""
         return PopDCLError(f"{self.path}, line {self.line(row)}: {problem}")
+
+    def select(self, mask: np.ndarray) -> Block:
+        """Return the rows of a mask [n]."""
+        if mask.all():
+            return self
+        rows, chosen = np.flatnonzero(mask), pa.array(mask)
+        columns = {name: getattr(self, name) for name in ("user", "item", "rating", "timestamp", "label")}
+        return Block(
+            path=self.path,
+            line=lambda row: self.line(int(rows[row])),
+            equal_to=tuple(column.filter(chosen) for column in self.equal_to),
+            **{name: column and column.filter(chosen) for name, column in columns.items() if column is not None},
+        )
 
 
 @dataclass(kw_only=True)
@@ -108,7 +107,7 @@ def collect(blocks: Iterable[Block]) -> Interactions:
         parts["item"].append(_ids(block, "item"))
         for name in ("rating", "timestamp"):
             if getattr(block, name) is not None:
-                parts[name].append(_numbers(block, name))
+                parts[name].append(numbers(block, name))
     users, user_ids = _codes(parts.pop("user"))
     items, item_ids = _codes(parts.pop("item"))
     optional = {name: np.concatenate(part) if part else None for name, part in parts.items()}
@@ -141,27 +140,57 @@ def _checked_ids(block: Block, values: pa.Array, name: str) -> pa.DictionaryArra
     return pa.DictionaryArray.from_arrays(encoded.indices.cast(pa.int32()), ids)
 
 
-def _numbers(block: Block, name: str) -> np.ndarray:
+def numbers(block: Block, name: str) -> np.ndarray:
+    """Return a column of a block as float64 [n]; dates and times as seconds since 1970, UTC where they name no zone.
+
+    Raises:
+        PopDCLError: a value is neither; names its line.
+    """
     values = getattr(block, name)
+    if pa.types.is_temporal(values.type):
+        return _seconds(values)
+    if pa.types.is_string(values.type):
+        values = pc.ascii_trim_whitespace(values)
+    if name == "timestamp" and pa.types.is_string(values.type) and len(values) and "-" in str(values[0])[1:]:
+        return _seconds(_times(block, values))
     try:
-        numbers = values.cast(pa.float64())
-        row = pc.index(pc.or_kleene(pc.is_null(numbers), pc.is_nan(numbers)), True).as_py()
+        cast = values.cast(pa.float64())
+        row = pc.index(pc.or_kleene(pc.is_null(cast), pc.is_nan(cast)), True).as_py()
     except pa.ArrowInvalid:
-        row = _first_uncastable(values)
+        row = _first_uncastable(values, pa.float64())
     except pa.ArrowException as error:
         raise PopDCLError(f"{block.path}: the {name}s are {values.type}, not numbers") from error
     if row >= 0:
         raise block.error(row, f"the {name} {values[row].as_py()!r} is not a number")
-    return numbers.to_numpy(zero_copy_only=False)
+    return cast.to_numpy(zero_copy_only=False)
 
 
-def _first_uncastable(values: pa.Array) -> int:
-    """Return the first row of ``values`` that Arrow cannot read as a number, by bisection."""
+def _times(block: Block, values: pa.Array) -> pa.Array:
+    zone = (
+        None if pc.index(pc.match_substring_regex(values, r"[T ].*(Z|[+-]\d{2}:?\d{2})$"), True).as_py() < 0 else "UTC"
+    )
+    kind = pa.timestamp("us", tz=zone)
+    try:
+        return values.cast(kind)
+    except pa.ArrowInvalid as error:
+        row = _first_uncastable(values, kind)
+        raise block.error(
+            row, f"the timestamp {values[row].as_py()!r} is not a date like {values[0].as_py()!r}"
+        ) from error
+
+
+def _seconds(times: pa.Array) -> np.ndarray:
+    microseconds = times.cast(pa.timestamp("us", tz=getattr(times.type, "tz", None)), safe=False).cast(pa.int64())
+    return microseconds.to_numpy(zero_copy_only=False).astype(np.float64) / 1e6
+
+
+def _first_uncastable(values: pa.Array, kind: pa.DataType) -> int:
+    """Return the first row of ``values`` that Arrow cannot cast to a type, by bisection."""
     low, high = 0, len(values)
     while high - low > 1:
         middle = (low + high) // 2
         try:
-            values[low:middle].cast(pa.float64())
+            values[low:middle].cast(kind)
             low = middle
         except pa.ArrowInvalid:
             high = middle

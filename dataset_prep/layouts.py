@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +16,9 @@ from dataset_prep import readers
 from recbole_popdcl.errors import PopDCLError, nearest
 
 if TYPE_CHECKING:  # importing pyarrow would slow --help down
+    from dataset_prep.columns import Columns
     from dataset_prep.evidence import Evidence, Sample
-    from dataset_prep.interactions import Block, Columns
+    from dataset_prep.interactions import Block
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +30,14 @@ class Layout:
         read: yields the interactions of one file as Blocks; reads the given columns.
         evidence: how strongly files speak for this layout; it must not raise for any sample. A layout that gives no
             evidence is chosen by ``--format`` only.
+        roles: what its columns can hold; of others nothing can be asked.
         already_split: its files are the sets of a finished split, which are taken as they are.
     """
 
     description: str
-    read: Callable[[Path, Columns], Iterator[Block]]
+    read: Callable[[Path, Columns], Generator[Block, None, None]]
     evidence: Callable[[Sample], Evidence]
+    roles: tuple[str, ...] = ("user", "item")
     already_split: bool = False
 
 
@@ -43,7 +46,7 @@ def format_names() -> list[str]:
 
     Examples:
         >>> format_names()[:3]
-        ['amazon', 'csv', 'ifashion']
+        ['amazon', 'counted', 'csv']
     """
     return sorted(module.name for module in pkgutil.iter_modules(readers.__path__))
 

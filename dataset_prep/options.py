@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dataset_prep.layouts import format_names
+
+if TYPE_CHECKING:  # imported where used, so that --help answers at once
+    from dataset_prep.columns import Columns
+    from dataset_prep.filters import Filters
+    from dataset_prep.prepare import Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,23 +22,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", type=Path, help="folder of the dataset (default: dataset/NAME)")
     add("--overwrite", action="store_true", help="replace an existing dataset")
     add("--format", choices=format_names(), help="format of the files (default: recognised from their content)")
-    for name in ("user", "item", "rating", "timestamp"):
+    for name in ("user", "item", "rating", "timestamp", "label"):
         add(f"--{name}_column", metavar="COLUMN", help=f"name of the {name} column (default: the usual names)")
-    add("--min_rating", type=float, metavar="R", help="keep ratings of at least R")
-    add("--start", type=float, metavar="T", help="keep timestamps from T on, in the unit of the file")
-    add("--end", type=float, metavar="T", help="keep timestamps before T")
-    add("--sample_users", type=int, metavar="N", help="keep N users, drawn at random")
-    add("--k_core", type=int, default=10,
+    add("--columns", metavar="NAMES",
+        help="columns of a file without a header, such as user,item,rating,timestamp; _ skips one")  # fmt: skip
+    add("--separator", metavar="TEXT", help=r"between columns, such as ';', '::' or '\t' (default: recognised)")
+    add("--encoding", default="utf-8", help="of the text (default: utf-8)")
+    add("--min_rating", type=float, metavar="R", help="take ratings of at least R")
+    add("--min_label", type=float, metavar="L", help="take labels of at least L; needed where some labels are 0")
+    add("--keep", action="append", default=[], metavar="COLUMN=VALUE",
+        help="take only rows with this value in this column, such as event=transaction")  # fmt: skip
+    add("--start", metavar="T", help="take times from T on: a date, or a number in the unit of the file")
+    add("--end", metavar="T", help="take times before T")
+    for name in ("users", "items"):
+        add(f"--drop-{name}", f"--drop_{name}", type=Path, metavar="FILE", help=f"leave out {name}, a raw id a line")
+    add("--last", type=int, metavar="N", help="take the N latest interactions of each user")
+    add("--sample_users", type=int, metavar="N", help="take N users, drawn at random")
+    add("--k_core", type=int, metavar="K",
         help="least number of interactions per user and per item, 0 for no filter (default: 10)")  # fmt: skip
-    add("--split", choices=("paper", "temporal"), default="paper", help="how to split (default: paper)")
+    for name in ("user", "item"):
+        add(f"--min_{name}", type=int, metavar="K", help=f"the same per {name} alone (default: as --k_core)")
+    add("--split", choices=("paper", "temporal"), help="how to split (default: paper)")
     add("--keep_splits", "--keep-splits", action="store_true",
         help="the files are the sets of a finished split; take them as they are")  # fmt: skip
-    add("--ratio", nargs="+", type=float, default=[0.60, 0.10, 0.15, 0.15], metavar="SHARE",
+    add("--ratio", nargs="+", type=float, metavar="SHARE",
         help="shares of train, valid, test_imbalanced, test_balanced and, if wanted, valid_balanced "
              "(default: 0.6 0.1 0.15 0.15)")  # fmt: skip
     add("--test_balanced", type=Path, metavar="FILE",
         help="an external balanced test, in the format of the others (default: drawn from the log)")  # fmt: skip
-    add("--seed", type=int, default=2020, help="seed of the sample and the split (default: 2020)")
+    add("--seed", type=int, help="seed of the sample and the split (default: 2020)")
+    add("--preview", action="store_true", help="say how the files are understood, with their first rows; write nothing")
     add("--whole", action="store_true", help="also write NAME.inter, the log before the split")
 
 
@@ -45,42 +64,120 @@ def run(arguments: argparse.Namespace) -> int:
     import logging
 
     from dataset_prep.describe import statistics_table
-    from dataset_prep.filters import Filters
-    from dataset_prep.interactions import Columns
-    from dataset_prep.prepare import Recipe, prepare
-    from recbole_popdcl.errors import PopDCLError
+    from dataset_prep.prepare import prepare, preview
     from recbole_popdcl.storage.logs import logged
 
-    if arguments.seed < 0:
-        raise PopDCLError("--seed must be at least 0")
-    timed = arguments.split == "temporal" or (arguments.start, arguments.end) != (None, None)
-    recipe = Recipe(
-        format=arguments.format,
-        columns=Columns(
-            user=arguments.user_column,
-            item=arguments.item_column,
-            rating=arguments.rating_column,
-            timestamp=arguments.timestamp_column,
-            needs_rating=arguments.min_rating is not None,
-            needs_timestamp=timed and not arguments.keep_splits,
-        ),
-        filters=Filters(
-            min_rating=arguments.min_rating,
-            start=arguments.start,
-            end=arguments.end,
-            sample_users=arguments.sample_users,
-            k_core=arguments.k_core,
-        ),
-        split="keep" if arguments.keep_splits else arguments.split,
-        ratio=arguments.ratio,
-        seed=arguments.seed,
-        test_balanced=arguments.test_balanced,
-        whole=arguments.whole,
-        overwrite=arguments.overwrite,
-    )
-    output = arguments.output or Path("dataset") / arguments.name
+    recipe = _recipe(arguments)
     with logged():
+        if arguments.preview:
+            print(preview(arguments.input, recipe))
+            return 0
+        output = arguments.output or Path("dataset") / arguments.name
         manifest = prepare(arguments.input, recipe, name=arguments.name, output=output)
         logging.getLogger().info("finished: %s", output)
     print(statistics_table(manifest))
     return 0
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe:
+    from dataset_prep.prepare import Recipe
+    from recbole_popdcl.errors import PopDCLError
+
+    if arguments.seed is not None and arguments.seed < 0:
+        raise PopDCLError("--seed must be at least 0")
+    split = "keep" if arguments.keep_splits else arguments.split
+    if arguments.keep_splits and arguments.split:
+        raise PopDCLError("--split cannot be applied to the sets of a finished split; leave out --keep_splits")
+    given: dict[str, Any] = {name: getattr(arguments, name) for name in ("ratio", "seed")}
+    given = {name: value for name, value in {**given, "split": split}.items() if value is not None}
+    return Recipe(
+        format=arguments.format,
+        columns=_columns(arguments),
+        filters=_filters(arguments),
+        test_balanced=arguments.test_balanced,
+        whole=arguments.whole,
+        overwrite=arguments.overwrite,
+        given=tuple(name for name in ("ratio", "seed", "k_core") if getattr(arguments, name) is not None),
+        **given,
+    )
+
+
+def _columns(arguments: argparse.Namespace) -> Columns:
+    from dataset_prep.columns import ROLES, SKIPPED, Columns
+    from recbole_popdcl.errors import PopDCLError, nearest
+
+    order = tuple(arguments.columns.split(",")) if arguments.columns else None
+    for name in order or ():
+        if name not in (*ROLES, SKIPPED):
+            raise PopDCLError(f"--columns: '{name}' is not one of {', '.join((*ROLES, SKIPPED))}{nearest(name, ROLES)}")
+    if order and not {"user", "item"} <= set(order):
+        raise PopDCLError(f"--columns {arguments.columns} must name user and item")
+    equal_to = tuple(tuple(text.partition("=")[::2]) for text in arguments.keep)
+    if not all("=" in text and column for text, (column, _) in zip(arguments.keep, equal_to)):
+        raise PopDCLError("--keep must be of the form COLUMN=VALUE")
+    timed = arguments.split == "temporal" or (arguments.start, arguments.end, arguments.last) != (None, None, None)
+    return Columns(
+        **{role: getattr(arguments, f"{role}_column") for role in ROLES},
+        order=order,
+        separator=arguments.separator and arguments.separator.replace("\\t", "\t"),
+        encoding=arguments.encoding,
+        needs_rating=arguments.min_rating is not None,
+        needs_timestamp=timed,
+        needs_label=arguments.min_label is not None,
+        equal_to=equal_to,
+    )
+
+
+def _filters(arguments: argparse.Namespace) -> Filters:
+    from dataset_prep.filters import Filters
+
+    start, start_is_date = _time(arguments.start, "--start")
+    end, end_is_date = _time(arguments.end, "--end")
+    return Filters(
+        min_rating=arguments.min_rating,
+        min_label=arguments.min_label,
+        start=start,
+        end=end,
+        start_is_date=start_is_date,
+        end_is_date=end_is_date,
+        drop_users=_ids(arguments.drop_users, "--drop_users"),
+        drop_items=_ids(arguments.drop_items, "--drop_items"),
+        last=arguments.last,
+        sample_users=arguments.sample_users,
+        k_core=10 if arguments.k_core is None else arguments.k_core,
+        min_user=arguments.min_user,
+        min_item=arguments.min_item,
+    )
+
+
+def _time(text: str | None, option: str) -> tuple[float | None, bool]:
+    """A number in the unit of the file, or the seconds of a date (UTC where it names no zone) and True."""
+    from datetime import UTC, datetime
+
+    from recbole_popdcl.errors import PopDCLError
+
+    if text is None:
+        return None, False
+    try:
+        return float(text), False
+    except ValueError:
+        pass
+    try:
+        date = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise PopDCLError(f"{option} {text!r} is neither a number nor a date such as 2014-05-13") from error
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp(), True
+
+
+def _ids(path: Path | None, option: str) -> frozenset[str]:
+    from recbole_popdcl.errors import PopDCLError, reason
+
+    if path is None:
+        return frozenset()
+    try:
+        ids = frozenset(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()) - {""}
+    except (OSError, UnicodeDecodeError) as error:
+        raise PopDCLError(f"cannot read {option} {path}: {reason(error)}") from error
+    if not ids:
+        raise PopDCLError(f"{option} {path} holds no id")
+    return ids

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from dataset_prep.filters import Filters, apply_filters
-from dataset_prep.interactions import Block, Columns, Interactions, collect
+from dataset_prep.columns import Columns
+from dataset_prep.filters import Filters, RowFilter, apply_filters
+from dataset_prep.interactions import Block, Interactions, collect
 from dataset_prep.layouts import Layout, find_layout
 from dataset_prep.manifest import MANIFEST, source, statistics, versions
-from dataset_prep.recognise import recognise_format
-from dataset_prep.sets import files_by_set
+from dataset_prep.recognise import recognise_format, take_sample
+from dataset_prep.sets import files_by_set, set_of_file
+from dataset_prep.sources import holds_no_data
+from dataset_prep.tables import table_of
 from recbole_popdcl.data.atomic import write_interactions
-from recbole_popdcl.data.split import SETS, balanced_split, first_occurrences, temporal_split
+from recbole_popdcl.data.split import SETS, balanced_split, counts, first_occurrences, temporal_split
 from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.storage.files import write_json
 from recbole_popdcl.storage.lock import locked
 
 RATIO = (0.60, 0.10, 0.15, 0.15)
+MISSING = ("nan", "NaN", "NA", "N/A", "null", "NULL", "None", "\\N")  # ids that other programs write for none
+PREVIEWED = 5  # rows of each set
 SPLITS: dict[str, Callable[..., np.ndarray]] = {"paper": balanced_split, "temporal": temporal_split}
 
 
@@ -37,13 +46,14 @@ class Recipe:
         format: name of the format, one of ``layouts.format_names()``; None recognises it from the content.
         columns: names of the columns to read.
         filters: which interactions of the log to keep.
-        split: ``paper``, ``temporal``, or ``keep`` for the sets of a finished split, which are not filtered.
+        split: ``paper``, ``temporal``, or ``keep`` for the sets of a finished split, of which rows alone are filtered.
         ratio: shares of train, valid, test_imbalanced, test_balanced [, valid_balanced], adding up to 1. With an
             external balanced test, the others keep their proportions.
         seed: of the sample of users and of the split.
         test_balanced: file of an external balanced test, in the format of the others; None draws it from the log.
         whole: also write ``<name>.inter``, the log before the split.
         overwrite: replace an existing dataset.
+        given: those of ``ratio``, ``seed`` and ``k_core`` that the user asks for, which a finished split refuses.
     """
 
     format: str | None = None
@@ -55,6 +65,7 @@ class Recipe:
     test_balanced: Path | None = None
     whole: bool = False
     overwrite: bool = False
+    given: tuple[str, ...] = ()
 
 
 def prepare(inputs: Sequence[Path], recipe: Recipe, *, name: str, output: Path) -> dict[str, Any]:
@@ -77,17 +88,7 @@ def prepare(inputs: Sequence[Path], recipe: Recipe, *, name: str, output: Path) 
     """
     _check_recipe(recipe)
     _check_output(output, name, recipe.overwrite)
-    paths = list(_files(inputs))
-    file_format = recipe.format or _recognised(paths)
-    layout = find_layout(file_format)
-    removed: dict[str, int]
-    if recipe.split == "keep" or layout.already_split:
-        files = files_by_set(paths)
-        sets, removed = _read_sets(files, layout, columns=recipe.columns), {}
-        sources = list(files.values())
-    else:
-        sources = paths + ([recipe.test_balanced] if recipe.test_balanced else [])
-        sets, removed = _split_log(paths, layout, recipe=recipe)
+    sources, file_format, sets, removed = _sets(inputs, recipe)
     _check_sources(sources, name, output)
     manifest = {
         "name": name,
@@ -100,6 +101,78 @@ def prepare(inputs: Sequence[Path], recipe: Recipe, *, name: str, output: Path) 
     return _write(sets, manifest, name=name, output=output)
 
 
+def preview(inputs: Sequence[Path], recipe: Recipe) -> str:
+    """Return how raw files are understood: the first rows, and what every filter and set would hold; writes nothing.
+
+    Raises:
+        PopDCLError: as prepare.
+    """
+    _check_recipe(recipe)
+    _, _, sets, removed = _sets(inputs, recipe)
+    lines = ["", "user, item (and what else was needed) of the first interactions of each set:"]
+    for name, rows in sets.items():
+        users, items = (ids.to_pylist() for ids in rows.select(slice(0, PREVIEWED)).raw())
+        lines.append(f"{name or 'whole log'}: {len(rows)} interactions")
+        for place, pair in enumerate(zip(users, items)):
+            more = [part[place] for part in (rows.rating, rows.timestamp) if part is not None]
+            lines.append("  " + "  ".join(map(str, (*pair, *more))))
+    lines += [f"removed by {what}: {n}" for what, n in removed.items() if n]
+    return "\n".join(lines)
+
+
+def _sets(inputs: Sequence[Path], recipe: Recipe) -> tuple[list[Path], str, dict[str, Interactions], dict[str, int]]:
+    """Return the sources, the format, the sets and what each filter removed."""
+    paths = list(_files(inputs))
+    file_format = recipe.format or _recognised(paths, recipe.columns)
+    layout = find_layout(file_format)
+    _check_roles(layout, recipe, file_format)
+    if recipe.split == "keep" or layout.already_split:
+        _check_finished(recipe)
+        files = files_by_set(paths)
+        sets, removed = _read_sets(files, layout, recipe=recipe)
+        return list(files.values()), file_format, sets, removed
+    named = [path for path in paths if set_of_file(path)]
+    if len(named) > 1:
+        getLogger().warning(
+            "%s are named as sets; they are joined into one log and split anew (--keep_splits takes them as the sets)",
+            ", ".join(path.name for path in named),
+        )
+    sets, removed = _split_log(paths, layout, recipe=recipe)
+    return paths + ([recipe.test_balanced] if recipe.test_balanced else []), file_format, sets, removed
+
+
+def _check_roles(layout: Layout, recipe: Recipe, file_format: str) -> None:
+    """Refuse what is asked of columns that a format does not have."""
+    columns = recipe.columns
+    wanted = {"rating": columns.needs_rating, "timestamp": columns.needs_timestamp, "label": columns.needs_label}
+    for role, needed in wanted.items():
+        if needed and role not in layout.roles:
+            raise PopDCLError(
+                f"files in the format {file_format} have no {role}s, which a filter or the split asks for"
+            )
+    if columns.equal_to and "label" not in layout.roles:
+        raise PopDCLError(
+            f"files in the format {file_format} have no column '{columns.equal_to[0][0]}' to choose rows by"
+        )
+    if columns.order is not None and file_format not in ("table", "amazon"):
+        raise PopDCLError(f"--columns names the columns of a table without a header, not of the format {file_format}")
+
+
+def _check_finished(recipe: Recipe) -> None:
+    """Refuse what cannot be applied to the sets of a finished split."""
+    filters = recipe.filters
+    asked = [f"--{name}" for name in recipe.given]
+    asked += [f"--{name}" for name in ("last", "min_user", "min_item") if getattr(filters, name) is not None]
+    asked += ["--sample_users"] if filters.sample_users is not None else []
+    asked += ["--test_balanced"] if recipe.test_balanced else []
+    asked += ["--whole"] if recipe.whole else []
+    if asked:
+        raise PopDCLError(
+            f"{asked[0]} cannot be applied to the sets of a finished split; rows can be chosen, by --min_rating, "
+            "--min_label, --keep, --start, --end, --drop_users and --drop_items"
+        )
+
+
 def _check_recipe(recipe: Recipe) -> None:
     shares = list(recipe.ratio)
     # written so that "not a number" fails too
@@ -108,8 +181,11 @@ def _check_recipe(recipe: Recipe) -> None:
         raise PopDCLError(f"--ratio must be 4 or 5 shares of {', '.join(SETS)} that add up to 1, not {given}")
     if recipe.test_balanced and shares[0] <= 0:
         raise PopDCLError("--ratio leaves nothing for training beside the external balanced test")
-    if recipe.filters.k_core < 0 or (recipe.filters.sample_users or 1) < 1:
-        raise PopDCLError("--k_core must be at least 0 and --sample_users at least 1")
+    filters = recipe.filters
+    if min(filters.k_core, *filters.cores) < 0:
+        raise PopDCLError("--k_core, --min_user and --min_item must be at least 0")
+    if any(number is not None and number < 1 for number in (filters.sample_users, filters.last)):
+        raise PopDCLError("--sample_users and --last must be at least 1")
 
 
 def _check_output(output: Path, name: str, overwrite: bool) -> None:
@@ -134,54 +210,130 @@ def _check_sources(sources: Sequence[Path], name: str, output: Path) -> None:
 def _files(inputs: Sequence[Path]) -> Iterator[Path]:
     for path in inputs:
         if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
-            if not files:
-                raise PopDCLError(f"no files in the folder {path}")
-            yield from files
+            yield from _files_of(path)
         elif path.exists():
             yield path
         else:
             raise PopDCLError(f"cannot read {path}: No such file or directory")
 
 
-def _recognised(paths: Sequence[Path]) -> str:
-    file_format = recognise_format(paths)
-    getLogger().info("%s: recognised as %s", paths[0], file_format)
+def _files_of(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    data = [file for file in files if not holds_no_data(file.name)]
+    beside = [file.name for file in files if file not in data and not file.name.startswith(".")]
+    if not data:
+        raise PopDCLError(f"no files in the folder {folder}")
+    if beside:
+        getLogger().info("%s: left aside: %s", folder, ", ".join(beside))
+    return data
+
+
+def _recognised(paths: Sequence[Path], columns: Columns) -> str:
+    file_format = recognise_format(paths, columns)
+    sample = take_sample(paths[:1], columns)
+    table = table_of(sample) if file_format in ("csv", "tsv", "table") else None
+    getLogger().info("%s: recognised as %s%s", paths[0], file_format, f", {table}" if table else "")
     return file_format
 
 
-def _read(paths: Sequence[Path], layout: Layout, *, columns: Columns) -> tuple[Interactions, list[int]]:
-    """Read files in one numbering of users and items; return them with the number of rows of each file."""
+def _read(
+    paths: Sequence[Path], layout: Layout, *, recipe: Recipe
+) -> tuple[Interactions, list[int], list[Mapping[str, int]]]:
+    """Read and filter the rows of files, in one numbering of users and items; return them with the number of rows of
+    each file and what each filter of rows removed of it."""
     sizes = [0] * len(paths)
+    filters = [RowFilter(filters=recipe.filters, columns=recipe.columns) for _ in paths]
+    n_read = 0
 
-    def blocks() -> Iterator[Block]:
+    def blocks() -> Generator[Block, None, None]:
+        nonlocal n_read
         for index, path in enumerate(paths):
-            for block in layout.read(path, columns):
-                sizes[index] += len(block.user)
-                yield block
-            if not sizes[index]:
+            before = n_read
+            with contextlib.closing(layout.read(path, recipe.columns)) as of_file:
+                for block in of_file:
+                    if not n_read and len(block.user):
+                        getLogger().info("first: user %s, item %s", block.user[0], block.item[0])
+                    n_read += len(block.user)
+                    block = filters[index].apply(block)
+                    sizes[index] += len(block.user)
+                    if len(block.user):
+                        yield block
+            if n_read == before:
                 getLogger().warning("%s holds no interactions", path)
 
-    log = collect(blocks())
-    getLogger().info("%d interactions of %d users and %d items read", len(log), len(log.user_ids), len(log.item_ids))
-    if not len(log):
+    with contextlib.closing(blocks()) as of_all:
+        log = collect(of_all)
+    if not n_read:
         raise PopDCLError(f"{paths[0]} holds no interactions")
-    return log, sizes
+    _tell_missing(log)
+    users, items = (int(np.count_nonzero(counts(side))) for side in (log.users, log.items))
+    getLogger().info("%d interactions of %d users and %d items read", len(log), users, items)
+    return log, sizes, [dict(part.removed) for part in filters]
 
 
-def _read_sets(files: Mapping[str, Path], layout: Layout, *, columns: Columns) -> dict[str, Interactions]:
-    """Read {set: file} of a finished split; repeated pairs stay."""
-    log, sizes = _read(list(files.values()), layout, columns=columns)
+def _tell_missing(log: Interactions) -> None:
+    """Warn of ids that may stand for missing values."""
+    for role, codes, ids in (("user", log.users, log.user_ids), ("item", log.items, log.item_ids)):
+        for code in np.flatnonzero(pc.is_in(ids, value_set=pa.array(MISSING, ids.type)).to_numpy(zero_copy_only=False)):
+            n = np.count_nonzero(codes == code)
+            if n:
+                getLogger().warning(
+                    "%d interactions of the %s '%s': if that stands for a missing value, leave it out with --drop_%ss",
+                    n, role, ids[int(code)], role,
+                )  # fmt: skip
+
+
+def _joined(removed: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """What filters of rows removed of several files."""
+    total: dict[str, int] = {}
+    for part in removed:
+        for name, n in part.items():
+            total[name] = total.get(name, 0) + n
+    return total
+
+
+def _tell(removed: Mapping[str, int], of: str = "") -> None:
+    for name, n in removed.items():
+        getLogger().info("%s: %d interactions%s removed", name, n, of)
+
+
+def _read_sets(
+    files: Mapping[str, Path], layout: Layout, *, recipe: Recipe
+) -> tuple[dict[str, Interactions], dict[str, int]]:
+    """Read {set: file} of a finished split, and filter their rows; repeated pairs stay."""
+    log, sizes, by_file = _read(list(files.values()), layout, recipe=recipe)
+    removed = _joined(by_file)
+    _tell(removed)
+    if not sizes[list(files).index("train")]:
+        raise PopDCLError(f"nothing is left of the training set {files['train']}: {_largest(by_file[0])}")
     ends = np.cumsum([0, *sizes])
     sets = {name: log.select(slice(ends[index], ends[index + 1])) for index, name in enumerate(files)}
     for name, part in sets.items():
         n_repeated = len(part) - int(np.count_nonzero(first_occurrences(part.users, part.items)))
         if n_repeated:
             getLogger().warning("%s holds %d repeated pairs, which are kept", files[name], n_repeated)
-    return sets
+    _tell_shared(sets)
+    return sets, removed
 
 
-def _split_log(paths: Sequence[Path], layout: Layout, *, recipe: Recipe) -> tuple[dict[str, Interactions], dict]:
+def _tell_shared(sets: Mapping[str, Interactions]) -> None:
+    """Warn of pairs that stand in two sets."""
+    for (name, part), (other, others) in itertools.combinations(sets.items(), 2):
+        both = (np.concatenate([part.users, others.users]), np.concatenate([part.items, others.items]))
+        new = first_occurrences(*both)[len(part) :]
+        own = first_occurrences(others.users, others.items)
+        n_shared = int(np.count_nonzero(own & ~new))
+        if n_shared:
+            getLogger().warning("%d pairs of %s are in %s too", n_shared, other, name)
+
+
+def _largest(removed: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} removed {n}" for name, n in removed.items() if n) or "the file is empty"
+
+
+def _split_log(
+    paths: Sequence[Path], layout: Layout, *, recipe: Recipe
+) -> tuple[dict[str, Interactions], dict[str, int]]:
     """Read, filter and split a log; return {set: interactions} and how many interactions each filter removed."""
     log, removed, external = _filtered_log(paths, layout, recipe=recipe)
     ratio = list(recipe.ratio)
@@ -205,22 +357,25 @@ def _split_log(paths: Sequence[Path], layout: Layout, *, recipe: Recipe) -> tupl
 def _filtered_log(
     paths: Sequence[Path], layout: Layout, *, recipe: Recipe
 ) -> tuple[Interactions, dict[str, int], Interactions | None]:
-    """Return the filtered log, how many interactions each filter removed, and the external balanced test if given."""
+    """Return the filtered log, how many interactions each filter removed, and the external balanced test if given, of
+    which rows are filtered as those of the log."""
     all_paths = [*paths, recipe.test_balanced] if recipe.test_balanced else list(paths)
-    log, sizes = _read(all_paths, layout, columns=recipe.columns)
+    log, sizes, by_file = _read(all_paths, layout, recipe=recipe)
     n_log = sum(sizes[: len(paths)])
+    removed = _joined(by_file[: len(paths)])
+    _tell(removed)
+    if not n_log:
+        raise PopDCLError(f"nothing is left of {', '.join(path.name for path in paths)}: {_largest(removed)}")
     external = None
     if recipe.test_balanced:
         external, log = log.select(slice(n_log, None)), log.select(slice(0, n_log))
+        of_test = {f"{name}, of the balanced test": n for name, n in by_file[-1].items()}
+        _tell(of_test)
     unfiltered = [log]
     del log  # popped below, so that the filters can free what they have filtered
-    log, removed = apply_filters(unfiltered.pop(), recipe.filters, seed=recipe.seed)
-    for name, n in removed.items():
-        getLogger().info("%s: %d interactions removed", name, n)
-    if not len(log):
-        strongest = max(removed, key=lambda name: removed[name])
-        raise PopDCLError(f"nothing is left of the {n_log} interactions: {strongest} removed {removed[strongest]}")
-    return log, removed, external
+    log, of_log = apply_filters(unfiltered.pop(), recipe.filters, seed=recipe.seed)
+    _tell(of_log)
+    return log, {**removed, **of_log, **(of_test if recipe.test_balanced else {})}, external
 
 
 def _usable_as_test(external: Interactions, log: Interactions) -> tuple[Interactions, int]:
@@ -235,9 +390,13 @@ def _usable_as_test(external: Interactions, log: Interactions) -> tuple[Interact
 
 def _options(recipe: Recipe) -> dict[str, Any]:
     options = asdict(recipe)
+    for name in ("drop_users", "drop_items"):
+        options["filters"][name] = sorted(options["filters"][name])
+    if recipe.split == "keep":  # what was not done is not told
+        del options["ratio"], options["seed"]
+        options["filters"] = {name: value for name, value in options["filters"].items() if name != "k_core"}
     options["test_balanced"] = recipe.test_balanced and recipe.test_balanced.name
-    options["ratio"] = list(recipe.ratio)
-    del options["overwrite"], options["format"]
+    del options["overwrite"], options["format"], options["given"]
     return options
 
 

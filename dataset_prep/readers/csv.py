@@ -1,33 +1,35 @@
-"""Comma-separated text with a header of column names."""
+"""Delimited text with a header of column names: commas, semicolons, bars or double colons between them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
-from dataset_prep.delimited import header_evidence, read_with_header
+from dataset_prep.columns import Columns
+from dataset_prep.delimited import read_table
 from dataset_prep.evidence import Evidence, Sample
-from dataset_prep.interactions import Block, Columns
+from dataset_prep.interactions import Block
 from dataset_prep.layouts import Layout
+from dataset_prep.tables import header_evidence
 
 
-def read_csv(path: Path, columns: Columns) -> Iterator[Block]:
-    """Yield the interactions of comma-separated text; values may stand in double quotes.
+def read_csv(path: Path, columns: Columns) -> Generator[Block, None, None]:
+    """Yield the interactions of delimited text; values may stand in double quotes.
 
     Raises:
-        PopDCLError: as read_with_header.
+        PopDCLError: as read_table.
     """
-    yield from read_with_header(path, columns, delimiter=",")
+    yield from read_table(path, columns, has_header=True)
 
 
 def _evidence(sample: Sample) -> Evidence:
-    any_columns = Evidence.POSSIBLE if "," in sample.first_line else Evidence.NONE
-    return max(any_columns, header_evidence(sample, delimiter=","))
+    return header_evidence(sample, tabs=False)
 
 
 LAYOUT = Layout(
-    description="comma-separated columns by name: `--user_column`, `--item_column`, `--rating_column`, "
-    "`--timestamp_column`, or their usual names",
+    description="columns by name, between commas, semicolons, bars, double colons or blanks: `--user_column`, "
+    "`--item_column`, `--rating_column`, `--timestamp_column`, or their usual names",
     read=read_csv,
     evidence=_evidence,
+    roles=("user", "item", "rating", "timestamp", "label"),
 )

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import pyarrow.compute as pc
 
+from dataset_prep.columns import Columns
 from dataset_prep.delimited import read_delimited
 from dataset_prep.evidence import Evidence, Sample
-from dataset_prep.interactions import Block, Columns
+from dataset_prep.interactions import Block
 from dataset_prep.layouts import Layout
+from dataset_prep.tables import Table
 
 NAMES = ("user", "clicked", "outfit")
 
 
-def read_ifashion(path: Path, columns: Columns) -> Iterator[Block]:
+def read_ifashion(path: Path, columns: Columns) -> Generator[Block, None, None]:
     """Yield a user's outfits as interactions, or with the item column ``clicked`` the items clicked before.
 
     The paper's 61,607 items and 3.2 interactions per user are those of outfits: the file has 127,169 of them, but
@@ -24,8 +26,9 @@ def read_ifashion(path: Path, columns: Columns) -> Iterator[Block]:
     Raises:
         PopDCLError: as read_delimited.
     """
-    chosen = Columns(user="user", item=columns.item or "outfit")
-    for block in read_delimited(path, chosen, delimiter=",", quote=False, names=NAMES, has_header=False):
+    chosen = Columns(user="user", item=columns.item or "outfit", encoding=columns.encoding)
+    table = Table(separator=",", names=NAMES, has_header=False, lines_before=0)
+    for block in read_delimited(path, chosen, table=table, quoted=False):
         yield block if chosen.item != "clicked" else _one_row_per_item(block)
 
 
@@ -41,9 +44,9 @@ def _one_row_per_item(block: Block) -> Block:
 
 
 def _evidence(sample: Sample) -> Evidence:
-    fields = sample.first_line.split(",")
-    fits = len(fields) == len(NAMES) and (";" in fields[1] or sample.suffix == ".txt")
-    return Evidence.LINE_FORM if fits else Evidence.NONE
+    rows = [line.split(",") for line in sample.lines]
+    fits = all(len(row) == len(NAMES) for row in rows) and any(";" in row[1] for row in rows)
+    return Evidence.OWN_FORM if fits else Evidence.NONE
 
 
 LAYOUT = Layout(

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataset_prep.delimited import choose_columns
+from dataset_prep.columns import Columns
+from dataset_prep.delimited import as_block, choose_columns
 from dataset_prep.evidence import Evidence, Sample
-from dataset_prep.interactions import Block, Columns
+from dataset_prep.interactions import Block
 from dataset_prep.layouts import Layout
 from recbole_popdcl.errors import PopDCLError, reason
 
 ROWS = 1 << 21
 
 
-def read_parquet(path: Path, columns: Columns) -> Iterator[Block]:
+def read_parquet(path: Path, columns: Columns) -> Generator[Block, None, None]:
     """Yield the interactions of a Parquet file; "line" in messages counts its rows from 1.
 
     Raises:
@@ -37,7 +38,7 @@ def read_parquet(path: Path, columns: Columns) -> Iterator[Block]:
             for batch in file.iter_batches(batch_size=ROWS, columns=list(dict.fromkeys(names.values()))):
                 if batch.num_rows:
                     values = {role: batch.column(name) for role, name in names.items()}
-                    yield Block(path=path, line=partial(int.__add__, start), **values)
+                    yield as_block(path, values, line=partial(int.__add__, start), columns=columns)
                 start += batch.num_rows
     except (pa.ArrowException, OSError, MemoryError) as error:
         raise PopDCLError(f"cannot read {path}: {reason(error)}") from error
@@ -49,4 +50,9 @@ def _evidence(sample: Sample) -> Evidence:
     return Evidence.SIGNATURE if sample.start.startswith(b"PAR1") else Evidence.NONE
 
 
-LAYOUT = Layout(description="Parquet files with columns by name, as `csv`", read=read_parquet, evidence=_evidence)
+LAYOUT = Layout(
+    description="Parquet files with columns by name, as `csv`",
+    read=read_parquet,
+    evidence=_evidence,
+    roles=("user", "item", "rating", "timestamp", "label"),
+)

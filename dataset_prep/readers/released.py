@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataset_prep.evidence import Evidence, Sample
 from dataset_prep.layouts import Layout
+from dataset_prep.readers.lightgcn import LAYOUT as LISTS
 from dataset_prep.readers.lightgcn import read_lightgcn
 from dataset_prep.sets import set_of_file
 
 
 def _evidence(sample: Sample) -> Evidence:
     sets = [set_of_file(path) for path in sample.paths]
-    # RecBole's atomic files of a split have such names too
     complete = sets[0] is not None and {"valid", "test_imbalanced", "test_balanced"} <= set(sets)
-    return Evidence.ALL_FILE_NAMES if complete and sample.suffix != ".inter" else Evidence.NONE
+    # atomic files and tables of a split have such names too
+    lists = LISTS.evidence(sample) != Evidence.NONE or sample.error is not None
+    return Evidence.ALL_FILE_NAMES if complete and lists else Evidence.NONE
 
 
 LAYOUT = Layout(

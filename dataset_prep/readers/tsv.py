@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-from dataset_prep.delimited import header_evidence, read_with_header
 from dataset_prep.evidence import Evidence, Sample
-from dataset_prep.interactions import Block, Columns
 from dataset_prep.layouts import Layout
-
-
-def read_tsv(path: Path, columns: Columns) -> Iterator[Block]:
-    """Yield the interactions of tab-separated text; values may stand in double quotes.
-
-    Raises:
-        PopDCLError: as read_with_header.
-    """
-    yield from read_with_header(path, columns, delimiter="\t")
+from dataset_prep.readers.csv import read_csv
+from dataset_prep.tables import header_evidence
 
 
 def _evidence(sample: Sample) -> Evidence:
-    return header_evidence(sample, delimiter="\t")
+    return header_evidence(sample, tabs=True)
 
 
-LAYOUT = Layout(description="tab-separated columns by name, as `csv`", read=read_tsv, evidence=_evidence)
+LAYOUT = Layout(
+    description="columns by name between tabs, as `csv`",
+    read=read_csv,
+    evidence=_evidence,
+    roles=("user", "item", "rating", "timestamp", "label"),
+)

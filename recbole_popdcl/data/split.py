@@ -64,11 +64,16 @@ def k_core(users: np.ndarray, items: np.ndarray, *, k: int) -> np.ndarray:
         >>> k_core(users, items, k=2).tolist()  # user 2 has one interaction only
         [True, True, True, True, False]
     """
+    return cores(users, items, of_user=k, of_item=k)
+
+
+def cores(users: np.ndarray, items: np.ndarray, *, of_user: int, of_item: int) -> np.ndarray:
+    """As ``k_core``, with a least number of interactions for users and one for items."""
     kept = np.ones(len(users), dtype=bool)
-    while k > 1 and kept.any():
+    while max(of_user, of_item) > 1 and kept.any():
         before = np.count_nonzero(kept)
-        kept &= (counts(users, kept) >= k)[users]
-        kept &= (counts(items, kept) >= k)[items]
+        kept &= (counts(users, kept) >= of_user)[users]
+        kept &= (counts(items, kept) >= of_item)[items]
         if np.count_nonzero(kept) == before:
             break
     return kept

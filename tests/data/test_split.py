@@ -82,7 +82,8 @@ def test_balanced_test_counts_are_poisson_like():
 
 def test_the_draw_is_that_of_the_released_amazon_book(real_data):
     """Drawn from a log of their popularity, our balanced test has the counts per item of the authors' own."""
-    from dataset_prep.interactions import Columns, collect
+    from dataset_prep.columns import Columns
+    from dataset_prep.interactions import collect
     from dataset_prep.readers.released import LAYOUT
 
     files = [real_data / "amazon-book" / name for name in ("valid.txt", "test_id.txt", "test_ood.txt")]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
-from dataset_prep.interactions import Columns, Interactions, collect
+from dataset_prep.columns import Columns
+from dataset_prep.interactions import Interactions, collect
 from dataset_prep.layouts import find_layout
 
 
@@ -16,7 +18,8 @@ def write(path: Path, content: str | bytes) -> Path:
 
 def read(file_format: str, path: Path, columns: Columns | None = None) -> Interactions:
     """Read one file with the reader of a format."""
-    return collect(find_layout(file_format).read(path, columns or Columns()))
+    with contextlib.closing(find_layout(file_format).read(path, columns or Columns())) as blocks:
+        return collect(blocks)
 
 
 def pairs(log: Interactions) -> list[tuple[str, str]]:

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataset_prep.__main__ import main
+from dataset_prep.columns import Columns
 from dataset_prep.describe import describe
 from dataset_prep.filters import Filters, apply_filters
-from dataset_prep.interactions import Columns, Interactions
 from dataset_prep.prepare import Recipe, prepare
 from recbole_popdcl.data.atomic import read_interactions, write_interactions
 from recbole_popdcl.errors import PopDCLError
@@ -45,6 +45,19 @@ def read_set(folder, name, part):
 def read_raw(path):
     log = read("csv", path, Columns(needs_rating=True, needs_timestamp=True))
     return raw_pairs(log), log
+
+
+def main_and_manifest(tmp_path, *arguments, file="x.csv", name="x"):
+    """Prepare the file x.csv into the folder out without a k-core, and return the manifest."""
+    words = [
+        f"--input={tmp_path / file}",
+        f"--name={name}",
+        f"--output={tmp_path / 'out'}",
+        "--k_core=0",
+        "--overwrite",
+    ]
+    assert main([*words, *map(str, arguments)]) == 0
+    return json.loads((tmp_path / "out" / "manifest.json").read_text())
 
 
 def content(folder):
@@ -80,8 +93,6 @@ def test_sets_and_manifest(tmp_path, raw):
 
 def test_filters_one_by_one(tmp_path, raw):
     pairs, log = read_raw(raw)
-    rating = dict(zip(pairs, log.rating))
-    time = dict(zip(pairs, log.timestamp))
 
     def left(**more):
         kept, removed = apply_filters(log, Filters(**{"k_core": 0, **more}), seed=3)
@@ -89,8 +100,10 @@ def test_filters_one_by_one(tmp_path, raw):
         return raw_pairs(kept)
 
     assert left() == pairs
-    assert left(min_rating=3) == [pair for pair in pairs if rating[pair] >= 3]
-    assert left(start=100, end=700) == [pair for pair in pairs if 100 <= time[pair] < 700]
+    time = dict(zip(pairs, log.timestamp))
+    for n in (1, 5, 1000):
+        own = {user: sorted((time[pair], pair) for pair in pairs if pair[0] == user)[-n:] for user, _ in pairs}
+        assert left(last=n) == [pair for pair in pairs if (time[pair], pair) in own[pair[0]]]
     sampled = left(sample_users=9)
     assert len({u for u, _ in sampled}) == 9
     assert sampled == [pair for pair in pairs if pair[0] in {u for u, _ in sampled}]
@@ -108,14 +121,11 @@ def test_sampled_users_are_equally_likely(raw):
     assert ((counts - 100) ** 2 / 100).sum() < 60 + 6 * 120**0.5
 
 
-def test_a_low_rating_does_not_hide_a_later_one():
-    rating = np.array([1.0, 5.0, 4.0])
-    log = Interactions(
-        users=np.int32([0, 0, 0]), items=np.int32([1, 1, 1]), user_ids=None, item_ids=None, rating=rating
-    )
-    kept, removed = apply_filters(log, Filters(min_rating=3, k_core=0), seed=0)
-    assert kept.rating.tolist() == [5.0]
-    assert removed == {"rating": 1, "duplicates": 1}
+def test_a_low_rating_does_not_hide_a_later_one(tmp_path):
+    (tmp_path / "x.csv").write_text("user,item,rating\n1,2,1\n1,2,5\n1,2,4\n1,3,4\n")
+    manifest = main_and_manifest(tmp_path, "--min_rating=3", "--ratio", "1", "0", "0", "0")
+    assert read_set(tmp_path / "out", "x", "train") == [("1", "2"), ("1", "3")]
+    assert manifest["removed"] == {"rating": 1, "duplicates": 1}
 
 
 def test_temporal(tmp_path, raw):
@@ -184,13 +194,14 @@ FAULTS = {
     "no such file": (["--input=none.csv"], "cannot read none.csv: No such file or directory"),
     "empty file": (["--input=empty.csv", "--format=csv"], "empty.csv holds no interactions"),
     "empty folder": (["--input=nothing"], "no files in the folder nothing"),
-    "k-core": (["--input=raw.csv", "--k_core=999"], "nothing is left of the 1500 interactions: 999-core removed 1500"),
-    "rating": (["--input=raw.csv", "--min_rating=9"], "nothing is left of the 1500 interactions: rating removed 1500"),
+    "k-core": (["--input=raw.csv", "--k_core=999"],
+               "nothing is left of the 1500 interactions: 999-core removed the last 1500"),
+    "rating": (["--input=raw.csv", "--min_rating=9"], "nothing is left of raw.csv: rating removed 1500"),
     "fractions": (["--input=raw.csv", "--ratio", "0.9", "0.1", "0.1", "0.1"], "--ratio must be 4 or 5 shares"),
     "no number": (["--input=raw.csv", "--ratio", "nan", "0", "0", "1"], "--ratio must be 4 or 5 shares"),
     "nothing but the balanced test": (["--input=raw.csv", "--ratio", "0", "0", "0", "1", "--test_balanced=raw.csv"],
                                       "--ratio leaves nothing for training"),
-    "negative": (["--input=raw.csv", "--k_core=-1"], "--k_core must be at least 0"),
+    "negative": (["--input=raw.csv", "--k_core=-1"], "--k_core, --min_user and --min_item must be at least 0"),
     "name": (["--input=raw.csv", "--name=../x"], "--name '../x' must be a plain name"),
     "output is a file": (["--input=raw.csv", "--output=raw.csv"], "--output raw.csv is a file, not a folder"),
     "output is taken": (["--input=raw.csv", "--output=taken"], "taken already holds a dataset (x.train.inter)"),
@@ -282,7 +293,7 @@ def test_an_unreadable_file(tmp_path, monkeypatch, capsys):
     def refuse(*_):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr(sources, "_decompressed", refuse)
+    monkeypatch.setattr(sources, "_unpacked", refuse)
     assert main(["--name=x", f"--input={tmp_path / 'loop.csv'}", f"--output={tmp_path / 'x'}"]) == 2
     assert capsys.readouterr().err.endswith("loop.csv: Permission denied\n")
 
@@ -314,7 +325,8 @@ def test_any_table_comes_back_unchanged(tmp_path, rows):
     frame = read_interactions(path, ["user_id", "item_id"], separator="\t")
     assert list(zip(frame["user_id"], frame["item_id"])) == rows
     assert raw_pairs(read("inter", path)) == rows
-    assert raw_pairs(read("tsv", _quoted(tmp_path / "x.tsv", rows))) == rows
+    trimmed = [(user.strip(" "), item.strip(" ")) for user, item in rows]
+    assert raw_pairs(read("tsv", _quoted(tmp_path / "x.tsv", rows))) == trimmed
 
 
 def _quoted(path, rows):

@@ -11,7 +11,7 @@ import zipfile
 import pandas as pd
 import pytest
 
-from dataset_prep.interactions import Columns
+from dataset_prep.columns import Columns
 from dataset_prep.readers.parquet import ROWS
 from dataset_prep.recognise import recognise_format
 from dataset_prep.sets import files_by_set, set_of_file
@@ -27,7 +27,8 @@ FORMS = {
     "csv": 'more,item,user\nx,Ab,007\n"a,b",aB,7\n"",Ab,ü\nx,99999999999999999999,-1\n',
     "tsv": "user\titem\n007\tAb\n7\taB\nü\tAb\n-1\t99999999999999999999\n",
     "inter": "user_id:token\tx:float\titem_id:token\n007\t1\tAb\n7\t1\taB\nü\t1\tAb\n-1\t1\t99999999999999999999\n",
-    "amazon": "007,Ab,5.0,12\n7,aB,4.0,13\nü,Ab,1.0,14\n-1,99999999999999999999,2.0,15\n",
+    "table": "007,Ab,5.0,1200000000\n7,aB,4.0,1300000000\nü,Ab,1.0,1400000000\n"
+    "-1,99999999999999999999,2.0,1500000000\n",
     "ifashion": "007,1;2,Ab\n7,3,aB\nü,3;4;5,Ab\n-1,1,99999999999999999999\n",
 }
 
@@ -51,12 +52,12 @@ def test_byte_order_mark(tmp_path, file_format):
 
 def test_zip(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
-        archive.writestr("folder/x.txt", "1 2 3\n")
+        archive.writestr("folder/x.txt", "1 2 3\n4\n")
     assert recognise_format([tmp_path / "x.zip"]) == "lightgcn"
     assert pairs(read("lightgcn", tmp_path / "x.zip")) == [("1", "2"), ("1", "3")]
     with zipfile.ZipFile(tmp_path / "x.zip", "a") as archive:
         archive.writestr("y.txt", "1 2 3\n")
-    with pytest.raises(PopDCLError, match="holds 2 files, not one"):
+    with pytest.raises(PopDCLError, match=r"holds 2 files \(folder/x.txt, y.txt\), not one"):
         read("lightgcn", tmp_path / "x.zip")
 
 
@@ -67,11 +68,12 @@ def test_zip(tmp_path):
 def test_amazon_reviews(tmp_path, names):
     rows = [dict(zip(names, ("A1", "007", 5.0, 12))), {"text": ["x", {"y": 1}], **dict(zip(names, ("a1", "B", 1, 13)))}]
     path = write(tmp_path / "x.json.gz", gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
-    assert recognise_format([path]) == "amazon"
-    log = read("amazon", path, ALL)
-    assert pairs(log) == [("A1", "007"), ("a1", "B")]
-    assert log.rating.tolist() == [5, 1]
-    assert log.timestamp.tolist() == [12, 13]
+    assert recognise_format([path]) == "json"
+    for file_format in ("json", "amazon"):
+        log = read(file_format, path, ALL)
+        assert pairs(log) == [("A1", "007"), ("a1", "B")]
+        assert log.rating.tolist() == [5, 1]
+        assert log.timestamp.tolist() == [12, 13]
 
 
 def test_ifashion_clicked_items(tmp_path):
@@ -92,7 +94,7 @@ def test_parquet(tmp_path, user):
 
 def test_several_blocks(tmp_path, monkeypatch):
     rows = [(f"u{k % 97}", f"i{k % 89}") for k in range(2000)]
-    monkeypatch.setattr("dataset_prep.readers.lightgcn.BLOCK_BYTES", 64)
+    monkeypatch.setattr("dataset_prep.delimited.TEXT_BYTES", 64)
     monkeypatch.setattr("dataset_prep.delimited.BLOCK_BYTES", 64)
     monkeypatch.setattr("dataset_prep.readers.parquet.ROWS", 100)
     assert ROWS > 100
@@ -124,7 +126,7 @@ DAMAGED = {
     "truncated xz": ("lightgcn", lzma.compress(b"1 2 3\n" * 9999)[:-40], "damaged or cut short"),
     "damaged gzip": ("csv", b"\x1f\x8b\x08\x00" + bytes(40), "damaged or cut short"),
     "no column": ("csv", "user,thing\n1,2\n", "no column 'item' among user, thing; name it with --item_column"),
-    "column twice": ("csv", "user,user,item\n1,2,3\n", "line 1: more than one column 'user'"),
+    "column twice": ("csv", "user,user,item\n1,2,3\n", "line 1: 2 columns are named 'user'; rename all but one"),
     "short row": ("csv", "user,item\n1,2\n\n1\n", "line 4: 1 values, not 2: '1'"),
     "long row": ("tsv", "user\titem\n1\t2\n1\t2\t3\n", "line 3: 3 values, not 2"),
     "empty id": ("csv", "user,item\n1,2\n,3\n", "line 3: the user id '' is empty"),
@@ -133,7 +135,9 @@ DAMAGED = {
     "no rating": ("csv", "user,item,rating,time\n1,2,,4\n", "line 2: the rating '' is not a number"),
     "infinite time": ("csv", "user,item,rating,time\n1,2,3,nan\n", "line 2: the timestamp 'nan' is not a number"),
     "header in ratings": ("amazon", "user,item,rating,timestamp\n1,2,3,4\n", "use --format csv"),
-    "other columns": ("amazon", "1,2,3\n", "line 1: neither user,item,rating,timestamp nor a JSON object"),
+    "no header in a csv": ("csv", "1,2,3\n", "line 1: the first line names no columns; use --format table"),
+    "header again": ("csv", "user,item\n1,2\n\nuser,item\n", "line 4: the header stands here again"),
+    "other columns": ("table", "1,a,3\n1,b,x\n", "3 columns between commas, no header; what they hold cannot be told"),
     "not JSON": ("amazon", '{"asin": "a", "reviewerID": "b"}\n{"asin": \n', "line 2: not a JSON object"),
     "field missing": ("amazon", '{"asin": "a", "reviewerID": "b"}\n{"asin": "a"}\n', "line 2: the user id is missing"),
     "field of another type": ("amazon", '{"asin": "a", "reviewerID": "b"}\n{"asin": "a", "reviewerID": 3}\n',
@@ -165,7 +169,7 @@ def test_missing_parquet_value(tmp_path):
 
 def test_unknown_format(tmp_path):
     with pytest.raises(PopDCLError, match="fits no known format"):
-        recognise_format([write(tmp_path / "x", "what is this\n")])
+        recognise_format([write(tmp_path / "x", "what\n")])
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,9 @@ import pyarrow.parquet as pq
 import scipy.sparse as sp
 import torch
 
-from dataset_prep.interactions import Columns, collect
+from dataset_prep.columns import Columns
+from dataset_prep.filters import Filters, RowFilter
+from dataset_prep.interactions import collect
 from dataset_prep.layouts import find_layout, format_names
 from dataset_prep.recognise import recognise_format
 from recbole_popdcl.config.config import Config
@@ -36,7 +38,13 @@ from recbole_popdcl.training.checkpoint import check_resumable, load_checkpoint,
 
 FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))  # each process has its own
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
-COLUMNS = (Columns(), Columns(needs_rating=True, needs_timestamp=True), Columns(item="clicked"))
+CHOICES = (  # of columns and filters of rows
+    (Columns(), Filters()),
+    (Columns(needs_rating=True, needs_timestamp=True), Filters(min_rating=2, start=1.4e9, start_is_date=True)),
+    (Columns(needs_label=True, equal_to=(("event", "buy"),)), Filters(min_label=1, drop_users=frozenset("a1"))),
+    (Columns(item="clicked", separator="::", encoding="latin-1"), Filters()),
+    (Columns(order=("user", "_", "item"), encoding="utf-16"), Filters()),
+)
 FORMATS = format_names()
 PACKINGS = (bytes, bytes, gzip.compress, bz2.compress, lzma.compress)
 PROPERTIES = [*sorted(table()), "no_such_property"]
@@ -68,10 +76,18 @@ def readers(data: bytes) -> None:
     """A raw file through recognition and a reader of dataset_prep."""
     choice = data[0] if data else 0
     path = written(PACKINGS[choice % len(PACKINGS)](data[1:]), "raw")
+    columns, filters = CHOICES[choice // len(FORMATS) % len(CHOICES)]
     with refused_in_one_line():
-        recognise_format([path])
-    with refused_in_one_line():
-        collect(find_layout(FORMATS[choice % len(FORMATS)]).read(path, COLUMNS[choice // 85 % 3]))
+        recognise_format([path], columns)
+    layout = find_layout(FORMATS[choice % len(FORMATS)])
+    if not {*columns.needed} <= {*layout.roles}:  # refused before anything is read
+        return
+    rows = RowFilter(filters=filters, columns=columns)
+    with (
+        refused_in_one_line(),
+        contextlib.closing(layout.read(path, columns)) as blocks,
+    ):
+        collect(map(rows.apply, blocks))
 
 
 @cache
@@ -188,7 +204,10 @@ def seeds(target: str) -> list[bytes]:
     pq.write_table(table, file)
     contents = {
         "lightgcn": b"1 2 3\n4 5\n6\n", "released": b"1 2 3\n", "tencent": b"1 2 3\n",
-        "amazon": b'{"user_id": "a", "asin": "b", "rating": 5.0, "timestamp": 1}\n', "ifashion": b"u,1;2,o\nv,3,p\n",
+        "amazon": b"A123456789,B00123,5.0,1400000000\n", "counted": b"2 5 6\n1 5\n",
+        "matrix": b"0 1 0 3 0\n5 0 0 0 1\n",
+        "json": b'{"user_id": "a", "asin": 2, "rating": 5.0, "date": "2014-01-02 03:04:05"}\n',
+        "table": b"1\t2\t3\t1400000000\n1\t3\t4\t1400000001\n", "ifashion": b"u,1;2,o\nv,3,p\n",
         "csv": b'user,item,rating,timestamp\n"a,b",1,5,6\nc,2,1e3,7\n', "tsv": b"user\titem\na\t1\n",
         "parquet": file.getvalue(), "inter": b"user_id:token\titem_id:token\n1\t2\n",
     }  # fmt: skip
@@ -198,4 +217,4 @@ def seeds(target: str) -> list[bytes]:
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("x.csv", "user,item\na,1\n")
     packed = [pack(b"user,item\na,1\n") for pack in PACKINGS[2:]] + [archive.getvalue()]
-    return [*contents, chosen["amazon"] + b"a,b,5.0,1\nc,d,1.0,2\n", *(chosen["csv"] + data for data in packed)]
+    return [*contents, chosen["table"] + b"1::2::3::1400000000\n", *(chosen["csv"] + data for data in packed)]

@@ -62,6 +62,8 @@ FOUND = [
         b"\x00\x00\x00\x00\x8a8y]m\xa9\\\x90\x10\x00\x00\x00\x0e\x00\x00\x00\x05\x00\x00=a,b\x03a,b,5.1\xca\xce\x00\x00,2\nvPK\x05\x06\x00\x00\x00\x00\x01\x00\x01\x003\x00\x00\x003\x00\x00\x00\x00\x00",
     ),
     ("readers", b"]a,b,2,2" + b"\x0c" * 90 + b"\n"),  # a form feed: white space to some, not to Arrow
+    ("readers", b"'\x85"),  # a blank in the sense of Unicode alone
+    ("readers", b"\x07\t"),  # a matrix without values
     ("config", b"\0train_neg_sample_args: {sample_num: 1}\n"),
 ]
 

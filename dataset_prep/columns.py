@@ -1,0 +1,40 @@
+"""What the user says of the columns of raw files, and what is needed of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ROLES = ("user", "item", "rating", "timestamp", "label")
+SKIPPED = "_"  # stands for a column without a role
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which columns to read, and how they are written.
+
+    Attributes:
+        user, item, rating, timestamp, label: name of the column in the file; None for the usual names.
+        order: roles of the columns of a file without a header, from the first on; ``_`` skips one. None: recognised.
+        separator: text between columns; None: recognised. A blank stands for any run of blanks and tabs.
+        encoding: of the text.
+        needs_rating, needs_timestamp, needs_label: whether these are read at all.
+        equal_to: (column, value) pairs: only rows with this value in this column are interactions.
+    """
+
+    user: str | None = None
+    item: str | None = None
+    rating: str | None = None
+    timestamp: str | None = None
+    label: str | None = None
+    order: tuple[str, ...] | None = None
+    separator: str | None = None
+    encoding: str = "utf-8"
+    needs_rating: bool = False
+    needs_timestamp: bool = False
+    needs_label: bool = False
+    equal_to: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The roles that are read, user and item first."""
+        return tuple(role for role in ROLES if role in ("user", "item") or getattr(self, f"needs_{role}"))
