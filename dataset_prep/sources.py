@@ -254,7 +254,7 @@ def line_of_record(path: Path, record: int, encoding: str = "utf-8", *, quoted_b
                     return n_lines + 1
                 n_rows += filled
                 n_lines = rows.line_num
-    return line_of_record(path, record, encoding)
+    return line_of_record(path, record, encoding=encoding)
 
 
 def sha256(path: Path) -> str:
