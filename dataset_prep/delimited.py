@@ -141,7 +141,9 @@ def read_delimited(
         except pa.ArrowInvalid as error:
             if "Empty CSV" in str(error) or "Could not skip initial" in str(error):  # a header and nothing after it
                 return
-            raise _located(error, path, parse, options, columns.encoding, long) from error
+            raise _located(
+                error, path, parse=parse, options=options, encoding=columns.encoding, separator=long
+            ) from error
 
 
 def _without_header(block: Block, chosen: dict[str, str]) -> Block:
@@ -280,6 +282,7 @@ def trimmed(ids: pa.Array) -> pa.Array:
 def _located(
     error: pa.ArrowInvalid,
     path: Path,
+    *,
     parse: pacsv.ParseOptions,
     options: pacsv.ReadOptions,
     encoding: str,
@@ -313,6 +316,6 @@ def _located(
         return PopDCLError(f"{path}: {' '.join(str(error).split())}")
     row = invalid[0]
     between = parse.delimiter if parse.quote_char else ""
-    number = line_of_record(path, row.number - 1, encoding, quoted_between=between) if row.number else 0
+    number = line_of_record(path, row.number - 1, encoding=encoding, quoted_between=between) if row.number else 0
     text = row.text.replace(SEPARATOR, separator) if separator else row.text
     return PopDCLError(f"{path}, line {number}: {row.actual_columns} values, not {row.expected_columns}: {text[:80]!r}")

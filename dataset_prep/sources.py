@@ -231,7 +231,7 @@ def numbered_lines(path: Path, *, encoding: str = "utf-8") -> Iterator[tuple[int
                 yield number, line
 
 
-def line_of_record(path: Path, record: int, encoding: str = "utf-8", *, quoted_between: str = "") -> int:
+def line_of_record(path: Path, record: int, *, encoding: str = "utf-8", quoted_between: str = "") -> int:
     """Return the number, from 1, of the line on which a record begins.
 
     Args:
