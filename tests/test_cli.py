@@ -105,7 +105,7 @@ def test_dataset_prep(tmp_path, monkeypatch, capsys):
     assert main(["prepare", "--name=y", "--k_core=2", "--input=raw.csv"]) == 0
     assert capsys.readouterr().out == done.stdout
     assert main(["describe", "dataset/y"]) == 0
-    assert capsys.readouterr().out == "y: every file is as it was prepared\n" + done.stdout
+    assert capsys.readouterr().out == "y: all files match their checksums\n" + done.stdout
     assert main(["describe", "dataset"]) == 2
     capsys.readouterr()
     assert main_of_preparation([*command[3:], "none.csv", "--overwrite"]) == 2

@@ -261,7 +261,7 @@ def test_overwrite_takes_away_sets_that_are_no_more(tmp_path, raw):
     prepare([raw], Recipe(filters=Filters(k_core=0), overwrite=True), name="x", output=tmp_path / "x")
     assert not (tmp_path / "x" / "x.valid_balanced.inter").exists()
     assert (tmp_path / "x" / "notes.txt").read_text() == "mine"
-    assert describe(tmp_path / "x").startswith("x: every file is as it was prepared")
+    assert describe(tmp_path / "x").startswith("x: all files match their checksums")
 
 
 def test_describe(tmp_path, raw):
