@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
@@ -168,26 +169,48 @@ def _read_blanks(path: Path, columns: Columns, table: Table) -> Generator[Block,
     """As read_delimited, for text with blanks and tabs between columns."""
     names = _distinct(table.names)
     chosen = choose_columns(names, columns, path=path, has_header=table.has_header)
-    n_lines, header = 0, table.has_header
-    for text in whole_lines(path, encoding=columns.encoding):
-        lines = pc.ascii_trim_whitespace(pc.split_pattern(utf8(text, path), "\n").flatten())
-        filled = np.flatnonzero(pc.not_equal(lines, "").to_numpy(zero_copy_only=False))
-        if header and len(filled):
-            filled, header = filled[1:], False
-        tokens = pc.ascii_split_whitespace(lines.take(pa.array(filled)))
+    header = table.has_header
+    for number, lines, tokens in token_lines(path, encoding=columns.encoding):
+        if header:
+            number, lines, tokens, header = number[1:], lines[1:], tokens[1:], False
         lengths = np.diff(tokens.offsets.to_numpy())
         wrong = np.flatnonzero(lengths != len(names))
         if len(wrong):
-            place = int(filled[wrong[0]])
+            row = int(wrong[0])
             raise PopDCLError(
-                f"{path}, line {n_lines + 1 + place}: {lengths[wrong[0]]} values, not {len(names)}: "
-                f"{lines[place].as_py()[:80]!r}"
+                f"{path}, line {number[row]}: {lengths[row]} values, not {len(names)}: {lines[row].as_py()[:80]!r}"
             )
-        if len(filled):
+        if len(number):
             starts = tokens.offsets.to_numpy()[:-1]
             values = {role: tokens.values.take(pa.array(starts + names.index(name))) for role, name in chosen.items()}
-            block = as_block(path, values, line=(n_lines + 1 + filled).item, columns=columns)
+            block = as_block(path, values, line=number.item, columns=columns)
             yield _without_header(block, chosen) if table.has_header else block
+
+
+def token_lines(
+    path: Path, *, encoding: str, separator: str = ""
+) -> Iterator[tuple[npt.NDArray[np.int64], pa.LargeStringArray, pa.ListArray]]:
+    """Yield the lines of a text that are not empty, in pieces of at least one line.
+
+    Args:
+        path: the file.
+        encoding: of the file.
+        separator: what else separates tokens, besides blanks and tabs; empty for nothing else.
+
+    Yields:
+        Numbers of the lines, from 1 on; the lines without the blanks around them; and the tokens of each line.
+
+    Raises:
+        PopDCLError: the file cannot be read or is not text in this encoding.
+    """
+    n_lines = 0
+    for text in whole_lines(path, encoding=encoding):
+        lines = pc.ascii_trim_whitespace(pc.split_pattern(utf8(text, path), "\n").flatten())
+        filled = np.flatnonzero(pc.not_equal(lines, "").to_numpy(zero_copy_only=False))
+        if len(filled):
+            lines = lines.take(pa.array(filled))
+            spaced = pc.replace_substring(lines, separator, " ") if separator else lines
+            yield n_lines + 1 + filled, lines, pc.ascii_split_whitespace(spaced)
         n_lines += text.count(b"\n")
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset_prep.columns import Columns
-from dataset_prep.delimited import utf8, whole_lines
+from dataset_prep.delimited import token_lines
 from dataset_prep.evidence import Evidence, Sample
 from dataset_prep.interactions import Block
 from dataset_prep.layouts import Layout
@@ -25,26 +25,21 @@ def read_counted(path: Path, columns: Columns) -> Generator[Block, None, None]:
     Raises:
         PopDCLError: a line holds more or fewer items than it says.
     """
-    n_lines = 0
-    for text in whole_lines(path, encoding=columns.encoding):
-        lines = pc.ascii_trim_whitespace(pc.split_pattern(utf8(text, path), "\n").flatten())
-        filled = np.flatnonzero(pc.not_equal(lines, "").to_numpy(zero_copy_only=False))
-        tokens = pc.ascii_split_whitespace(lines.take(pa.array(filled)))
+    for number, _, tokens in token_lines(path, encoding=columns.encoding):
         offsets = tokens.offsets.to_numpy()
         lengths = np.diff(offsets) - 1
         said = pc.equal(tokens.values.take(pa.array(offsets[:-1])), pa.array(lengths).cast(pa.large_string()))
         wrong = pc.index(said, False).as_py()
         if wrong >= 0:
             raise PopDCLError(
-                f"{path}, line {n_lines + 1 + filled[wrong]}: {lengths[wrong]} items, but the line says "
+                f"{path}, line {number[wrong]}: {lengths[wrong]} items, but the line says "
                 f"{tokens.values[int(offsets[wrong])].as_py()[:20]!r}"
             )
-        numbers = n_lines + 1 + np.repeat(filled, lengths)
-        if len(numbers):
+        users = np.repeat(number, lengths)
+        if len(users):
             item = np.ones(len(tokens.values), dtype=bool)
             item[offsets[:-1]] = False
-            yield Block(path=path, line=numbers.item, user=pa.array(numbers), item=tokens.values.filter(pa.array(item)))
-        n_lines += text.count(b"\n")
+            yield Block(path=path, line=users.item, user=pa.array(users), item=tokens.values.filter(pa.array(item)))
 
 
 def _evidence(sample: Sample) -> Evidence:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dataset_prep.columns import Columns
-from dataset_prep.delimited import utf8, whole_lines
+from dataset_prep.delimited import token_lines
 from dataset_prep.evidence import Evidence, Sample
 from dataset_prep.interactions import Block
 from dataset_prep.layouts import Layout
@@ -22,22 +21,15 @@ def read_lightgcn(path: Path, columns: Columns) -> Generator[Block, None, None]:
     Raises:
         PopDCLError: the file cannot be read or is not UTF-8 text.
     """
-    n_lines = 0
-    for text in whole_lines(path, encoding=columns.encoding):
-        lines = pc.split_pattern(utf8(text, path), "\n").flatten()
-        lines = pc.ascii_trim_whitespace(lines)
-        filled = np.flatnonzero(pc.not_equal(lines, "").to_numpy(zero_copy_only=False))
-        tokens = pc.ascii_split_whitespace(lines.take(pa.array(filled)))
+    for number, _, tokens in token_lines(path, encoding=columns.encoding):
         values, offsets = tokens.values, tokens.offsets.to_numpy()
-        row = np.repeat(np.arange(len(filled)), np.diff(offsets))
+        row = np.repeat(np.arange(len(number)), np.diff(offsets))
         item = np.ones(len(row), dtype=bool)
         item[offsets[:-1]] = False  # the first of a line is the user
         row = row[item]
-        numbers = n_lines + 1 + filled[row]
         if len(row):
             users = values.take(pa.array(offsets[:-1][row]))
-            yield Block(path=path, line=numbers.item, user=users, item=values.filter(pa.array(item)))
-        n_lines += text.count(b"\n")
+            yield Block(path=path, line=number[row].item, user=users, item=values.filter(pa.array(item)))
 
 
 def _evidence(sample: Sample) -> Evidence:

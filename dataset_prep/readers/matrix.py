@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dataset_prep.columns import Columns
-from dataset_prep.delimited import utf8, whole_lines
+from dataset_prep.delimited import token_lines
 from dataset_prep.evidence import Evidence, Sample
 from dataset_prep.interactions import Block
 from dataset_prep.layouts import Layout
@@ -26,28 +25,22 @@ def read_matrix(path: Path, columns: Columns) -> Generator[Block, None, None]:
     Raises:
         PopDCLError: a line has another number of values than the first, or a value is not a number.
     """
-    n_lines, n_items = 0, None
-    for text in whole_lines(path, encoding=columns.encoding):
-        lines = pc.ascii_trim_whitespace(pc.split_pattern(utf8(text, path), "\n").flatten())
-        filled = np.flatnonzero(pc.not_equal(lines, "").to_numpy(zero_copy_only=False))
-        tokens = pc.ascii_split_whitespace(pc.replace_substring(lines.take(pa.array(filled)), ",", " "))
+    n_items = None
+    for number, _, tokens in token_lines(path, encoding=columns.encoding, separator=","):
         lengths = np.diff(tokens.offsets.to_numpy())
-        n_items = int(lengths[0]) if n_items is None and len(lengths) else n_items
+        n_items = int(lengths[0]) if n_items is None else n_items
         wrong = np.flatnonzero(lengths != n_items)
         if len(wrong):
-            raise PopDCLError(
-                f"{path}, line {n_lines + 1 + filled[wrong[0]]}: {lengths[wrong[0]]} values, not {n_items} as before"
-            )
+            raise PopDCLError(f"{path}, line {number[wrong[0]]}: {lengths[wrong[0]]} values, not {n_items} as before")
         try:
-            cells = tokens.values.cast(pa.float64()).to_numpy().reshape(len(filled), n_items or 0)
+            cells = tokens.values.cast(pa.float64()).to_numpy().reshape(len(number), n_items)
         except pa.ArrowInvalid as error:
             raise PopDCLError(f"{path}: a value of the matrix is not a number: {error}") from error
         users, items = np.nonzero(cells)
         if len(users):
-            numbers = n_lines + 1 + filled[users]
-            yield Block(path=path, line=numbers.item, user=pa.array(numbers), item=pa.array(items + 1),
+            lines = number[users]
+            yield Block(path=path, line=lines.item, user=pa.array(lines), item=pa.array(items + 1),
                         rating=pa.array(cells[users, items]))  # fmt: skip
-        n_lines += text.count(b"\n")
 
 
 def _evidence(sample: Sample) -> Evidence:
