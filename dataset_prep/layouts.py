@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataset_prep import readers
+from dataset_prep.evidence import Evidence
 from recbole_popdcl.errors import PopDCLError, nearest
 
 if TYPE_CHECKING:  # importing pyarrow would slow --help down
     from dataset_prep.columns import Columns
-    from dataset_prep.evidence import Evidence, Sample
+    from dataset_prep.evidence import Sample
     from dataset_prep.interactions import Block
 
 
@@ -28,15 +29,15 @@ class Layout:
     Attributes:
         description: what its files hold, in one line of Markdown.
         read: yields the interactions of one file as Blocks; reads the given columns.
-        evidence: how strongly files speak for this layout; it must not raise for any sample. A layout that gives no
-            evidence is chosen by ``--format`` only.
+        evidence: how strongly files speak for this layout; it must not raise for any sample. A layout without it
+            is chosen by ``--format`` only.
         roles: what its columns can hold; of others nothing can be asked.
         already_split: its files are the sets of a finished split, which are taken as they are.
     """
 
     description: str
     read: Callable[[Path, Columns], Generator[Block, None, None]]
-    evidence: Callable[[Sample], Evidence]
+    evidence: Callable[[Sample], Evidence] = lambda _: Evidence.NONE
     roles: tuple[str, ...] = ("user", "item")
     already_split: bool = False
 

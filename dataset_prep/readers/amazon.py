@@ -11,7 +11,6 @@ from collections.abc import Generator
 from pathlib import Path
 
 from dataset_prep.columns import Columns
-from dataset_prep.evidence import Evidence, Sample
 from dataset_prep.interactions import Block
 from dataset_prep.layouts import Layout
 from dataset_prep.readers.json import read_json_lines
@@ -29,13 +28,8 @@ def read_amazon(path: Path, columns: Columns) -> Generator[Block, None, None]:
     yield from (read_json_lines if line.lstrip().startswith("{") else read_headerless)(path, columns)
 
 
-def _evidence(_: Sample) -> Evidence:
-    return Evidence.NONE
-
-
 LAYOUT = Layout(
     description="Amazon's ratings or reviews (2014, 2018, 2023), as `table` and `json`",
     read=read_amazon,
-    evidence=_evidence,
     roles=("user", "item", "rating", "timestamp"),
 )

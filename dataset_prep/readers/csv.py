@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from pathlib import Path
 
-from dataset_prep.columns import Columns
+from dataset_prep.columns import ROLES, Columns
 from dataset_prep.delimited import read_table
 from dataset_prep.evidence import Evidence, Sample
 from dataset_prep.interactions import Block
@@ -31,5 +31,5 @@ LAYOUT = Layout(
     "`--item_column`, `--rating_column`, `--timestamp_column`, or their usual names",
     read=read_csv,
     evidence=_evidence,
-    roles=("user", "item", "rating", "timestamp", "label"),
+    roles=ROLES,
 )

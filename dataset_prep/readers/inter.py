@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from pathlib import Path
 
-from dataset_prep.columns import Columns
+from dataset_prep.columns import ROLES, Columns
 from dataset_prep.delimited import read_delimited
 from dataset_prep.evidence import Evidence, Sample
 from dataset_prep.interactions import Block
@@ -43,5 +43,5 @@ LAYOUT = Layout(
     description="RecBole's atomic files",
     read=read_inter,
     evidence=_evidence,
-    roles=("user", "item", "rating", "timestamp", "label"),
+    roles=ROLES,
 )

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.json as pajson
 
 from dataset_prep.arrow import batches
-from dataset_prep.columns import Columns
+from dataset_prep.columns import ROLES, Columns
 from dataset_prep.delimited import as_blocks, choose_columns
 from dataset_prep.evidence import Evidence, Sample
 from dataset_prep.interactions import Block
@@ -99,5 +99,5 @@ LAYOUT = Layout(
     description="JSON lines, fields by name as `csv`: Yelp, Amazon's reviews, Google Local",
     read=read_json_lines,
     evidence=_evidence,
-    roles=("user", "item", "rating", "timestamp", "label"),
+    roles=ROLES,
 )

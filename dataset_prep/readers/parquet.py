@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataset_prep.columns import Columns
+from dataset_prep.columns import ROLES, Columns
 from dataset_prep.delimited import as_block, choose_columns
 from dataset_prep.evidence import Evidence, Sample
 from dataset_prep.interactions import Block
@@ -54,5 +54,5 @@ LAYOUT = Layout(
     description="Parquet files with columns by name, as `csv`",
     read=read_parquet,
     evidence=_evidence,
-    roles=("user", "item", "rating", "timestamp", "label"),
+    roles=ROLES,
 )

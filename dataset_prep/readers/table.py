@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from pathlib import Path
 
-from dataset_prep.columns import Columns
+from dataset_prep.columns import ROLES, Columns
 from dataset_prep.delimited import read_table
 from dataset_prep.evidence import Evidence, Sample
 from dataset_prep.interactions import Block
@@ -40,5 +40,5 @@ LAYOUT = Layout(
     "`item,user,rating,timestamp` too) or named by `--columns`",
     read=read_headerless,
     evidence=_evidence,
-    roles=("user", "item", "rating", "timestamp", "label"),
+    roles=ROLES,
 )

@@ -5,18 +5,11 @@ They look like the other released files, so that only ``--format`` tells them ap
 
 from __future__ import annotations
 
-from dataset_prep.evidence import Evidence, Sample
 from dataset_prep.layouts import Layout
 from dataset_prep.readers.lightgcn import read_lightgcn
-
-
-def _evidence(_: Sample) -> Evidence:
-    return Evidence.NONE
-
 
 LAYOUT = Layout(
     description="Tencent's split files, published by the authors of BC-Loss; the same as `released`",
     read=read_lightgcn,
-    evidence=_evidence,
     already_split=True,
 )

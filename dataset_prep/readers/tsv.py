@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataset_prep.columns import ROLES
 from dataset_prep.evidence import Evidence, Sample
 from dataset_prep.layouts import Layout
 from dataset_prep.readers.csv import read_csv
@@ -16,5 +17,5 @@ LAYOUT = Layout(
     description="columns by name between tabs, as `csv`",
     read=read_csv,
     evidence=_evidence,
-    roles=("user", "item", "rating", "timestamp", "label"),
+    roles=ROLES,
 )
