@@ -107,6 +107,16 @@ def test_several_blocks(tmp_path, monkeypatch):
         assert log.user_ids.to_pylist() == [f"u{k}" for k in range(97)]  # in the order of appearance
 
 
+def test_lines_are_counted_over_several_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr("dataset_prep.delimited.TEXT_BYTES", 8)
+    numbers = range(1, 50)
+    path = write(tmp_path / "users.dat", "".join(f"1 i{k}\n" if k % 3 else "\n" for k in numbers))
+    assert pairs(read("counted", path)) == [(str(k), f"i{k}") for k in numbers if k % 3]
+    path = write(tmp_path / "x.txt", "u i\n\n" * 10 + "u\n")
+    with pytest.raises(PopDCLError, match=r"line 21: 1 values, not 2"):
+        read("table", path)
+
+
 def test_columns_by_name_and_their_usual_names(tmp_path):
     path = write(tmp_path / "x.csv", "userId,movieId,rating,timestamp\n1,2,3.5,12\n")
     assert recognise_format([path]) == "csv"
