@@ -18,7 +18,8 @@ from dataset_prep.columns import Columns
 from dataset_prep.interactions import Block
 from dataset_prep.recognise import take_sample
 from dataset_prep.sources import SEPARATOR, decoded, line_of_record, numbered_lines, opened
-from dataset_prep.tables import USUAL_NAMES, Table, has_quotes, plain, table_of
+from dataset_prep.tables import USUAL_NAMES, Table, has_quotes, table_of
+from recbole_popdcl.data.labels import plain
 from recbole_popdcl.errors import PopDCLError, nearest
 
 BLOCK_BYTES = 1 << 24

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from dataset_prep.columns import Columns
 from dataset_prep.interactions import Block, Interactions, numbers
 from dataset_prep.tables import LEAST_TIME
+from recbole_popdcl.data.labels import first_negative
 from recbole_popdcl.data.split import cores, counts, first_occurrences
 from recbole_popdcl.errors import PopDCLError
 
@@ -141,11 +142,11 @@ def _not_among(block: Block, *, name: str, dropped: list[str]) -> np.ndarray:
 
 def _check_labels(block: Block) -> None:
     labels = numbers(block, "label")
-    negative = np.flatnonzero(labels <= 0)
-    if len(negative):
+    row = first_negative(labels)
+    if row >= 0:
         raise block.error(
-            int(negative[0]),
-            f"the label is {labels[negative[0]]:g}, which says that this is no interaction; --min_label 1 takes the "
+            row,
+            f"the label is {labels[row]:g}, which says that this is no interaction; --min_label 1 takes the "
             "positive rows, --min_label 0 takes all",
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbole_popdcl.data.atomic import UNWRITABLE
+from recbole_popdcl.data.atomic import UNWRITABLE, finite_numbers, first_uncastable
 from recbole_popdcl.errors import PopDCLError, reason
 
 # pop(i) and codes stay below 2**31: RecBole itself counts users and items in 32 bits on some paths.
@@ -149,20 +149,15 @@ def numbers(block: Block, name: str) -> np.ndarray:
     values = getattr(block, name)
     if pa.types.is_temporal(values.type):
         return _seconds(values)
-    if pa.types.is_string(values.type):
-        values = pc.ascii_trim_whitespace(values)
-    if name == "timestamp" and pa.types.is_string(values.type) and len(values) and "-" in str(values[0])[1:]:
-        return _seconds(_times(block, values))
+    if name == "timestamp" and pa.types.is_string(values.type) and len(values) and "-" in str(values[0]).strip()[1:]:
+        return _seconds(_times(block, pc.ascii_trim_whitespace(values)))
     try:
-        cast = values.cast(pa.float64())
-        row = pc.index(pc.or_kleene(pc.is_null(cast), pc.is_nan(cast)), True).as_py()
-    except pa.ArrowInvalid:
-        row = _first_uncastable(values, pa.float64())
+        found, row = finite_numbers(values)
     except pa.ArrowException as error:
         raise PopDCLError(f"{block.path}: the {name}s are {values.type}, not numbers") from error
     if row >= 0:
-        raise block.error(row, f"the {name} {values[row].as_py()!r} is not a number")
-    return cast.to_numpy(zero_copy_only=False)
+        raise block.error(row, f"the {name} {values[row].as_py()!r} is not a finite number")
+    return found
 
 
 def _times(block: Block, values: pa.Array) -> pa.Array:
@@ -173,7 +168,7 @@ def _times(block: Block, values: pa.Array) -> pa.Array:
     try:
         return values.cast(kind)
     except pa.ArrowInvalid as error:
-        row = _first_uncastable(values, kind)
+        row = first_uncastable(values, kind)
         raise block.error(
             row, f"the timestamp {values[row].as_py()!r} is not a date like {values[0].as_py()!r}"
         ) from error
@@ -182,19 +177,6 @@ def _times(block: Block, values: pa.Array) -> pa.Array:
 def _seconds(times: pa.Array) -> np.ndarray:
     microseconds = times.cast(pa.timestamp("us", tz=getattr(times.type, "tz", None)), safe=False).cast(pa.int64())
     return microseconds.to_numpy(zero_copy_only=False).astype(np.float64) / 1e6
-
-
-def _first_uncastable(values: pa.Array, kind: pa.DataType) -> int:
-    """Return the first row of ``values`` that Arrow cannot cast to a type, by bisection."""
-    low, high = 0, len(values)
-    while high - low > 1:
-        middle = (low + high) // 2
-        try:
-            values[low:middle].cast(kind)
-            low = middle
-        except pa.ArrowInvalid:
-            high = middle
-    return low
 
 
 def _codes(chunks: list[pa.DictionaryArray]) -> tuple[np.ndarray, pa.Array]:

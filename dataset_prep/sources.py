@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from recbole_popdcl.data.atomic import NOT_UTF8
 from recbole_popdcl.errors import PopDCLError, reason
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip", ".tar", ".tgz")  # endings of file names
@@ -218,9 +219,7 @@ def decoded(line: bytes, path: Path, *, number: int) -> str:
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise PopDCLError(
-            f"{path}, line {number}: not UTF-8 text; is it a binary file, or text of another --encoding?"
-        ) from error
+        raise PopDCLError(f"{path}, line {number}: {NOT_UTF8}") from error
 
 
 def numbered_lines(path: Path, *, encoding: str = "utf-8") -> Iterator[tuple[int, bytes]]:

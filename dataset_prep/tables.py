@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from dataset_prep.columns import SKIPPED
 from dataset_prep.evidence import Evidence, Sample
+from recbole_popdcl.data.labels import LABELS, plain
 from recbole_popdcl.errors import PopDCLError
 
 # In the order in which they are tried; the first with which all lines have equally many fields is taken.
@@ -31,7 +32,7 @@ USUAL_NAMES = {
     "rating": ("rating", "ratings", "score", "stars", "overall", "bookrating", "reviewoverall", "weight"),
     "timestamp": ("timestamp", "time", "unixreviewtime", "unixtime", "timems", "date", "datetime", "createdat",
                   "reviewtime", "eventtime", "timestamps"),
-    "label": ("label", "isclick", "click", "clicked", "islike"),
+    "label": LABELS,
 }  # fmt: skip
 LEAST_TIME, LATEST_TIME = 3e8, 1e19  # seconds of 1979; nanoseconds of 2286
 MOST_RATINGS, HIGHEST_RATING = 21, 100  # different values; 0 to 10 in halves are 21
@@ -63,11 +64,6 @@ class Table:
         between = f"{len(self.names)} columns between {SEPARATORS.get(self.separator, repr(self.separator))}"
         what = f"header: {', '.join(self.names)}" if self.has_header else f"no header: {' '.join(self.names)}"
         return f"{between}, {what}"
-
-
-def plain(name: str) -> str:
-    """Return the name of a column in lower case, letters and digits alone."""
-    return re.sub(r"[\W_]", "", name.split(":")[0]).lower()
 
 
 def role_of(name: str) -> str | None:

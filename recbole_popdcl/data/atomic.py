@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Sequence
+import itertools
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,9 @@ from recbole_popdcl.storage.files import written_whole
 UNWRITABLE = r"[\t\r\n\x00]"  # a text with one of these cannot stand in an atomic file
 ROWS_PER_WRITE = 1 << 20
 MAX_HEADER = 1 << 20  # characters
+BLOCK_BYTES = 1 << 24  # that Arrow parses at a time; no line may be longer
+NOT_UTF8 = "not UTF-8 text; is it a binary file, or text of another --encoding?"
+REPEATED_HEADER = "the header stands here again; take it away"
 NOTHING = pa.scalar("", pa.large_string())
 FIELD_TYPES = ("token", "token_seq", "float", "float_seq")
 # What RecBole's reader takes for a missing value, beside an empty cell.
@@ -28,22 +34,51 @@ MISSING = (
 )  # fmt: skip
 
 
-def read_header(path: Path, separator: str, *, encoding: str = "utf-8") -> dict[str, str]:
-    """Return {field: type} of an atomic file's first line, in the order of its columns.
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """The header of an atomic file.
+
+    Attributes:
+        fields: {field: type} in the order of the columns.
+        line: number of its line, from 1; blank lines may stand before it.
+    """
+
+    fields: dict[str, str]
+    line: int = 1
+
+
+def read_header(path: Path, separator: str, *, encoding: str = "utf-8") -> Header:
+    """Return the header of an atomic file, its first line that is not blank.
 
     Raises:
         PopDCLError: the file cannot be read, or the line is not ``name:type`` columns; names file and line.
     """
     try:
-        with open(path, encoding=f"{encoding}-sig" if encoding.lower() in ("utf-8", "utf8") else encoding) as file:
-            line = file.readline(MAX_HEADER).rstrip("\r\n")
+        # as prepare: a carriage return alone ends no line, and what is not UTF-8 matters where it is read
+        codec, errors = ("utf-8-sig", "surrogateescape") if is_utf8(encoding) else (encoding, "strict")
+        with open(path, encoding=codec, errors=errors, newline="\n") as file:
+            number, line = 1, file.readline(MAX_HEADER)
+            while line and not line.strip():
+                number, line = number + 1, file.readline(MAX_HEADER)
     except (OSError, UnicodeError, LookupError) as error:  # a lookup fails for an encoding that does not exist
         raise PopDCLError(f"cannot read {path}: {reason(error)}") from error
-    return parse_header(line, separator, path=path)
+    if _is_undecoded(line):
+        raise PopDCLError(f"{path}, line {number}: {NOT_UTF8}")
+    return parse_header(line.rstrip("\r\n"), separator, path=path, line_number=number)
 
 
-def parse_header(line: str, separator: str, *, path: Path) -> dict[str, str]:
-    """Return {field: type} of the header line of an atomic file, in the order of its columns.
+def _is_undecoded(line: str) -> bool:
+    """Whether a line holds what ``surrogateescape`` puts in the place of bytes that are not UTF-8."""
+    return not line.isascii() and bool(re.search("[\udc80-\udcff]", line))
+
+
+def is_utf8(encoding: str) -> bool:
+    """Whether an encoding is UTF-8, which Arrow reads."""
+    return encoding.lower() in ("utf-8", "utf8")
+
+
+def parse_header(line: str, separator: str, *, path: Path, line_number: int = 1) -> Header:
+    """Return the header that a line of an atomic file holds.
 
     Raises:
         PopDCLError: the line is not ``name:type`` columns; names file and line.
@@ -58,11 +93,11 @@ def parse_header(line: str, separator: str, *, path: Path) -> dict[str, str]:
             if other not in (None, separator):
                 hint = f"its columns stand between {other!r}: set --field_separator (prepare: --separator) to it"
             raise PopDCLError(
-                f"{path}, line 1: column {column!r} is not a new 'name:type' with a type of {', '.join(FIELD_TYPES)}; "
-                + hint
+                f"{path}, line {line_number}: column {column!r} is not a new 'name:type' with a type of "
+                f"{', '.join(FIELD_TYPES)}; {hint}"
             )
         fields[name] = kind
-    return fields
+    return Header(fields=fields, line=line_number)
 
 
 def _separator_of(line: str) -> str | None:
@@ -77,110 +112,151 @@ def _separator_of(line: str) -> str | None:
 def read_interactions(path: Path, columns: list[str], *, separator: str, encoding: str = "utf-8") -> pd.DataFrame:
     """Read columns of an atomic file: tokens as categories, texts exactly as written, floats as float64.
 
-    Arrow reads regular files. A file that Arrow cannot read is read again, slowly, to accept it or to name its fault.
+    ``dataset_prep.readers.inter`` reads the same files in blocks: the same header, the same parser, the same numbers.
 
     Args:
         path: the file.
-        columns: names of the fields to read.
+        columns: names of the fields to read, without sequences.
         separator: one character between columns.
         encoding: of the text.
 
     Returns:
-        DataFrame with ``columns``, a row an interaction.
+        DataFrame with ``columns``, a row an interaction. Blank lines are passed over.
 
     Raises:
-        PopDCLError: a column is missing, a row has too few or many columns, an id is empty, or a float is not a number;
-            names file and line.
+        PopDCLError: a column is missing, a row has too few or many columns or repeats the header, an id is empty, or a
+            float is not a finite number; names file and line.
     """
-    fields = read_header(path, separator, encoding=encoding)
+    header = read_header(path, separator, encoding=encoding)
     for column in columns:
-        if column not in fields:
-            raise PopDCLError(f"{path}, line 1: no column '{column}'{nearest(column, fields)}")
-    frame = None
-    if encoding.lower() in ("utf-8", "utf8"):
-        frame = _read_by_arrow(path, fields, columns=columns, separator=separator)
-    if frame is None:
-        frame = _read_by_pandas(path, fields, columns=columns, separator=separator, encoding=encoding)
-    for column in columns:
-        if fields[column] == "float":
-            frame[column] = _numbers(frame[column], path)
-    return frame
+        if column not in header.fields:
+            raise PopDCLError(f"{path}, line {header.line}: no column '{column}'{nearest(column, header.fields)}")
+    table = _read_by_arrow(path, header, columns=columns, separator=separator, encoding=encoding)
+    frame = {}
+    for name in columns:
+        cells = table[name]
+        if header.fields[name] == "float":
+            values, row = finite_numbers(cells)
+            problem = f"'{name}' is {cells[row].as_py()!r}, not a finite number" if row >= 0 else ""
+        else:
+            values, (row, problem) = cells, _unusable(cells, name, header.fields[name])
+        if row >= 0:
+            raise PopDCLError(f"{path}, line {line_of_row(path, header, row=row, encoding=encoding)}: {problem}")
+        frame[name] = values if isinstance(values, np.ndarray) else values.to_pandas()
+    return pd.DataFrame(frame)
 
 
-def _read_by_arrow(path: Path, fields: dict[str, str], *, columns: list[str], separator: str) -> pd.DataFrame | None:
-    """Tokens as categories, floats as texts; None where anything is unusual."""
+def _read_by_arrow(path: Path, header: Header, *, columns: list[str], separator: str, encoding: str) -> pa.Table:
+    """Tokens as dictionaries, floats as texts; raises as read_interactions."""
     token = pa.dictionary(pa.int32(), pa.string())
+    kinds = {name: pa.string() if header.fields[name] == "float" else token for name in columns}
     try:
-        table = pyarrow.csv.read_csv(
-            path,
-            pyarrow.csv.ReadOptions(column_names=list(fields), skip_rows=1),
-            pyarrow.csv.ParseOptions(delimiter=separator, quote_char=False, ignore_empty_lines=False),
-            pyarrow.csv.ConvertOptions(
-                include_columns=columns,
-                column_types={name: pa.string() if fields[name] == "float" else token for name in columns},
-            ),
+        return pyarrow.csv.read_csv(
+            path if is_utf8(encoding) else pa.BufferReader(_as_utf8(path, encoding)),
+            pyarrow.csv.ReadOptions(column_names=list(header.fields), skip_rows=header.line, block_size=BLOCK_BYTES),
+            pyarrow.csv.ParseOptions(delimiter=separator, quote_char=False),
+            pyarrow.csv.ConvertOptions(include_columns=columns, column_types=kinds),
         ).unify_dictionaries()
-    except (pa.ArrowException, ValueError, OSError):
-        return None
-    if not table.num_rows or any(map(_unusual, table.columns)):
-        return None
-    return table.to_pandas()
+    except (pa.ArrowException, ValueError, OSError) as error:
+        if "Empty CSV" in str(error) or "Could not skip initial" in str(error):  # a header and nothing after it
+            return pa.schema(list(kinds.items())).empty_table()
+        raise _located(error, path, header, separator=separator, encoding=encoding) from error
 
 
-def _unusual(column: pa.ChunkedArray) -> bool:
-    """Whether a text of a column is empty or holds a NUL byte."""
-    texts = column.chunk(0).dictionary if pa.types.is_dictionary(column.type) else column
-    return any(pc.any(found).as_py() for found in (pc.equal(texts, ""), pc.match_substring(texts, "\0")))
+def _as_utf8(path: Path, encoding: str) -> bytes:
+    try:
+        return path.read_bytes().decode(encoding).encode("utf-8", "surrogatepass")
+    except (OSError, UnicodeError, LookupError) as error:
+        raise PopDCLError(f"cannot read {path}: {reason(error)}") from error
 
 
-def _read_by_pandas(
-    path: Path, fields: dict[str, str], *, columns: list[str], separator: str, encoding: str
-) -> pd.DataFrame:
-    """As ``_read_by_arrow``; raises as ``read_interactions``."""
-    frame = _texts(path, fields, separator=separator, encoding=encoding)
-    for column in columns:
-        values = frame[column]
-        empty = np.flatnonzero((values == "").to_numpy() | values.isna().to_numpy())
-        if len(empty):
-            raise PopDCLError(f"{path}, line {empty[0] + 2}: '{column}' is empty")
-        if fields[column] != "float":
-            frame[column] = pd.Categorical.from_codes(*pd.factorize(values))
-    return frame[columns]
+def _located(error: Exception, path: Path, header: Header, *, separator: str, encoding: str) -> PopDCLError:
+    """The error with the line of the fault that Arrow met."""
+    for number, line in _numbered_lines(path, encoding=encoding):
+        n_values = line.count(separator) + 1
+        if number > header.line and n_values != len(header.fields):
+            wanted = len(header.fields)
+            return PopDCLError(f"{path}, line {number}: {n_values} values, not {wanted}: {line[:80]!r}")
+        if _is_undecoded(line):
+            return PopDCLError(f"{path}, line {number}: {NOT_UTF8}")
+    return PopDCLError(f"cannot read {path}: {reason(error)}")
 
 
-def _texts(path: Path, fields: dict[str, str], *, separator: str, encoding: str) -> pd.DataFrame:
-    """All cells as texts, row k of line k + 2; what stands in no cell of a short line is missing.
+def _numbered_lines(path: Path, *, encoding: str) -> Iterator[tuple[int, str]]:
+    """Yield (number from 1, line) for every line that is not empty; what is not of the encoding as surrogates."""
+    errors = "surrogateescape" if is_utf8(encoding) else "replace"
+    with open(path, encoding=encoding, errors=errors) as file:
+        for number, line in enumerate(file, 1):
+            if line != "\n":
+                yield number, line.rstrip("\n")
+
+
+def line_of_row(path: Path, header: Header, *, row: int, encoding: str = "utf-8") -> int:
+    """Return the number, from 1, of the line of a row, from 0, of an atomic file."""
+    rows = (number for number, _ in _numbered_lines(path, encoding=encoding) if number > header.line)
+    return next(itertools.islice(rows, row, None))
+
+
+def _unusable(cells: pa.ChunkedArray, name: str, kind: str) -> tuple[int, str]:
+    """Return the first row whose token cannot be one, and why; -1 if there is none.
+
+    Args:
+        cells: dictionaries with the same texts in each chunk.
+        name: of the field.
+        kind: type of the field.
+    """
+    if not len(cells):
+        return -1, ""
+    tokens = cells.chunk(0).dictionary
+    for wrong, problem in (
+        (pc.match_substring_regex(tokens, r"^\s*$"), f"'{name}' is empty"),
+        (pc.match_substring_regex(tokens, UNWRITABLE), f"'{name}' holds a tab or a NUL byte"),
+        (pc.equal(tokens, f"{name}:{kind}"), REPEATED_HEADER),
+    ):
+        place = pc.index(wrong, True).as_py()
+        if place >= 0:
+            codes = np.concatenate([chunk.indices.to_numpy() for chunk in cells.chunks])
+            return int(np.flatnonzero(codes == place)[0]), problem
+    return -1, ""
+
+
+def finite_numbers(values: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, int]:
+    """Return numbers or texts as float64 [n], and the first row that is not a finite number, -1 if there is none.
+
+    Blanks around a text and a plus sign before its number are allowed.
 
     Raises:
-        PopDCLError: the file cannot be read, or a row has too many columns; names file and line.
+        pa.ArrowException: the values are of a type that holds no numbers.
     """
-    beyond = "\0beyond"  # takes what stands after the last column, which pandas would let pass
     try:
-        frame = pd.read_csv(
-            path,
-            sep=separator,
-            header=None,
-            names=[*fields, beyond],
-            skiprows=1,
-            dtype=str,
-            encoding=encoding,
-            engine="c",
-            quoting=csv.QUOTE_NONE,
-            skip_blank_lines=False,
-            index_col=False,
-            na_filter=False,
-        )
-    except (ValueError, LookupError, OSError) as error:  # pandas' own errors and those of the encoding among them
-        raise PopDCLError(f"{path}: {' '.join(str(error).split())}") from error
-    excess = np.flatnonzero(~frame[beyond].isna().to_numpy() & (frame[beyond] != "").to_numpy())
-    if len(excess):
-        raise PopDCLError(f"{path}, line {excess[0] + 2}: more than the {len(fields)} columns of the header")
-    return frame.drop(columns=beyond)
+        cast = values.cast(pa.float64(), safe=False)  # the safe cast refuses whole numbers beyond 2**53
+    except pa.ArrowInvalid:
+        values = pc.replace_substring_regex(pc.ascii_trim_whitespace(values), r"^\+([.\d])", r"\1")
+        try:
+            cast = values.cast(pa.float64())
+        except pa.ArrowInvalid:
+            return np.empty(0), first_uncastable(values, pa.float64())
+    numbers = cast.to_numpy(zero_copy_only=False)
+    wrong = np.flatnonzero(~np.isfinite(numbers))
+    return numbers, int(wrong[0]) if len(wrong) else -1
+
+
+def first_uncastable(values: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> int:
+    """Return the first row of ``values`` that Arrow cannot cast to a type, by bisection; there must be one."""
+    low, high = 0, len(values)
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            values[low:middle].cast(kind)
+            low = middle
+        except pa.ArrowInvalid:
+            high = middle
+    return low
 
 
 def read_features(
     path: Path,
-    fields: dict[str, str],
+    header: Header,
     *,
     columns: list[str],
     ids: Collection[str],
@@ -196,7 +272,7 @@ def read_features(
 
     Args:
         path: the file.
-        fields: {field: type} of its header, as ``read_header`` returns them.
+        header: as ``read_header`` returns it.
         columns: names of the fields to read.
         ids: those of which no cell may be missing.
         verbatim: those in which only an empty cell is missing, as an id may be called ``NA``.
@@ -212,16 +288,16 @@ def read_features(
         PopDCLError: no rows, a row with too many columns, an empty id, or what is no finite number; names file and
             line.
     """
-    texts = _texts(path, fields, separator=separator, encoding=encoding)[columns].fillna("")
+    texts = _texts(path, header, separator=separator, encoding=encoding)[columns].fillna("")
     texts = texts[(texts != "").any(axis=1)]
     if texts.empty:
         raise PopDCLError(f"{path} holds no rows")
     frame = {}
     for column in columns:
-        cells, kind = texts[column], fields[column]
+        cells, kind = texts[column], header.fields[column]
         missing = cells == "" if column in verbatim else cells.isin(MISSING)
         if column in ids and missing.any():
-            raise PopDCLError(f"{path}, line {missing.idxmax() + 2}: '{column}' is empty")
+            raise PopDCLError(f"{path}, line {missing.idxmax()}: '{column}' is empty")
         if kind == "token":
             frame[column] = cells.mask(missing)
         elif kind == "float":
@@ -233,6 +309,37 @@ def read_features(
                 parts = pa.array(_finite(words, np.repeat(cells.index, lengths), path), pa.float64())
             frame[column] = lists(lengths, parts, index=cells.index)
     return pd.DataFrame(frame).reset_index(drop=True)
+
+
+def _texts(path: Path, header: Header, *, separator: str, encoding: str) -> pd.DataFrame:
+    """All cells as texts, indexed by the number of their line; what stands in no cell of a short line is missing.
+
+    Raises:
+        PopDCLError: the file cannot be read, or a row has too many columns; names file and line.
+    """
+    beyond = "\0beyond"  # takes what stands after the last column, which pandas would let pass
+    try:
+        frame = pd.read_csv(
+            path,
+            sep=separator,
+            header=None,
+            names=[*header.fields, beyond],
+            skiprows=header.line,
+            dtype=str,
+            encoding=encoding,
+            engine="c",
+            quoting=csv.QUOTE_NONE,
+            skip_blank_lines=False,
+            index_col=False,
+            na_filter=False,
+        )
+    except (ValueError, LookupError, OSError) as error:  # pandas' own errors and those of the encoding among them
+        raise PopDCLError(f"{path}: {' '.join(str(error).split())}") from error
+    frame.index += header.line + 1
+    excess = ~frame[beyond].isna() & (frame[beyond] != "")
+    if excess.any():
+        raise PopDCLError(f"{path}, line {excess.idxmax()}: more than the {len(header.fields)} columns of the header")
+    return frame.drop(columns=beyond)
 
 
 def _parts(cells: pd.Series, seq_separator: str) -> tuple[np.ndarray, pa.Array]:
@@ -251,7 +358,7 @@ def _finite(words: pd.Series, rows: pd.Index | np.ndarray, path: Path) -> np.nda
     wrong = np.flatnonzero(~np.isfinite(numbers[there]))
     if len(wrong):
         word = words[there].iloc[wrong[0]]
-        raise PopDCLError(f"{path}, line {rows[wrong[0]] + 2}: '{words.name}' holds {word!r}, not a finite number")
+        raise PopDCLError(f"{path}, line {rows[wrong[0]]}: '{words.name}' holds {word!r}, not a finite number")
     return numbers
 
 
@@ -272,14 +379,6 @@ def flat(column: pd.Series) -> tuple[np.ndarray, pa.Array]:
     """Return lengths int64 [n] and parts of a column of lists, as ``lists`` takes them; a missing list is empty."""
     values = _in_one(pa.array(column.array))
     return pc.fill_null(pc.list_value_length(values), 0).to_numpy().astype(np.int64), pc.list_flatten(values)
-
-
-def _numbers(values: pd.Series, path: Path) -> pd.Series:
-    numbers = pd.to_numeric(values, errors="coerce")
-    wrong = np.flatnonzero(numbers.isna().to_numpy())
-    if len(wrong):
-        raise PopDCLError(f"{path}, line {wrong[0] + 2}: '{values.name}' is {values.iloc[wrong[0]]!r}, not a number")
-    return numbers
 
 
 def _in_one(values: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_popdcl.data.atomic import read_interactions
+from recbole_popdcl.data.atomic import Header, finite_numbers, line_of_row, read_interactions
+from recbole_popdcl.data.labels import first_negative, label_column
 from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.data.side_information import SideInformation
 from recbole_popdcl.data.split import SETS, balanced_split, first_occurrences, k_core
 from recbole_popdcl.errors import PopDCLError, nearest
+
+DEFAULT_LABEL = "label"  # of RecBole's LABEL_FIELD
 
 
 class SplitDataset(SideInformation):
@@ -101,22 +105,14 @@ class SplitDataset(SideInformation):
 
     def _load_feat(self, filepath: str, source: FeatureSource | str) -> pd.DataFrame | None:
         path = Path(filepath)
-        fields, columns = self._fields_to_load(path, source)
-        if source != FeatureSource.INTERACTION or any(fields[name].endswith("_seq") for name in columns):
+        header, columns = self._fields_to_load(path, source)
+        if source == FeatureSource.INTERACTION:
+            self._check_labels(path, header)
+        if source != FeatureSource.INTERACTION or any(header.fields[name].endswith("_seq") for name in columns):
             return super()._load_feat(filepath, source)
         for name in columns:
-            self._set_properties(name, FeatureType(fields[name]), source, 1)
-        label = self.label_field
-        unread = [label] if label in fields and label not in columns else []
-        frame = read_interactions(
-            path,
-            [*columns, *unread],
-            separator=self.config["field_separator"],
-            encoding=self.config["encoding"] or "utf-8",
-        )
-        if label in fields:
-            self._check_labels(frame[label], path)
-            frame = frame[columns]
+            self._set_properties(name, FeatureType(header.fields[name]), source, 1)
+        frame = self._read(path, columns)
         for name in columns:
             if name not in (self.uid_field, self.iid_field) and frame[name].dtype == "category":
                 frame[name] = frame[name].astype(object)  # RecBole sorts and joins texts
@@ -124,23 +120,40 @@ class SplitDataset(SideInformation):
             raise PopDCLError(f"{filepath} holds no interactions")
         return frame
 
-    def _check_labels(self, labels: pd.Series, path: Path) -> None:
+    def _read(self, path: Path, columns: list[str]) -> pd.DataFrame:
+        separator, encoding = self.config["field_separator"], self.config["encoding"] or "utf-8"
+        return read_interactions(path, columns, separator=separator, encoding=encoding)
+
+    def _check_labels(self, path: Path, header: Header) -> None:
         """Refuse a label of 0, which says that a row is no interaction, unless an interval says which labels to take.
+
+        Where LABEL_FIELD keeps RecBole's default, a column of another usual name holds labels too.
 
         Raises:
             PopDCLError: names the line.
         """
-        if self.label_field in (self.config["val_interval"] or {}):
+        name = label_column(header.fields) if self.label_field == DEFAULT_LABEL else self.label_field
+        if name not in header.fields or name in (self.config["val_interval"] or {}) or self.config["threshold"]:
             return
-        numbers = pd.to_numeric(labels.astype(object), errors="coerce").to_numpy(dtype=np.float64)
-        negative = np.flatnonzero(numbers <= 0)
-        if len(negative):
-            ids = f"'{self.uid_field}', '{self.iid_field}', '{self.label_field}'"
-            chosen = f"--load_col=\"{{'inter': [{ids}]}}\" --val_interval=\"{{'{self.label_field}': '[1,inf)'}}\""
-            raise PopDCLError(
-                f"{path}, line {negative[0] + 2}: '{self.label_field}' is {numbers[negative[0]]:g}, which says that "
-                f"this is no interaction; take the others with {chosen}, or set --LABEL_FIELD to another name"
-            )
+        values = self._read(path, [name])[name]
+        labels, row = (
+            finite_numbers(pa.array(values).dictionary_decode())
+            if header.fields[name] != "float"
+            else (values.to_numpy(), -1)
+        )
+        if row >= 0:
+            problem = f"is {values.iloc[row]!r}, not a finite number"
+        elif (row := first_negative(labels)) >= 0:
+            problem = f"is {labels[row]:g}, which says that this is no interaction"
+        else:
+            return
+        line = line_of_row(path, header, row=row, encoding=self.config["encoding"] or "utf-8")
+        ids = f"'{self.uid_field}', '{self.iid_field}', '{name}'"
+        chosen = f"--load_col=\"{{'inter': [{ids}]}}\" --val_interval=\"{{'{name}': '[1,inf)'}}\""
+        raise PopDCLError(
+            f"{path}, line {line}: '{name}' {problem}; take the others with {chosen}, or set --LABEL_FIELD to another "
+            "name"
+        )
 
     def _data_filtering(self) -> None:
         super()._data_filtering()

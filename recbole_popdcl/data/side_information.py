@@ -17,7 +17,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_popdcl.config.kinds import ListOf, Real, Text, Whole
-from recbole_popdcl.data.atomic import flat, lists, read_features, read_header
+from recbole_popdcl.data.atomic import Header, flat, lists, read_features, read_header
 from recbole_popdcl.errors import PopDCLError, nearest, shown
 
 NUMBERS = (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
@@ -57,25 +57,26 @@ class SideInformation(Dataset):
         known = {FeatureSource.INTERACTION: user | item, FeatureSource.USER: user, FeatureSource.ITEM: item}
         return known.get(source, set()) if isinstance(source, FeatureSource) else set()
 
-    def _fields_to_load(self, path: Path, source: FeatureSource | str) -> tuple[dict[str, str], list[str]]:
-        """Return {field: type} of a file's header, and which of them to read; none, where it is not to be loaded."""
-        fields = read_header(path, self.config["field_separator"], encoding=self.config["encoding"] or "utf-8")
+    def _fields_to_load(self, path: Path, source: FeatureSource | str) -> tuple[Header, list[str]]:
+        """Return a file's header, and which of its fields to read; none, where it is not to be loaded."""
+        header = read_header(path, self.config["field_separator"], encoding=self.config["encoding"] or "utf-8")
+        fields = header.fields
         wanted, unwanted = self._get_load_and_unload_col(source)
         interactions = source == FeatureSource.INTERACTION
         if wanted == set() and not interactions:
-            return fields, []
-        ids = self._own_ids(source)
+            return header, []
+        ids, where = self._own_ids(source), f"{path}, line {header.line}"
         named = set() if interactions else (wanted or set())  # prepared sets need not all have the same columns
         for name in sorted(ids | named):
             if name not in fields:
-                raise PopDCLError(f"{path}, line 1: no column '{name}'{nearest(name, fields)}{self._why(name)}")
+                raise PopDCLError(f"{where}: no column '{name}'{nearest(name, fields)}{self._why(name)}")
         columns = [
             name for name in fields if name in ids or (name not in (unwanted or ()) and name in (wanted or fields))
         ]
         for name in columns:
-            self._check_new(name, fields[name], ids=ids, path=path, source=source)
+            self._check_new(name, fields[name], ids=ids, where=where, source=source)
         self._left_out.update(dict.fromkeys(set(fields) - set(columns), path.name))
-        return fields, columns
+        return header, columns
 
     def _why(self, name: str) -> str:
         """What asks for a column, and how to name another one."""
@@ -84,15 +85,15 @@ class SideInformation(Dataset):
                 return f"; set --{option} to the column of the {'users' if option[0] == 'U' else 'items'}"
         return ", which property 'load_col' names"
 
-    def _check_new(self, name: str, kind: str, *, ids: set[str], path: Path, source: FeatureSource | str) -> None:
+    def _check_new(self, name: str, kind: str, *, ids: set[str], where: str, source: FeatureSource | str) -> None:
         if name in ids and kind != "token":
-            raise PopDCLError(f"{path}, line 1: '{name}' must be of type token, not {kind}")
+            raise PopDCLError(f"{where}: '{name}' must be of type token, not {kind}")
         other = self.field2source.get(name, source)
         if other != source and name not in ids:  # RecBole keeps one source a field, and leaves the other one raw
-            where = self._file_name(name)
-            raise PopDCLError(f"{path}, line 1: '{name}' is in {where} too; rename it, or leave it out with unload_col")
+            other_file = self._file_name(name)
+            raise PopDCLError(f"{where}: '{name}' is in {other_file} too; rename it, or leave it out with unload_col")
         if self.field2type.get(name, FeatureType(kind)) != FeatureType(kind):
-            raise PopDCLError(f"{path}, line 1: '{name}' is of type {kind}, elsewhere {self.field2type[name].value}")
+            raise PopDCLError(f"{where}: '{name}' is of type {kind}, elsewhere {self.field2type[name].value}")
 
     def _file_name(self, field: str) -> str:
         source = self.field2source[field]
@@ -102,14 +103,14 @@ class SideInformation(Dataset):
     def _load_feat(self, filepath: str, source: FeatureSource | str) -> pd.DataFrame | None:
         """RecBole's fills the empty sequences of a copy, and unquotes ids that interactions have with quotes."""
         path = Path(filepath)
-        fields, columns = self._fields_to_load(path, source)
+        header, columns = self._fields_to_load(path, source)
         if not columns:
             return None
         aliases = {name for who in ("user", "item") for name in self.config[f"alias_of_{who}_id"] or ()}
         ids = self._own_ids(source)
         frame = read_features(
             path,
-            fields,
+            header,
             columns=columns,
             ids=ids,
             verbatim=ids | aliases,
@@ -118,7 +119,7 @@ class SideInformation(Dataset):
             encoding=self.config["encoding"] or "utf-8",
         )
         for name in columns:
-            kind, length = FeatureType(fields[name]), 1
+            kind, length = FeatureType(header.fields[name]), 1
             if kind in SEQUENCES:
                 frame[name], length = _shortened(frame[name], (self.config["seq_len"] or {}).get(name))
             self._set_properties(name, kind, source, length)
@@ -284,9 +285,11 @@ class SideInformation(Dataset):
         return flat(feat[field]) if self.field2type[field] in SEQUENCES else (None, feat[field])
 
     def _values(self, field: str) -> np.ndarray:
-        """The numbers of a field, float64, of which interactions without sequences may hold infinite ones."""
+        """The numbers of a field, float64; raises PopDCLError where their range is too wide for one."""
         values = self._parts(self.field2feats(field)[0], field)[1].to_numpy().astype(np.float64)
-        if len(values) and not np.isfinite(values.max() - values.min()):
+        with np.errstate(over="ignore"):
+            width = np.ptp(values) if len(values) else 0.0
+        if not np.isfinite(width):
             raise PopDCLError(f"{self._file_name(field)}: '{field}' goes from {values.min()} to {values.max()}")
         return values
 

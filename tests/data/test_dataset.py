@@ -8,10 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dataset_prep.columns import Columns
 from dataset_prep.filters import Filters
+from dataset_prep.interactions import collect
 from dataset_prep.prepare import Recipe, prepare
+from dataset_prep.readers.inter import read_inter
 from recbole_popdcl.config.config import Config
-from recbole_popdcl.data.atomic import _read_by_arrow, _read_by_pandas, read_interactions, write_interactions
+from recbole_popdcl.data.atomic import read_interactions, write_interactions
 from recbole_popdcl.data.dataset import SplitDataset
 from recbole_popdcl.data.loading import load_data
 from recbole_popdcl.data.split import SETS as ALL_SETS
@@ -120,25 +123,68 @@ ODD = st.text(st.sampled_from("aaaa0077 ,\"'\\\0#é\u2028\ufeff\r\n\t"), max_siz
 ROWS = st.lists(st.lists(ODD, min_size=2, max_size=2) | st.lists(ODD, max_size=4), max_size=5)
 
 
+def split_by_hand(text: str, separator: str) -> list[list[str]] | None:
+    """The rows of a text of two columns; None where it must be refused."""
+    rows = [line.split(separator) for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n") if line]
+    wrong = any(
+        len(row) != 2 or any(not cell.strip(" \f") or "\0" in cell or "\t" in cell for cell in row) for row in rows
+    )
+    return None if wrong else rows
+
+
 @settings(
     max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(ROWS, st.sampled_from("\t, "), st.sampled_from(["\n", "\r\n"]))
-def test_what_arrow_reads_is_what_pandas_reads(tmp_path, rows, separator, end):
-    """The fast reading is silent about nothing that the slow one refuses, and both see the same texts."""
+def test_rows_are_those_of_the_text(tmp_path, rows, separator, end):
     path = tmp_path / "x.inter"
-    path.write_bytes(end.join(["header", *(separator.join(row) for row in rows)]).encode())
-    fields, columns = {"user_id": "token", "item_id": "token"}, ["user_id", "item_id"]
-    fast = _read_by_arrow(path, fields, columns=columns, separator=separator)
-    if fast is not None:
-        slow = _read_by_pandas(path, fields, columns=columns, separator=separator, encoding="utf-8")
-        assert fast.astype(object).values.tolist() == slow.astype(object).values.tolist()
+    text = end.join(separator.join(row) for row in rows)
+    path.write_bytes(f"user_id:token{separator}item_id:token{end}{text}".encode())
+    expected = split_by_hand(text, separator)
+    try:
+        found = read_interactions(path, ["user_id", "item_id"], separator=separator).astype(object).values.tolist()
+    except PopDCLError:
+        found = None
+    assert found == expected
 
 
-def test_a_plain_file_is_read_by_arrow(tmp_path):
-    path = write_text(tmp_path, "x", "header\n" + "1\t2\n" * 5)
-    fields = {"user_id": "token", "item_id": "token"}
-    assert len(_read_by_arrow(path, fields, columns=list(fields), separator="\t")) == 5
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("1\t2\n\n3\t\n", 4), ("1\t2\n \t3\n", 3), ("1\t2\nuser_id:token\titem_id:token\n", 3),
+        ("1\t2\n\n\n4\n", 5), ("1\t2\n1\t2\t3\n", 3), ("1\ta\0b\n", 2), ("1\t2\r\n\r\n3\t\r\n", 4),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("blank", [0, 3])
+def test_the_line_of_a_fault(tmp_path, text, line, encoding, blank):
+    path = tmp_path / "x.inter"
+    path.write_bytes(("\n" * blank + HEADER + text).encode(encoding))
+    with pytest.raises(PopDCLError, match=f"x.inter, line {line + blank}: "):
+        read_interactions(path, ["user_id", "item_id"], separator="\t", encoding=encoding)
+    columns = Columns(encoding=encoding)
+    with pytest.raises(PopDCLError, match=f"x.inter, line {line + blank}: "):
+        collect(read_inter(path, columns))
+
+
+@pytest.mark.parametrize(
+    ("number", "value"),
+    [
+        ("+5", 5.0), (" .5 ", 0.5), ("1e3", 1000.0), ("1_0", None), ("inf", None), ("nan", None), ("", None),
+        ("2014-01-02", None),
+    ],
+)  # fmt: skip
+def test_numbers_are_the_same_in_run_and_prepare(tmp_path, number, value):
+    path = write_text(tmp_path, "x", f"user_id:token\titem_id:token\ttimestamp:float\n1\t2\t3\n1\t3\t{number}\n")
+    columns = Columns(needs_timestamp=True)
+    if value is None:
+        with pytest.raises(PopDCLError, match=r"line 3: 'timestamp' is .*, not a finite number"):
+            read_interactions(path, ["user_id", "item_id", "timestamp"], separator="\t")
+        with pytest.raises(PopDCLError, match=r"line 3: 'timestamp' is .*, not a finite number"):
+            collect(read_inter(path, columns))
+    else:
+        frame = read_interactions(path, ["user_id", "item_id", "timestamp"], separator="\t")
+        assert frame["timestamp"].tolist() == collect(read_inter(path, columns)).timestamp.tolist() == [3, value]
 
 
 @pytest.mark.parametrize("prepared", [True, False])
@@ -197,10 +243,10 @@ HEADER = "user_id:token\titem_id:token\n"
         ("user\titem\n1\t2\n", "line 1: column 'user' is not a new 'name:type'"),
         ("user_id:token\tuser_id:token\n1\t2\n", "line 1: column 'user_id:token'"),
         ("user_id:token\titem:token\n1\t2\n", "line 1: no column 'item_id' (did you mean 'item'?)"),
-        (HEADER + "1\t2\n1\n", "line 3: 'item_id' is empty"),
-        (HEADER + "1\t2\n\n3\t4\n", "line 3: 'user_id' is empty"),
+        (HEADER + "1\t2\n1\n", "line 3: 1 values, not 2: '1'"),
+        (HEADER + "1\t2\n\n3\t\n", "line 4: 'item_id' is empty"),
         (HEADER + "1\t2\n\t4\n", "line 3: 'user_id' is empty"),
-        (HEADER + "1\t2\n1\t2\t3\n", "line 3: more than the 2 columns of the header"),
+        (HEADER + "1\t2\n1\t2\t3\n", "line 3: 3 values, not 2"),
         (HEADER + "1\t2\n1\t2\t3\t4\n", "line 3"),
         (HEADER, "holds no interactions"),
         (HEADER + "1\t2\n", "10-core of its 1 interactions is empty"),
@@ -216,7 +262,7 @@ def test_damaged_files_are_named(tmp_path, text, message):
 
 def test_a_number_that_is_none(tmp_path):
     path = write_text(tmp_path, "x", "user_id:token\titem_id:token\trating:float\n1\t2\t3\n1\t3\tgood\n")
-    with pytest.raises(PopDCLError, match="line 3: 'rating' is 'good', not a number"):
+    with pytest.raises(PopDCLError, match="line 3: 'rating' is 'good', not a finite number"):
         read_interactions(path, ["user_id", "item_id", "rating"], separator="\t")
 
 

@@ -391,8 +391,13 @@ ITEM_HEAD = ITEMS.splitlines()[0]
         ),
         (
             {"inter": "user_id:token\titem_id:token\tr:float\nu\ti\tinf\nv\ti\t1\n"},
+            (),
+            "x.inter, line 2: 'r' is 'inf', not a finite number",
+        ),
+        (
+            {"inter": "user_id:token\titem_id:token\tr:float\nu\ti\t-1e308\nv\ti\t1e308\n"},
             ("--normalize_all=True",),
-            "x.inter: 'r' goes from 1.0 to inf",
+            "x.inter: 'r' goes from -1e+308 to 1e+308",
         ),
         ({}, ("--normalize_field=price",), "'normalize_field' must be a list"),
         ({}, ("--normalize_field=['brand']",), "'normalize_field': 'brand' is of type token, not float or float_seq"),

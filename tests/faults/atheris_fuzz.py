@@ -3,9 +3,9 @@
     pip install atheris
     python -m tests.faults.atheris_fuzz TARGET -max_total_time=1800
 
-TARGET is readers, atomic, config or checkpoint; what follows are options of libFuzzer. An input that ends with another
-exception than PopDCLError, takes 20 s or 2 GB, ends the run; it lies in ``crash-*``, ``timeout-*`` or ``oom-*`` of the
-current folder, and is tried again by giving its path after TARGET.
+TARGET is readers, atomic, inter, config or checkpoint; what follows are options of libFuzzer. An input that ends with
+another exception than PopDCLError, takes 20 s or 2 GB, ends the run; it lies in ``crash-*``, ``timeout-*`` or ``oom-*``
+of the current folder, and is tried again by giving its path after TARGET.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ from recbole_popdcl.config.config import Config
 from recbole_popdcl.config.properties import table
 from recbole_popdcl.config.reading import dump_yaml, parse_arguments, parse_literal, read_yaml
 from recbole_popdcl.data.atomic import read_interactions
+from recbole_popdcl.data.dataset import SplitDataset
 from recbole_popdcl.data.loading import load_sets
 from recbole_popdcl.errors import LONGEST, PopDCLError
 from recbole_popdcl.training.checkpoint import check_resumable, load_checkpoint, save_checkpoint
@@ -112,6 +113,32 @@ def atomic(data: bytes) -> None:
         load_sets(config)
 
 
+@cache
+def loading(separator: str, encoding: str) -> Config:
+    """A configuration of the dataset ``toy`` whose pairs alone are loaded."""
+    values = {"field_separator": separator, "encoding": encoding, "data_path": str(FOLDER), "k_core": 0}
+    return Config("BPR", "toy", config_dict=values)
+
+
+def inter(data: bytes) -> None:
+    """An atomic file through prepare and through run: both take the same pairs, or both refuse it."""
+    choice = data[0] if data else 0
+    path = written(data[1:], "toy/toy.inter")
+    separator, encoding = ("\t", "\t", ",", " ")[choice % 4], ("utf-8", "utf-8", "latin-1", "utf-16")[choice // 4 % 4]
+    found: list[set[tuple[str, str]] | None] = [None, None]
+    columns = Columns(user="user_id", item="item_id", separator=separator, encoding=encoding)
+    rows = RowFilter(filters=Filters(), columns=columns)
+    with refused_in_one_line(), contextlib.closing(find_layout("inter").read(path, columns)) as blocks:
+        log = collect(map(rows.apply, blocks))
+        if len(log):
+            found[0] = set(zip(*(ids.to_pylist() for ids in log.raw())))
+    with refused_in_one_line():
+        dataset = SplitDataset(loading(separator, encoding))
+        ids = (dataset.id2token(field, dataset.inter_feat[field]) for field in ("user_id", "item_id"))
+        found[1] = set(zip(*(tokens.tolist() for tokens in ids)))
+    assert found[0] == found[1], (data, found)
+
+
 def config(data: bytes) -> None:
     """A yaml file, and its text as a value on the command line."""
     choice = data[0] if data else 0
@@ -169,7 +196,7 @@ def checkpoint(data: bytes) -> None:
             check_resumable(state)
 
 
-TARGETS = {"readers": readers, "atomic": atomic, "config": config, "checkpoint": checkpoint}
+TARGETS = {"readers": readers, "atomic": atomic, "inter": inter, "config": config, "checkpoint": checkpoint}
 
 
 @cache
@@ -191,12 +218,13 @@ def seeds(target: str) -> list[bytes]:
         )  # fmt: skip
         values = [bytes([PROPERTIES.index(name)]) + text.encode() for name, text in texts.items()]
         return [*values, *(b"\0" + text.encode() for text in files), b"\0--seed=1\n--epochs\n3"]
-    if target == "atomic":
+    if target in ("atomic", "inter"):
         texts = (
             "user_id:token\titem_id:token\n1\t2\n3\t4\n1\t4\n", "user_id:token,item_id:token,rating:float\n1,2,3.5\n",
             "user_id:token\titem_id:token\trating:float\tx:float_seq\n1\t2\t3\t1 2\n",
             "user_id:token item_id:token\n1 2\n",
             "user_id:token\titem_id:token\tlabel:token_seq\n1\t2\ta b\n\n1\t3\t\n",
+            "\nuser_id:token\titem_id:token\tis_click:float\n1\t2\t1\n\n1\t3\t0\n",
         )  # fmt: skip
         return [bytes([place]) + text.encode() for place, text in enumerate(texts)]
     table = pa.table({"user": ["a", "b"], "item": [1, 2], "rating": [1.0, None], "timestamp": [5, 6]})

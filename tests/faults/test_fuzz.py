@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.faults.fuzzing import TARGETS, seeds
 
-EXAMPLES = {"readers": 250, "atomic": 150, "config": 60, "checkpoint": 300}
+EXAMPLES = {"readers": 250, "atomic": 150, "inter": 200, "config": 60, "checkpoint": 300}
 PIECES = [
     b"\n", b"\r\n", b"\t", b",", b" ", b";", b":", b'"', b"'", b"[", b"]", b"{", b"}", b"-", b"1", b"1e999", b"nan",
     b"\0", b"\xff", "ü".encode(), b"\xed\xa0\x80", b"user", b"item", b"user_id:token", b"item_id:token",
@@ -64,6 +64,11 @@ FOUND = [
     ("readers", b"]a,b,2,2" + b"\x0c" * 90 + b"\n"),  # a form feed: white space to some, not to Arrow
     ("readers", b"'\x85"),  # a blank in the sense of Unicode alone
     ("readers", b"\x07\t"),  # a matrix without values
+    ("inter", b"\x05\nuser_id:token\titem_id:token\tis_cl:token\tlabel:token_seq\n"),
+    ("inter", b"\4user_id:token\titem_id:token\tlabel:token_seq\n1\t2\ta b\n\n1\t3\t/\n"),
+    ("inter", b"\4user_id:token\titem_id:token\n1\t2\n:token\titem_id:token\n"),
+    ("inter", b"\3\xef\xbb\xbfuser_id:token item_id:token\r\3user_id:token item_id:token02\n"),
+    ("inter", b"\5\nuser_id:token\titem_id:token\tx:float\n1\t2\t1\xfd7zXZ\0\n\n1\t3\t0\n"),
     ("config", b"\0train_neg_sample_args: {sample_num: 1}\n"),
 ]
 
