@@ -232,6 +232,27 @@ def tensorboard_in(folder: str | Path | None) -> Iterator[None]:
         recbole_trainer.get_tensorboard = original
 
 
+@contextlib.contextmanager
+def early_stopping_by(function: Callable[..., Any]) -> Iterator[None]:
+    """While the block runs, the loops of RecBole's own trainers (NCL, RaCT) judge a validation by ``function``.
+
+    RecBole's takes an equal score for a gain, so that a plateau never ends.
+
+    Args:
+        function: as ``training.trainer.early_stopping``.
+    """
+    import recbole.trainer.trainer as recbole_trainer
+
+    original = recbole_trainer.early_stopping
+    recbole_trainer.early_stopping = lambda value, best, cur_step, max_step, bigger=True: function(
+        value, best, cur_step=cur_step, max_step=max_step
+    )
+    try:
+        yield
+    finally:
+        recbole_trainer.early_stopping = original
+
+
 class _Events(SummaryWriter):
     """A SummaryWriter that says in one line that it cannot write."""
 

@@ -13,7 +13,7 @@ CALLED_BY_OTHERS = {
     "on_trial_error", "open_output_stream",
 }  # fmt: skip
 TRIPLE = ["users", "positives", "negatives"]  # as encoders return them, *encoded
-TAKE_POSITIONS = ("apply", "info", "warning", "suppress", "ONEDNN", "early_stopping", "super().fit")  # of others
+TAKE_POSITIONS = ("apply", "info", "warning", "suppress", "ONEDNN", "super().fit")  # of others
 
 
 def nodes(kind):

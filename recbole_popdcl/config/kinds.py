@@ -135,6 +135,19 @@ class Optional:
 
 
 @dataclass(frozen=True)
+class Either:
+    """A value of one of several kinds."""
+
+    kinds: tuple[Kind, ...]
+
+    def wanted(self) -> str:
+        return ", or ".join(kind.wanted() for kind in self.kinds)
+
+    def check(self, value: Any) -> str | None:
+        return self.wanted() if all(kind.check(value) for kind in self.kinds) else None
+
+
+@dataclass(frozen=True)
 class OrEmpty:
     """A list or mapping of another kind, or an empty one."""
 

@@ -22,6 +22,7 @@ from recbole_popdcl.config.kinds import (
     Anything,
     Choice,
     Columns,
+    Either,
     Flag,
     Kind,
     ListOf,
@@ -96,6 +97,7 @@ NEGATIVES = MappingOf(
     ),
 )
 COLUMNS_OF_FILES = "\"{'item': ['item_id', 'brand']}\""
+FILES_OF_SETS = Either((ListOf(Name()), MappingOf("\"{'train': 'part1', 'test_balanced': 'part2'}\"", every=Name())))
 FIELDS = Optional(OrEmpty(ListOf(Text())))
 PICKLE = (None, "")
 
@@ -134,6 +136,7 @@ _SHARED = (
     Property("metrics", ListOf(Text(), single=True), Stage.MEASURING),
     Property("topk", ListOf(Whole(1, MAX_K), single=True), Stage.MEASURING),
     Property("eval_mask", Choice(("train", "others")), Stage.PROTOCOL),
+    Property("cold_items", Choice(("exclude", "rank")), Stage.PROTOCOL),
     Property("segment_by", Choice(("interactions", "items")), Stage.PROTOCOL),
     # place
     Property("data_path", Text(), Stage.PLACE),
@@ -162,7 +165,7 @@ _SHARED = (
     Property("seq_separator", Text(), Stage.DATA),
     Property("USER_ID_FIELD", Text(), Stage.DATA),
     Property("ITEM_ID_FIELD", Text(), Stage.DATA),
-    Property("benchmark_filename", Optional(ListOf(Name())), Stage.DATA),
+    Property("benchmark_filename", Optional(FILES_OF_SETS), Stage.DATA),
     Property("additional_feat_suffix", Optional(ListOf(Name(), single=True)), Stage.DATA),
     Property("val_interval", Optional(MappingOf("\"{'rating': '[4,inf)'}\"")), Stage.DATA),
     Property("filter_inter_by_user_or_item", Optional(Flag()), Stage.DATA),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ class SplitDataset(SideInformation):
     Prepared files ``<dataset>.train.inter``, ``.valid.inter``, ``.test_imbalanced.inter``, ``.test_balanced.inter`` and
     ``.valid_balanced.inter`` are taken as they are (all but train may be missing; ``.test.inter`` stands for
     test_imbalanced). The property
-    ``benchmark_filename`` names other files, in the order of SETS. Without prepared files ``<dataset>.inter`` is
+    ``benchmark_filename`` names other files (``_named_sets``). Without prepared files ``<dataset>.inter`` is
     filtered (duplicates, RecBole's filters, k-core) and split in memory.
 
     Attributes:
@@ -38,20 +39,20 @@ class SplitDataset(SideInformation):
         PopDCLError: no such dataset, a damaged file, or nothing left after the filters.
     """
 
-    inter_feat: Any  # a frame while it is loaded, then RecBole's Interaction
     _pairs: Pairs | None = None
 
     def _get_preset(self) -> None:
         super()._get_preset()
         self.set_names = list(SETS)
-        if self.benchmark_filename_list is None:
+        files = self.config["benchmark_filename"]
+        if files is None:
+            self.benchmark_filename_list = None
             self._find_prepared_files()
             if self.benchmark_filename_list is None:
                 self.set_names = self.set_names[: len(self.config["split_ratio"])]
         else:
-            if len(self.benchmark_filename_list) > len(SETS):
-                raise PopDCLError(f"property 'benchmark_filename' names at most {len(SETS)} files: {', '.join(SETS)}")
-            self.set_names = self.set_names[: len(self.benchmark_filename_list)]
+            named = _named_sets(files)
+            self.set_names, self.benchmark_filename_list = list(named), list(named.values())
 
     def _file(self, middle: str = "") -> Path:
         return Path(self.dataset_path) / f"{self.dataset_name}{middle and '.' + middle}.inter"
@@ -155,7 +156,17 @@ class SplitDataset(SideInformation):
             "name"
         )
 
+    def _data_processing(self) -> None:
+        if self.benchmark_filename_list is not None:
+            if self.config["threshold"]:
+                raise PopDCLError(
+                    "property 'threshold': prepared sets are taken as they are; prepare them with --min_rating"
+                )
+            self._restrict_catalogue()
+        super()._data_processing()
+
     def _data_filtering(self) -> None:
+        self._filter_by_threshold()
         super()._data_filtering()
         users, items = (pd.factorize(self.inter_feat[field])[0] for field in (self.uid_field, self.iid_field))
         distinct = np.flatnonzero(first_occurrences(users, items))
@@ -173,6 +184,21 @@ class SplitDataset(SideInformation):
                 "set a smaller --k_core"
             )
         self.inter_feat = self.inter_feat.iloc[kept].reset_index(drop=True)
+        self._restrict_catalogue()
+
+    def _restrict_catalogue(self) -> None:
+        """Drop the users and items of ``.user`` and ``.item`` files that have no interaction, unless k_core is 0."""
+        if not self.config["k_core"]:
+            return
+        for suffix, field in (("user", self.uid_field), ("item", self.iid_field)):
+            feat = getattr(self, f"{suffix}_feat")
+            if feat is None:
+                continue
+            there = feat[field].isin(self.inter_feat[field].unique())
+            if not there.all():
+                file = f"{self.dataset_name}.{suffix}"
+                getLogger().info("%d rows of %s without interactions dropped", (~there).sum(), file)
+                setattr(self, f"{suffix}_feat", feat[there].reset_index(drop=True))
 
     def build(self) -> list[SplitDataset]:
         """Return one Dataset a set, in the order of ``set_names``."""
@@ -216,6 +242,28 @@ class SplitDataset(SideInformation):
     def ids(self) -> tuple[np.ndarray, np.ndarray]:
         """Return internal user ids and item ids [n] of the interactions (0 is RecBole's padding and never occurs)."""
         return self.inter_feat[self.uid_field].numpy(), self.inter_feat[self.iid_field].numpy()
+
+
+def _named_sets(files: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
+    """Return {set: file} of the property ``benchmark_filename``, in the order of SETS.
+
+    A list of two files is a training and a test set; a longer one is in the order of SETS.
+
+    Raises:
+        PopDCLError: an unknown set, too many files, or no training set.
+    """
+    if not isinstance(files, Mapping):
+        if len(files) > len(SETS):
+            raise PopDCLError(f"property 'benchmark_filename' names at most {len(SETS)} files: {', '.join(SETS)}")
+        return dict(zip((SETS[0], SETS[2]) if len(files) == 2 else SETS, files))
+    for name in files:
+        if name not in SETS:
+            raise PopDCLError(
+                f"property 'benchmark_filename': no set '{name}'{nearest(name, SETS)} of {', '.join(SETS)}"
+            )
+    if "train" not in files:
+        raise PopDCLError("property 'benchmark_filename' names no training set, train")
+    return {name: files[name] for name in SETS if name in files}
 
 
 def fingerprint(dataset: SplitDataset, parts: list[SplitDataset]) -> str:

@@ -7,6 +7,7 @@ from functools import partial
 from logging import getLogger
 from typing import Any
 
+import numpy as np
 import torch
 from recbole.data.dataloader import AbstractDataLoader
 from recbole.data.utils import get_dataloader
@@ -60,13 +61,36 @@ def load_sets(config: Config) -> Data:
         raise PopDCLError(f"dataset '{config['dataset']}' cannot be loaded as configured: {reason}") from error
     train_set = parts[0]
     sets = {name: part.pairs() for name, part in zip(dataset.set_names, parts)}
-    evaluation = EvaluationSets(sets.pop("train"), sets, segment_by=config["segment_by"])
+    evaluation = EvaluationSets(
+        sets.pop("train"), sets, segment_by=config["segment_by"], cold_items=config["cold_items"]
+    )
     log = getLogger()
     log.info(
         "%s: %d users, %d items; %s", dataset.dataset_name, dataset.user_num - 1, dataset.item_num - 1,
         ", ".join(f"{name} {len(part)}" for name, part in zip(dataset.set_names, parts)),
     )  # fmt: skip
+    _tell_cold(evaluation)
     return Data(dataset, train_set, evaluation, fingerprint(dataset, parts))
+
+
+def _tell_cold(evaluation: EvaluationSets) -> None:
+    """Log how many items and users have no training pair, and what becomes of them."""
+    train, log = evaluation.train, getLogger()
+    cold = train.item_counts == 0
+    n_items = int(cold[1:].sum())
+    if n_items:
+        excluded = not evaluation.candidates[cold].any()
+        fate = "are not ranked" if excluded else "are ranked by what they were initialised with"
+        found = {name: int(cold[pairs.items].sum()) for name, pairs in evaluation.sets.items()}
+        pairs_of = ", ".join(f"{name} {n}" for name, n in found.items() if n)
+        log.info(
+            "%d items have no training interaction and %s (cold_items)%s",
+            n_items, fate, f"; pairs of them: {pairs_of}" if pairs_of else "",
+        )  # fmt: skip
+    for name, pairs in evaluation.sets.items():
+        n_users = int((train.user_counts[np.unique(pairs.users)] == 0).sum())
+        if n_users:
+            log.warning("%d users of %s have no training interaction: their lists are arbitrary", n_users, name)
 
 
 def _stock_loader(config: Config, train_set: SplitDataset) -> AbstractDataLoader:

@@ -37,6 +37,7 @@ class SideInformation(Dataset):
         PopDCLError: a file or a property that cannot be honoured; names the file or the property, and the field.
     """
 
+    inter_feat: Any  # a frame while it is loaded, then RecBole's Interaction
     field2seqlen: dict[str, int]
     field2type: dict[str, FeatureType]
 
@@ -207,8 +208,8 @@ class SideInformation(Dataset):
             if any(feat.empty for feat in self.field2feats(field)):
                 raise PopDCLError(f"property 'val_interval': '{field}' leaves no row of {self._file_name(field)}")
 
-    def _set_label_by_threshold(self) -> None:
-        """RecBole's compares the numbers of tokens too."""
+    def _filter_by_threshold(self) -> None:
+        """Keep the interactions that the property ``threshold`` labels 1; RecBole ranks those labelled 0 as well."""
         for field, value in (self.config["threshold"] or {}).items():
             if not self.label_field:
                 raise PopDCLError("property 'threshold': the label that it makes needs a name, LABEL_FIELD")
@@ -221,7 +222,11 @@ class SideInformation(Dataset):
             fault = Real().check(value)
             if fault:
                 raise PopDCLError(f"property 'threshold': '{field}' must be {fault}, not {shown(value)}")
-        super()._set_label_by_threshold()
+            n, kept = len(self.inter_feat), self.inter_feat[field] >= value
+            getLogger().info("threshold: %d of %d interactions have a %s of %g or more", kept.sum(), n, field, value)
+            self.inter_feat = self.inter_feat[kept].reset_index(drop=True)
+            if not len(self.inter_feat):
+                raise PopDCLError(f"property 'threshold': no interaction has a '{field}' of {value} or more")
 
     # -- values -----------------------------------------------------------------------------------------------------
 

@@ -189,8 +189,9 @@ class ExposureCollector(Collector[ItemCounts]):
         sets, segments = self.truth.sets, self.truth.sets.segments[self.truth.name]
         to_find = sets.segment_counts[self.truth.name]
         some = to_find[0] > 0
-        n_users, sizes = int(some.sum()), np.bincount(segments[1:], minlength=len(SEGMENTS))
+        n_users, sizes = int(some.sum()), np.bincount(segments[sets.candidates], minlength=len(SEGMENTS))
         train = sets.train
+        ranked = np.concatenate([[0], np.flatnonzero(sets.candidates)])
         taken = np.bincount(segments[train.items], weights=some[train.users], minlength=len(SEGMENTS))
         shown, found = (total.cpu().numpy() for total in self._total)
         shown[:, 0] = 0  # padding in the lists of users with fewer items left
@@ -198,10 +199,10 @@ class ExposureCollector(Collector[ItemCounts]):
             yield Exposure(
                 k=k,
                 n_users=n_users,
-                shown=shown[row],
-                found=found[row],
-                popularity=train.item_counts,
-                segments=segments,
+                shown=shown[row, ranked],
+                found=found[row, ranked],
+                popularity=train.item_counts[ranked],
+                segments=segments[ranked],
                 to_find=to_find[1:].sum(axis=1),
                 candidates=n_users * sizes - taken,
             )
@@ -216,14 +217,15 @@ class PairRanks(NamedTuple):
 
 
 class RankCollector(Collector[PairRanks]):
-    """Keeps the rank of every pair to find."""
+    """Keeps the rank of every pair to find whose item is a candidate."""
 
     def _start(self) -> None:
         self._parts: list[PairRanks] = []
 
     def measure(self, ranked: RankedUsers) -> PairRanks:
         rows, items = self.truth.pairs.of_users(ranked.users)
-        scores = ranked.scores
+        candidates = self.truth.candidates[items]
+        rows, items, scores = rows[candidates], items[candidates], ranked.scores
         ranks = [
             1 + (scores[r] > scores[r, i].unsqueeze(1)).sum(dim=1)
             for r, i in zip(rows.split(PAIRS_PER_COMPARISON), items.split(PAIRS_PER_COMPARISON))

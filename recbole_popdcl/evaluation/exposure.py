@@ -17,7 +17,7 @@ HEAD_SHARE = 0.8
 
 @dataclass(frozen=True)
 class Exposure:
-    """What the users of one set were shown, for one K.
+    """What the users of one set were shown, for one K. Items are the candidates of the ranking, after padding.
 
     Attributes:
         k: length of the lists.
@@ -89,7 +89,7 @@ def gini_index(exposure: Exposure) -> float:
 
 @exposure_metric("ItemCoverage")
 def item_coverage(exposure: Exposure) -> float:
-    """Share of the items that stand in at least one list."""
+    """Share of the candidates that stand in at least one list."""
     return float((exposure.shown[1:] > 0).mean())
 
 

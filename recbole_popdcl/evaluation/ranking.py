@@ -33,7 +33,7 @@ Done = TypeVar("Done")
 
 
 class Ranker:
-    """Ranks all items for each user and measures every evaluation set on the same scores.
+    """Ranks all candidates for each user and measures every evaluation set on the same scores.
 
     Of items with equal scores the one with the smaller internal id comes first; a score of -inf hides an item. Where
     memory runs out the batch of users is halved, for good, and the ranking goes on.
@@ -68,6 +68,7 @@ class Ranker:
         self.batch_size = users_per_batch(sets.n_items, self.device.type, memory_mb=memory_mb)
         self._block = self.batch_size  # users are shared out by these, so that several processes rank the same batches
         self._truths = sets.on(self.device)
+        self._hidden = torch.from_numpy(np.flatnonzero(~sets.candidates)).to(self.device)  # padding among them
 
     def per_user(self) -> PerUser:
         """Return an empty table for ``rank`` to fill with the accuracy metrics of this ranker."""
@@ -152,7 +153,7 @@ class Ranker:
     def recommend(
         self, model: AbstractRecommender, users: torch.Tensor, *, k: int, show_progress: bool = False
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Yield (users [b], items [b, k], scores [b, k]) of the best k items that are not hidden.
+        """Yield (users [b], items [b, k], scores [b, k]) of the best k candidates that are not hidden.
 
         Hidden are training items, and with ``eval_mask: others`` those of every set. Item 0 fills the places of users
         with fewer than k items left. Raises as ``rank``.
@@ -212,9 +213,9 @@ class Ranker:
         )  # fmt: skip
 
     def _scores(self, model: AbstractRecommender, users: torch.Tensor) -> torch.Tensor:
-        """Scores [b, n_items] with padding and training items at -inf."""
+        """Scores [b, n_items] with training items, and items that are no candidates, at -inf."""
         scores = score_all_items(model, users, n_items=self.sets.n_items)
-        scores[:, 0] = -torch.inf
+        scores[:, self._hidden] = -torch.inf
         rows, items = self.sets.train.of_users(users)
         scores[rows, items] = -torch.inf
         return scores

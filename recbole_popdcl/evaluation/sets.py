@@ -18,20 +18,25 @@ class EvaluationSets:
         train: the training pairs, hidden while ranking.
         sets: evaluation sets by name (keys of SET_KEYS); empty ones are left out.
         segment_by: ``interactions``: head, mid and tail of a set hold the same number of that set's interactions (the
-            paper, Table 4); ``items``: they are equal thirds of the item list, for all sets the same (released code).
+            paper, Table 4); ``items``: they are equal thirds of the candidates, for all sets the same (released code).
+        cold_items: ``exclude``: items without training pairs are no candidates, as nothing was learned of them; those
+            to find are missed. ``rank``: every item is a candidate.
 
     Attributes:
+        candidates: which items are ranked, bool [n_items]; padding is not.
         segments: {set name: int8 [n_items]}, index in SEGMENTS of each item; the padding item is -1.
         segment_counts: {set name: int64 [4, n_users]}, items to find of each user: all, head, mid, tail.
     """
 
-    def __init__(self, train: Pairs, sets: dict[str, Pairs], *, segment_by: str) -> None:
+    def __init__(self, train: Pairs, sets: dict[str, Pairs], *, segment_by: str, cold_items: str = "exclude") -> None:
         self.train = train
         self.sets = {name: pairs for name, pairs in sets.items() if len(pairs)}
         self.n_users, self.n_items = train.n_users, train.n_items
+        self.candidates = (train.item_counts > 0) | (cold_items == "rank")
+        self.candidates[0] = False
         self.segments, self.segment_counts = {}, {}
         for name, pairs in self.sets.items():
-            weights = pairs.item_counts if segment_by == "interactions" else np.ones(self.n_items)
+            weights = pairs.item_counts if segment_by == "interactions" else self.candidates
             segments = item_segments(train.item_counts, weights)
             self.segments[name] = segments
             of_pair = segments[pairs.items]
@@ -48,6 +53,7 @@ class EvaluationSets:
                 sets=self,
                 segments=torch.from_numpy(self.segments[name]).to(device),
                 to_find=torch.from_numpy(self.segment_counts[name]).to(device),
+                candidates=torch.from_numpy(self.candidates).to(device),
             )
             for name in self.sets
         }
@@ -62,12 +68,14 @@ class GroundTruth:
         sets: all sets, and the training set.
         segments: index in SEGMENTS of each item, int8 [n_items]; -1 for padding.
         to_find: number of items to find of each user: all, head, mid, tail; int64 [4, n_users].
+        candidates: which items are ranked, bool [n_items].
     """
 
     name: str
     sets: EvaluationSets
     segments: torch.Tensor
     to_find: torch.Tensor
+    candidates: torch.Tensor
 
     @property
     def pairs(self) -> Pairs:

@@ -17,15 +17,15 @@ from recbole_popdcl.compute.memory import keep_freed_memory
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.config.reading import dump_yaml
 from recbole_popdcl.data.loading import Data, load_data
-from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.errors import PopDCLError, shown
 from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.experiment.folder import RunFolder
-from recbole_popdcl.experiment.result import write_result
+from recbole_popdcl.experiment.result import read_result, write_result
 from recbole_popdcl.model.base import EncoderRecommender
 from recbole_popdcl.storage.files import written_whole
 from recbole_popdcl.storage.logs import logged
 from recbole_popdcl.training.determinism import deterministic
-from recbole_popdcl.training.trainer import RunTrainer, build_trainer, check_unchanged, check_valid_metric
+from recbole_popdcl.training.trainer import RunTrainer, build_trainer, check_unchanged, check_valid_metric, load_last
 
 
 def run(
@@ -69,6 +69,11 @@ def _run(config: Config, run_dir: str | Path | None, *, resume: bool, started: f
     """Run a configuration; of several processes the first one writes, and all return the same."""
     first = distributed.rank() == 0
     folder = distributed.from_first(_choose_folder(config, run_dir, resume=resume) if first else None)
+    before = distributed.from_first(read_result(folder.path) if first and resume and folder.finished else None)
+    if before and first and folder.last.exists():
+        load_last(folder.last, config)  # notices an edited configuration
+    if before and _trained(before, config, folder=folder) >= config["epochs"]:
+        return {**before, "run_dir": str(folder)}
     with logged(first) as logs:
         init_seed(config["seed"], config["reproducibility"])
         data = load_data(config, own_batches=issubclass(config.model_class, EncoderRecommender))
@@ -79,14 +84,20 @@ def _run(config: Config, run_dir: str | Path | None, *, resume: bool, started: f
             trainer = prepare_trainer(config, data, run_dir=folder.path, logs=logs if first else None)
             seconds = {"load": time.perf_counter() - started}
             with _says_how_to_resume(folder):
-                train(trainer, config, data=data, resume=resume)
-                seconds["train"] = time.perf_counter() - started - seconds["load"]
+                if resume:
+                    trainer.resume(data.train)
+                if before and trainer.start_epoch >= trainer.epochs:
+                    logging.getLogger().info("%s is finished: early stopping has ended it", folder)
+                    return {**before, "run_dir": str(folder)}
+                train(trainer, config, data=data)
+                seconds["train"] = trainer.seconds
+                evaluated = time.perf_counter()
                 per_user = trainer.ranker.per_user()
                 results = trainer.evaluate(show_progress=True, per_user=per_user)
                 if first:
                     folder.check_there()
                     per_user.write(folder.per_user, data.dataset.field2id_token[data.dataset.uid_field])
-                    seconds["evaluate"] = time.perf_counter() - started - sum(seconds.values())
+                    seconds["evaluate"] = time.perf_counter() - evaluated
                     trainer.tensorboard.close()
                     folder.remove_analyses()
                     result = write_result(
@@ -94,6 +105,25 @@ def _run(config: Config, run_dir: str | Path | None, *, resume: bool, started: f
                         epochs=len(trainer.train_loss_dict), seconds=seconds, resumed=resume,
                     )  # fmt: skip
     return {**distributed.from_first(result), "run_dir": str(folder)}
+
+
+def _trained(result: Mapping[str, Any], config: Config, *, folder: RunFolder) -> int:
+    """The number of epochs of a finished run that is resumed.
+
+    Raises:
+        PopDCLError: the property ``epochs`` asks for fewer.
+    """
+    n_epochs = result.get("epochs")
+    if not isinstance(n_epochs, int):
+        raise PopDCLError(f"{folder.result}: 'epochs' is {shown(n_epochs)}, not a whole number")
+    if config["epochs"] < n_epochs:
+        raise PopDCLError(
+            f"property 'epochs' is {config['epochs']}, but {folder} has trained {n_epochs}; a run that is resumed can "
+            "only become longer"
+        )
+    if config["epochs"] == n_epochs:
+        logging.getLogger().info("%s is finished: all %d epochs are trained", folder, n_epochs)
+    return n_epochs
 
 
 def _choose_folder(config: Config, run_dir: str | Path | None, *, resume: bool) -> RunFolder:
@@ -134,23 +164,19 @@ def train(
     config: Config,
     *,
     data: Data,
-    resume: bool = False,
     callback: Callable[[int, float], Any] | None = None,
 ) -> None:
-    """Train from the start or from the last validation.
+    """Train from the start, or from where ``trainer.resume`` has put the trainer; write the configuration first.
 
     Args:
         trainer: of the configured model.
         config: the run's configuration.
         data: the run's data, with training batches.
-        resume: go on from the last validation in the run's folder.
         callback: called with (epoch, score) after each validation.
 
     Raises:
-        PopDCLError: as RunTrainer.resume and RunTrainer.fit, or a package is missing that the model needs.
+        PopDCLError: as RunTrainer.fit, or a package is missing that the model needs.
     """
-    if resume:
-        trainer.resume(data.train)
     if distributed.rank() == 0:
         with written_whole(RunFolder(trainer.run_dir).config) as temporary:
             temporary.write_text(dump_yaml(config.resolved()), encoding="utf-8")

@@ -29,7 +29,7 @@ MOMENTS = {
     "SGD": set(),
 }
 RESUMED: dict[str, Any] = {
-    "config": dict, "fingerprint": str, "epoch": int, "stopped": bool, "weights": dict, "optimizer": dict,
+    "config": dict, "fingerprint": str, "epoch": int, "seconds": float, "weights": dict, "optimizer": dict,
     "cur_step": int, "best_epoch": int, "best_valid_score": float, "best_valid_result": (dict, type(None)),
     "train_loss": list, "random": dict, "batches": dict,
 }  # fmt: skip

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.trainer import Trainer
-from recbole.utils import early_stopping, get_trainer
+from recbole.utils import get_trainer
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
-from recbole_popdcl.compat import tensorboard_in
+from recbole_popdcl.compat import early_stopping_by, tensorboard_in
 from recbole_popdcl.compute.device import tf32
 from recbole_popdcl.compute.distributed import average_gradients, from_first, rank
 from recbole_popdcl.config.config import Config, recbole_metrics
@@ -99,6 +99,7 @@ class RunTrainer(Trainer):
             config["metrics"] = metrics
         self.saved_model_file = str(self.run_dir / CHECKPOINT)
         self.best_epoch = -1
+        self._seconds_before, self._started = 0.0, time.perf_counter()
         self.objective = Objective.parse(config["valid_metric"], "property 'valid_metric'")
         self._bars = bool(config["show_progress"]) and sys.stderr.isatty() and self._writes
         average_gradients(self.optimizer)
@@ -141,8 +142,10 @@ class RunTrainer(Trainer):
         Raises:
             PopDCLError: the loss is no longer a finite number.
         """
+        self._started = time.perf_counter()
         if self._has_own("fit"):  # NCL and RaCT bring their own loop, which calls the hooks below
-            super().fit(train_data, valid_data or self.ranker, verbose, saved, show_progress, callback_fn)
+            with early_stopping_by(early_stopping):
+                super().fit(train_data, valid_data or self.ranker, verbose, saved, show_progress, callback_fn)
             self._save_unvalidated(saved)
             return self.best_valid_score, self.best_valid_result
         for epoch in range(self.start_epoch, self.epochs):
@@ -159,13 +162,13 @@ class RunTrainer(Trainer):
             if self.eval_step <= 0 or (epoch + 1) % self.eval_step or warming_up:
                 self._append(line)
                 if saved and self.eval_step <= 0:
-                    self._save_last(epoch, False, train_data)
+                    self._save_last(epoch, train_data)
                 continue
             score, result = self._valid_epoch(valid_data, show_progress)
             self.last_valid_result = result
             self._append({**line, **result})
             self.best_valid_score, self.cur_step, stop, better = early_stopping(
-                score, self.best_valid_score, self.cur_step, self.stopping_step, self.valid_metric_bigger
+                score, self.best_valid_score, cur_step=self.cur_step, max_step=self.stopping_step
             )
             if better:
                 self.best_epoch, self.best_valid_result = epoch, result
@@ -175,7 +178,7 @@ class RunTrainer(Trainer):
                 mark = "best so far" if better else f"{self.cur_step} without gain"
                 self.logger.info("epoch %d: %s %.5f (%s)", epoch, self.objective, score, mark)
             if saved:
-                self._save_last(epoch, stop, train_data)
+                self._save_last(epoch, train_data)
             if callback_fn:
                 callback_fn(epoch, score)
             if stop:
@@ -309,14 +312,14 @@ class RunTrainer(Trainer):
 
     # -- resume -------------------------------------------------------------------------------------------------------
 
-    def _save_last(self, epoch: int, stopped: bool, train_data: Any) -> None:
+    def _save_last(self, epoch: int, train_data: Any) -> None:
         if not self._writes:
             return
         state = {
             "config": fixed_properties(self.config),
             "fingerprint": self.fingerprint,
             "epoch": epoch,
-            "stopped": stopped,
+            "seconds": self.seconds,
             "weights": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "cur_step": self.cur_step,
@@ -341,24 +344,37 @@ class RunTrainer(Trainer):
             self._cut_metrics(-1)
             self.logger.info("nothing to go on from yet: starting with the first epoch")
             return
-        state = load_checkpoint(self.run_dir / LAST)
+        state = load_last(self.run_dir / LAST, self.config)
         try:
-            check_unchanged(state["config"], self.config, where=self.run_dir / LAST)
             if state["fingerprint"] != self.fingerprint:
                 raise PopDCLError(f"the data of {self.config['dataset']} are not those that {self.run_dir} saw")
             check_resumable(state)
+            self._check_not_shorter(state["epoch"] + 1)
             load_model(self.model, state)
             load_optimizer(self.optimizer, state["optimizer"])
-            self.start_epoch = self.epochs if state["stopped"] else state["epoch"] + 1
             self.cur_step, self.best_epoch = state["cur_step"], state["best_epoch"]
             self.best_valid_score, self.best_valid_result = state["best_valid_score"], state["best_valid_result"]
             self.train_loss_dict = dict(state["train_loss"])
+            self.start_epoch = self.epochs if self.cur_step > self.stopping_step else state["epoch"] + 1
+            self._seconds_before, self._started = state["seconds"], time.perf_counter()
             _set_random_state(state["random"])
             set_batches_state(train_data, state["batches"])
         except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError) as error:
             raise PopDCLError(f"{self.run_dir / LAST} does not fit this model and data: {reason(error)}") from error
         self._cut_metrics(state["epoch"])
         self.logger.info("resumed after epoch %d", state["epoch"])
+
+    def _check_not_shorter(self, n_epochs: int) -> None:
+        if self.epochs < n_epochs:
+            raise PopDCLError(
+                f"property 'epochs' is {self.epochs}, but {self.run_dir} has trained {n_epochs}; a run that is resumed "
+                "can only become longer"
+            )
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training, those of the run that was resumed included."""
+        return self._seconds_before + time.perf_counter() - self._started
 
     def _cut_metrics(self, epoch: int) -> None:
         """Drop the lines of epochs that will be trained again, and a line torn by a crash."""
@@ -414,6 +430,38 @@ class _Losses:
                 self._not_finite(loss, self._n_read)
             self._n_read += 1
             self.total = tuple(map(sum, zip(self.total, parts))) if self.total else tuple(parts)
+
+
+def load_last(path: str | Path, config: Config) -> dict[str, Any]:
+    """Return the state that a run of this configuration can be resumed from.
+
+    Raises:
+        PopDCLError: the file is damaged, or of a run of another configuration.
+    """
+    state = load_checkpoint(path)
+    try:
+        before = state["config"]
+    except (LookupError, TypeError) as error:
+        raise PopDCLError(f"{path} does not fit this model and data: {reason(error)}") from error
+    check_unchanged(before, config, where=path)
+    return state
+
+
+def early_stopping(value: float, best: float, *, cur_step: int, max_step: int) -> tuple[float, int, bool, bool]:
+    """Judge a validation, as RecBole's function does, except that an equal score is no gain.
+
+    Args:
+        value: score of this validation, larger is better.
+        best: best score so far.
+        cur_step: validations without gain so far.
+        max_step: how many of them are allowed.
+
+    Returns:
+        The best score, validations without gain, whether to stop, and whether this one is the best.
+    """
+    if value > best:
+        return value, 0, False, True
+    return best, cur_step + 1, cur_step + 1 > max_step, False
 
 
 def fixed_properties(config: Config) -> dict[str, Any]:

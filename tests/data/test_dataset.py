@@ -19,6 +19,7 @@ from recbole_popdcl.data.dataset import SplitDataset
 from recbole_popdcl.data.loading import load_data
 from recbole_popdcl.data.split import SETS as ALL_SETS
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.experiment.run import run
 from tests.conftest import skewed_pairs
 
 SETS = ALL_SETS[:4]  # a balanced validation is only there where it is asked for
@@ -94,6 +95,116 @@ def test_benchmark_filename_names_other_files(tmp_path):
         write_interactions(tmp_path / "x" / f"x.{name}.inter", users=users[rows], items=items[rows])
     data = load(tmp_path, "x", "--benchmark_filename=['a', 'b', 'c']")
     assert {name: len(part) for name, part in data.evaluation.sets.items()} == {"valid": 40, "test_imbalanced": 60}
+
+
+@pytest.fixture
+def parts_of_x(tmp_path):
+    """Files x.a, x.b and x.c of 200, 40 and 60 rows."""
+    users, items = (np.array(ids, dtype=str) for ids in skewed_pairs(30, 20, 300))
+    for name, rows in (("a", slice(0, 200)), ("b", slice(200, 240)), ("c", slice(240, 300))):
+        write_interactions(tmp_path / "x" / f"x.{name}.inter", users=users[rows], items=items[rows])
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("files", "sizes"),
+    [
+        ("['a', 'c']", {"train": 200, "test_imbalanced": 60}),
+        ("{'test_balanced': 'c', 'train': 'a'}", {"train": 200, "test_balanced": 60}),
+        ("{'train': 'a', 'valid': 'c', 'test_balanced': 'b'}", {"train": 200, "valid": 60, "test_balanced": 40}),
+        ("['a', 'b', 'c', 'b']", {"train": 200, "valid": 40, "test_imbalanced": 60, "test_balanced": 40}),
+    ],
+)
+def test_benchmark_filename_says_which_set_is_which(parts_of_x, files, sizes):
+    data = load(parts_of_x, "x", f"--benchmark_filename={files}")
+    assert {name: len(raw_pairs(data, name)) for name in data.dataset.set_names} == sizes
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ("{'train': 'a', 'tset_balanced': 'c'}", "no set 'tset_balanced' (did you mean 'test_balanced'?)"),
+        ("{'valid': 'a'}", "names no training set, train"),
+        ("['a', 'b', 'c', 'a', 'b', 'c']", "names at most 5 files"),
+        ("{'train': '../a'}", "a name without a path"),
+        ("{}", "a mapping such as"),
+    ],
+)
+def test_benchmark_filename_that_cannot_be(parts_of_x, files, message):
+    with pytest.raises(PopDCLError, match="property 'benchmark_filename'") as raised:
+        load(parts_of_x, "x", f"--benchmark_filename={files}")
+    assert message in str(raised.value)
+
+
+def test_two_files_leave_no_set_to_choose_an_epoch_on(parts_of_x):
+    arguments = [f"--data_path={parts_of_x}", "--benchmark_filename=['a', 'c']", "--epochs=1"]
+    with pytest.raises(PopDCLError, match="but the dataset has no valid set"):
+        run("SSM", "x", arguments=arguments, run_dir=parts_of_x / "r")
+    result = run("SSM", "x", arguments=[*arguments, "--eval_step=0"], run_dir=parts_of_x / "r")
+    assert not result["valid"]
+    assert result["data"]["interactions"] == {"train": 200, "test_imbalanced": 60}
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+@pytest.mark.parametrize("k_core", [0, 1, 5])
+def test_the_k_core_holds_for_the_catalogue(tmp_path, caplog, prepared, k_core):
+    users, items = (np.array(ids, dtype=str) for ids in skewed_pairs(30, 20, 300))
+    for name, rows in (
+        {".train": slice(200), ".test": slice(200, 300)}.items() if prepared else {"": slice(None)}.items()
+    ):
+        write_interactions(tmp_path / "x" / f"x{name}.inter", users=users[rows], items=items[rows])
+    write_text(tmp_path, "x", "item_id:token\tyear:float\n" + "".join(f"{i}\t{i}\n" for i in range(90)), ".item")
+    write_text(tmp_path, "x", "user_id:token\tage:float\n" + "".join(f"{u}\t{u}\n" for u in range(50)), ".user")
+    caplog.set_level("INFO")
+    columns = "{'inter': ['user_id', 'item_id'], 'item': ['item_id', 'year'], 'user': ['user_id', 'age']}"
+    data = load(tmp_path, "x", f"--load_col={columns}", f"--k_core={k_core}")
+    dataset = data.dataset
+    interactions = set(dataset.field2id_token["item_id"][np.unique(np.concatenate(
+        [part.items for part in (data.evaluation.train, *data.evaluation.sets.values())]))])  # fmt: skip
+    catalogue = set(dataset.field2id_token["item_id"][1:])
+    if k_core:
+        assert catalogue == interactions
+        assert f"{90 - len(catalogue)} rows of x.item without interactions dropped" in caplog.text
+    else:
+        assert (len(catalogue), dataset.user_num) == (90, 51)
+        assert "items have no training interaction and are not ranked" in caplog.text
+    years = dict(
+        zip(dataset.field2id_token["item_id"][dataset.item_feat["item_id"]], dataset.item_feat["year"].tolist())
+    )
+    assert {item: year for item, year in years.items() if item != "[PAD]"} == {item: float(item) for item in catalogue}
+
+
+@pytest.mark.parametrize(
+    ("cold_items", "fate"), [("exclude", "are not ranked"), ("rank", "are ranked by what they were initialised with")]
+)
+def test_cold_items_and_users_are_told(tmp_path, caplog, cold_items, fate):
+    caplog.set_level("INFO")
+    train = "".join(f"u{u}\ti{i}\n" for u in range(6) for i in range(5))
+    for name, rows in (("train", train), ("test", "u0\tcold\nu1\tcold\nnew\ti1\n"), ("valid", "u0\tother\n")):
+        write_text(tmp_path, "x", HEADER + rows, f".{name}.inter")
+    load(tmp_path, "x", f"--cold_items={cold_items}")
+    line = f"2 items have no training interaction and {fate} (cold_items); pairs of them: valid 1, test_imbalanced 2"
+    assert line in caplog.messages
+    assert "1 users of test_imbalanced have no training interaction: their lists are arbitrary" in caplog.messages
+
+
+def test_a_threshold_takes_the_rows_below_it_away(tmp_path):
+    ratings = {(f"u{u}", f"i{i}"): 1 + (u * i + u) % 5 for u in range(12) for i in range(10)}
+    rows = "".join(f"{user}\t{item}\t{rating}\n" for (user, item), rating in ratings.items())
+    write_text(tmp_path, "x", "user_id:token\titem_id:token\trating:float\n" + rows)
+    columns = "--load_col={'inter': ['user_id', 'item_id', 'rating']}"
+    data = load(tmp_path, "x", columns, "--threshold={'rating': 4}", "--k_core=1")
+    kept = [raw_pairs(data, name) for name in data.dataset.set_names]
+    assert set().union(*kept) == {pair for pair, rating in ratings.items() if rating >= 4}
+    with pytest.raises(PopDCLError, match="'threshold': no interaction has a 'rating' of 9 or more"):
+        load(tmp_path, "x", columns, "--threshold={'rating': 9}")
+
+
+def test_a_threshold_on_prepared_sets_is_refused(parts_of_x):
+    with pytest.raises(
+        PopDCLError, match="'threshold': prepared sets are taken as they are; prepare them with --min_rating"
+    ):
+        load(parts_of_x, "x", "--benchmark_filename=['a', 'c']", "--threshold={'rating': 4}")
 
 
 def test_repeated_rows_are_dropped(tmp_path, caplog):

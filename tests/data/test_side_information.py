@@ -355,7 +355,8 @@ def test_columns_without_any_sequence(tmp_path):
 def test_label_from_a_threshold(tmp_path):
     pairs = "user_id:token\titem_id:token\trating:float\tw:float_seq\nu\ti\t3\t1\nv\ti\t4\t\nu\tj\t\t2 3\n"
     data = load(tmp_path, {"inter": pairs}, "--threshold={'rating': 3.5}")
-    assert data.inter_feat["label"].tolist() == [0, 1, 1]  # the missing one is the mean, 3.5
+    assert data.inter_feat["label"].tolist() == [1]  # neither the 3 nor the missing one
+    assert data.field2id_token["user_id"].tolist() == ["[PAD]", "v"]
     assert "rating" not in data.inter_feat
 
 

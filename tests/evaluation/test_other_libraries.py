@@ -61,7 +61,9 @@ class Case:
         train, valid = (
             Pairs(*np.nonzero(part), n_users=n_users, n_items=n_items) for part in (self.hidden, self.to_find)
         )
-        ranker = Ranker(EvaluationSets(train, {"valid": valid}, segment_by="items"), RECBOLE_METRICS, topk=topk)
+        ranker = Ranker(
+            EvaluationSets(train, {"valid": valid}, segment_by="items", cold_items="rank"), RECBOLE_METRICS, topk=topk
+        )
         ranker.batch_size = batch_size
         per_user = ranker.per_user()
         results = ranker.rank(FixedScores(torch.from_numpy(self.scores)), per_user=per_user)

@@ -80,7 +80,7 @@ def test_neither_batch_nor_threads_matter(parts, eval_mask):
 def test_items_follow_one_another_where_all_scores_are_equal():
     train = Pairs(np.array([1, 2]), np.array([2, 1]), n_users=3, n_items=6)
     valid = Pairs(np.array([1]), np.array([3]), n_users=3, n_items=6)
-    sets = EvaluationSets(train, {"valid": valid}, segment_by="items")
+    sets = EvaluationSets(train, {"valid": valid}, segment_by="items", cold_items="rank")
     ranker = Ranker(sets, ["MRR"], topk=[3])
     model = FixedScores(torch.zeros(3, 6))
     assert ranker.rank(model)["valid/mrr@3"] == 0.5  # 1, 3, 4: item 2 is hidden

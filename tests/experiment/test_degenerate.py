@@ -63,6 +63,8 @@ RUNS += [
     for case in ("one user", "one item", "a single training interaction", "a last batch of one")
     for model in ("SSM", "BCLoss", "MACR", "BPR")
 ]
+RUNS = [(case, model, "exclude") for case, model in RUNS]
+RUNS += [(case, "PopDCL", "rank") for case in ("items only in a test set", "a single training interaction", "one user")]
 
 
 def job(folder, parts, model, **properties):
@@ -104,22 +106,23 @@ def by_recbole(parts, lists: dict[str, list[str]], k: int) -> dict[str, dict[str
     return values
 
 
-@pytest.mark.parametrize(("case", "model"), RUNS)
-def test_is_by_definition_or_one_line(tmp_path, case, model):
+@pytest.mark.parametrize(("case", "model", "cold_items"), RUNS)
+def test_is_by_definition_or_one_line(tmp_path, case, model, cold_items):
     parts = CASES[case]
     if model in SAMPLED and case in FULL_USERS:
         with pytest.raises(PopDCLError, match=f"^{FULL_USERS[case]} users have interacted with every item in training"):
             job(tmp_path, parts, model)
         assert not (tmp_path / "run").exists()
         return
-    result = job(tmp_path, parts, model)
+    result = job(tmp_path, parts, model, cold_items=cold_items)
     results = {**result["valid"], **result["test"]}
     assert all(math.isfinite(value) for value in results.values())
     recommend(tmp_path / "run", tmp_path / "lists.parquet", topk=K)
     lists = pd.read_parquet(tmp_path / "lists.parquet").groupby("user_id")["item_id"].agg(list).to_dict()
     known = set(parts["train"])
-    items = {item for part in parts.values() for _, item in part}
-    for user, listed in lists.items():  # everybody is recommended every item that is not hidden
+    ranked = parts.values() if cold_items == "rank" else [parts["train"]]
+    items = {item for part in ranked for _, item in part}
+    for user, listed in lists.items():  # everybody is recommended every candidate that is not hidden
         assert sorted(listed) == sorted(item for item in items if (user, item) not in known)
     per_user = read_per_user(tmp_path / "run" / "per_user.parquet")
     for k in (1, 2, K):
@@ -133,7 +136,7 @@ def test_is_by_definition_or_one_line(tmp_path, case, model):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 1000])
 def test_batches_of_any_size(tmp_path, batch_size):
-    result = job(tmp_path, CASES["every user the same items"], "PopDCL", train_batch_size=batch_size)
+    result = job(tmp_path, CASES["every user the same items"], "PopDCL", train_batch_size=batch_size, cold_items="rank")
     assert result["valid"][f"valid/recall@{K}"] == 1.0
 
 

@@ -7,6 +7,7 @@ import logging
 
 import pandas as pd
 import pytest
+import recbole.trainer.trainer
 import torch
 import yaml
 
@@ -17,7 +18,7 @@ from recbole_popdcl.evaluation.metrics import accuracy_metric, withdraw_metric
 from recbole_popdcl.evaluation.per_user import read_per_user
 from recbole_popdcl.experiment.finished import evaluate, load_run, recommend
 from recbole_popdcl.experiment.run import run
-from recbole_popdcl.training.checkpoint import load_checkpoint
+from recbole_popdcl.training.checkpoint import load_checkpoint, save_checkpoint
 from recbole_popdcl.training.trainer import RunTrainer
 
 
@@ -148,13 +149,53 @@ def test_a_finished_run_can_be_given_more_epochs(toy, tmp_path):
     assert longer["test"] == direct["test"]
 
 
+def contents(folder):
+    """What the files of a run folder hold, its log aside."""
+    return {path.name: path.read_bytes() for path in folder.glob("*.*") if path.suffix != ".log"}
+
+
+@pytest.mark.parametrize("eval_step", [1, 0, 5])
+def test_a_finished_run_stays_as_it_is(toy, tmp_path, eval_step):
+    result = run("SSM", config_dict={**toy, "eval_step": eval_step}, run_dir=tmp_path / "r")
+    before = contents(tmp_path / "r")
+    assert run(run_dir=tmp_path / "r", resume=True) == result
+    with pytest.raises(
+        PopDCLError, match=r"property 'epochs' is 2, but .* has trained 3; a run that is resumed can only"
+    ):
+        run(run_dir=tmp_path / "r", resume=True, arguments=["--epochs=2"])
+    assert contents(tmp_path / "r") == before
+
+
+def test_an_interrupted_run_cannot_become_shorter(toy, tmp_path):
+    run("SSM", config_dict=toy, run_dir=tmp_path / "r")
+    (tmp_path / "r" / "result.json").unlink()
+    before = contents(tmp_path / "r")
+    with pytest.raises(
+        PopDCLError, match=r"property 'epochs' is 1, but .* has trained 3; a run that is resumed can only"
+    ):
+        run(run_dir=tmp_path / "r", resume=True, arguments=["--epochs=1"])
+    assert contents(tmp_path / "r") == before
+
+
+def test_seconds_of_training_add_up(toy, tmp_path):
+    run("SSM", config_dict=toy, run_dir=tmp_path / "r")
+    state = load_checkpoint(tmp_path / "r" / "last.pt")
+    save_checkpoint(tmp_path / "r" / "last.pt", {**state, "seconds": 1000.0})
+    longer = run(run_dir=tmp_path / "r", resume=True, arguments=["--epochs=4"])
+    assert 1000 < longer["seconds"]["train"] < 1100
+    assert longer["seconds"]["evaluate"] < 100
+
+
 def test_early_stopping(toy, tmp_path):
     arguments = ["--epochs=30", "--stopping_step=0", "--learning_rate=0.3"]
     result = run("SSM", config_dict=toy, arguments=arguments, run_dir=tmp_path / "r")
     assert result["epochs"] < 30
     scores = [line[result["valid_metric"]] for line in lines(tmp_path / "r")]
     assert scores[-1] < max(scores)
-    assert run(run_dir=tmp_path / "r", resume=True)["epochs"] == result["epochs"]  # it has stopped and stays so
+    before = contents(tmp_path / "r")
+    assert run(run_dir=tmp_path / "r", resume=True) == result  # it has stopped and stays so
+    assert run(run_dir=tmp_path / "r", resume=True, arguments=["--epochs=40"]) == result
+    assert contents(tmp_path / "r") == before
 
 
 @pytest.mark.parametrize("valid_metric", ["balanced/tail/map@7", "imbalanced/precision@3", "Hit@10"])
@@ -361,7 +402,7 @@ def test_damaged_files_of_a_resumed_run(toy, tmp_path, file, content, message):
     path = tmp_path / "r" / file
     path.write_bytes((tmp_path / "r" / "checkpoint.pt").read_bytes() if content is None else content)
     with pytest.raises(PopDCLError, match=message):
-        run(run_dir=tmp_path / "r", resume=True)
+        run(run_dir=tmp_path / "r", resume=True, arguments=["--epochs=4"])
 
 
 def test_lost_metrics_do_not_hinder(toy, tmp_path):
@@ -432,7 +473,18 @@ def test_a_model_whose_loop_is_recboles(toy, tmp_path, monkeypatch):
     assert scores[result["best_epoch"]] == max(scores) == pytest.approx(result["valid"]["valid/recall@20"])
     assert evaluate(tmp_path / "r") == pytest.approx({**result["valid"], **result["test"]})
     with pytest.raises(PopDCLError, match=r"^--resume is not supported for NCL, whose training loop is RecBole's"):
-        run(run_dir=tmp_path / "r", resume=True)
+        run(run_dir=tmp_path / "r", resume=True, arguments=["--epochs=4"])
+
+
+def test_a_plateau_ends_recboles_own_loop_too(toy, tmp_path, monkeypatch):
+    clusters = "recbole.model.general_recommender.ncl.NCL.run_kmeans"
+    monkeypatch.setattr(
+        clusters, lambda _, x: (torch.from_numpy(x.mean(0, keepdims=True)), torch.zeros(len(x), dtype=torch.long))
+    )
+    monkeypatch.setattr(RunTrainer, "_valid_epoch", lambda *_, **__: (0.5, {"valid/recall@20": 0.5}))
+    result = run("NCL", config_dict={**toy, "epochs": 9, "stopping_step": 2}, run_dir=tmp_path / "r")
+    assert (result["epochs"], result["best_epoch"]) == (4, 0)
+    assert recbole.trainer.trainer.early_stopping is recbole.utils.early_stopping  # put back
 
 
 def test_an_optimiser_without_a_fused_kernel(toy, tmp_path):

@@ -236,7 +236,7 @@ RESUMED = {
             ("best_valid_result", 5),
             ("train_loss", "x"),
             ("best_valid_score", "x"),
-            ("stopped", 1),
+            ("seconds", "x"),
             ("epoch", 0.5),
             ("cur_step", True),
             ("weights", []),

@@ -37,7 +37,9 @@ def prepared(toy, folder, scores, model="SSM", **properties):
 def trained(toy, folder, scores, resume=False, **properties):
     """The trainer after training, its ranker, and the epochs in metrics.jsonl."""
     trainer, config, data = prepared(toy, folder, scores, **properties)
-    train(trainer, config, data=data, resume=resume)
+    if resume:
+        trainer.resume(data.train)
+    train(trainer, config, data=data)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return trainer, trainer.ranker, [line["epoch"] for line in lines]
 
@@ -60,6 +62,8 @@ CASES = [
     ),  # the count starts anew; better than the last is no gain
     ([0.5, *WORSE], 1, 3, 8, 2),  # validations after epochs 2, 5 and 8
     ([0.1, 0.4, *WORSE], 2, 2, 9, 3),
+    ([0.2, *[0.5] * 20], 2, 1, 4, 1),  # on a plateau the first epoch is kept, and the run ends
+    ([0.0] * 20, 3, 1, 4, 0),
 ]
 
 
@@ -99,6 +103,15 @@ def test_a_resumed_run_stops_where_the_whole_one_does(toy, tmp_path, cut):
     assert epochs == [0, 1, 2, 3, 4]
     assert ranker.asked == 5 - cut
     assert (trainer.best_epoch, trainer.best_valid_score) == (1, 0.5)
+
+
+def test_a_stopped_run_goes_on_where_it_may(toy, tmp_path):
+    scores = [0.5, 0.4, 0.3, 0.2, 0.6, *WORSE]
+    trained(toy, tmp_path / "r", scores, stopping_step=1)
+    trainer, _, epochs = trained(toy, tmp_path / "r", scores[3:], resume=True, stopping_step=1)
+    assert (epochs, trainer.best_epoch) == ([0, 1, 2], 0)
+    trainer, _, epochs = trained(toy, tmp_path / "r", scores[3:], resume=True, stopping_step=4)
+    assert (epochs[-1], trainer.best_epoch) == (9, 4)
 
 
 def test_epochs_of_the_warm_up_do_not_count(toy, tmp_path):

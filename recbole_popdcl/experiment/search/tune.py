@@ -280,7 +280,9 @@ def _trial(
             # counted by epochs, as Ray starts its own count again in a trial that goes on
             ray_tune.report({LAST_SCORE: score, VALIDATIONS: (epoch + 1) // config["eval_step"], **best})
 
-        train(trainer, config, data=data, resume=resume, callback=report)
+        if resume:
+            trainer.resume(data.train)
+        train(trainer, config, data=data, callback=report)
         trainer.tensorboard.close()
         if trainer.best_valid_result is None:
             raise PopDCLError("the trial ended before its first validation; raise epochs or lower eval_step")
