@@ -38,7 +38,8 @@ def popdcl_loss(
         temperature: tau, above 0.
         positive_margin: False sets M+ to 0 (the ablation without P).
         negative_margin: ``first_order`` (Eq. 10), ``exact`` (Eq. 9), or ``none`` for M- = 0 (without N).
-        negative_score_floor: lower bound of f(u,j) inside the first-order M-; None for no bound.
+        negative_score_floor: lower bound of f(u,j) beside the first-order M-, which keeps the score as it is (the
+            released code); None for no bound.
         false_negatives: bool [b, b], True where item j is left out of the negatives of pair k; None keeps all, as
             the paper does.
 
@@ -73,7 +74,6 @@ def popdcl_margins(
     omega_plus: torch.Tensor,
     temperature: float,
     negative_margin: str = "first_order",
-    negative_score_floor: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return M+(u,i) of each pair [b] and M-(u,j) of each pair's user with each item of the batch [b, b].
 
@@ -89,7 +89,7 @@ def popdcl_margins(
         0.6796
     """
     rows = Rows.of_batch(users, items, temperature=temperature)
-    logits = _negative_logits(rows, omega_plus, form=negative_margin, floor=negative_score_floor)
+    logits = _negative_logits(rows, omega_plus, form=negative_margin, floor=None)
     return _positive_margins(rows, not_chosen).squeeze(1), rows.in_cosines(rows.logits - logits)
 
 
@@ -108,7 +108,7 @@ def _negative_logits(rows: Rows, omega_plus: torch.Tensor, *, form: str, floor: 
 
 
 def _first_order_negative_logits(rows: Rows, omega_plus: torch.Tensor, *, floor: float | None) -> torch.Tensor:
-    """(f(u,j) - M-(u,j)) / tau with M- of Eq. 10, [r, b]."""
+    """(f(u,j) - M-(u,j)) / tau with M- of Eq. 10 and f(u,j) held at the floor outside it, [r, b]."""
     omega, temperature = rows.of_pairs(omega_plus), rows.temperature
     log_weight = (omega / (1.0 - omega) / temperature).log()
     bounds = _Bounds(
@@ -119,11 +119,11 @@ def _first_order_negative_logits(rows: Rows, omega_plus: torch.Tensor, *, floor:
 
 
 class _Bounds(NamedTuple):
-    """Bounds inside the first-order M-, None for no bound.
+    """Bounds of the first-order negative logit, None for no bound.
 
     Attributes:
-        logit: lower bound of f(u,j) / tau.
-        exponent: upper bound of (f(u,i) - f(u,j)) / tau.
+        logit: lower bound of f(u,j) / tau outside M-.
+        exponent: upper bound of (f(u,i) - f(u,j)) / tau inside M-.
     """
 
     logit: float | None
@@ -134,36 +134,35 @@ class _FirstOrderLogits(torch.autograd.Function):
     """s_j - m_j with s = f/tau, m = M-/tau of Eq. 10, and its gradient, in half the passes that autograd would take.
 
     m_j = exp[s+ - s_j + log_weight] with log_weight = log(omega+/omega-/tau): the gradient to s_j is 1 + m_j, to s+ it
-    is the sum of -m_j.
+    is the sum of -m_j. Where s_j outside m_j is held at its bound, the gradient to s_j is m_j.
     """
 
     @staticmethod
     def forward(
         ctx: Any, logits: torch.Tensor, positive_logits: torch.Tensor, log_weight: torch.Tensor, bounds: _Bounds
     ) -> torch.Tensor:
-        bounded = logits if bounds.logit is None else logits.clamp(min=bounds.logit)
-        exponent = positive_logits + log_weight - bounded
-        flat_in_both = flat_in_logit = None  # at a bound the margin has no gradient
+        exponent = positive_logits + log_weight - logits
+        flat_margin = flat_score = None  # at a bound there is no gradient
         if bounds.exponent is not None:
             largest = bounds.exponent + log_weight
-            flat_in_both = exponent > largest
+            flat_margin = exponent > largest
             exponent = torch.minimum(exponent, largest)
-        if bounds.logit is not None:
-            flat_in_logit = logits < bounds.logit
         margins = exponent.exp_()
-        ctx.save_for_backward(margins, flat_in_both, flat_in_logit)
+        if bounds.logit is not None:
+            flat_score = logits < bounds.logit
+            logits = logits.clamp(min=bounds.logit)
+        ctx.save_for_backward(margins, flat_margin, flat_score)
         return logits - margins
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        margins, flat_in_both, flat_in_logit = ctx.saved_tensors
+        margins, flat_margin, flat_score = ctx.saved_tensors
         of_margins = grad * margins
-        if flat_in_both is not None:
-            of_margins.masked_fill_(flat_in_both, 0.0)
+        if flat_margin is not None:
+            of_margins.masked_fill_(flat_margin, 0.0)
         of_positives = of_margins.sum(dim=1, keepdim=True).neg_()
-        if flat_in_logit is not None:
-            of_margins.masked_fill_(flat_in_logit, 0.0)
-        return of_margins.add_(grad), of_positives, None, None
+        of_scores = grad if flat_score is None else grad.masked_fill(flat_score, 0.0)
+        return of_margins.add_(of_scores), of_positives, None, None
 
 
 def _exact_negative_logits(rows: Rows, omega_plus: torch.Tensor) -> torch.Tensor:

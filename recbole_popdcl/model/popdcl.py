@@ -72,6 +72,5 @@ class PopDCL(InBatchRecommender):
             omega_plus=self.omega_plus[users],
             temperature=self.temperature,
             negative_margin=self.negative_margin,
-            negative_score_floor=self.negative_score_floor,
         )
         return positive * self.positive_margin, negative

@@ -86,11 +86,11 @@ def popdcl(
                 least = torch.tensor(math.exp(-1 / temperature), dtype=term.dtype)
                 bottom = bottom + torch.maximum(term / (1 - omega_plus[k]), least)
                 continue
-            m_minus = 0.0
+            m_minus, outside = 0.0, f
             if negative_margin == "first_order":
-                inside = f if negative_score_floor is None else torch.clamp(f, min=negative_score_floor)
-                m_minus = omega_plus[k] / (1 - omega_plus[k]) * torch.exp((p - inside) / temperature)
-            bottom = bottom + torch.exp((f - m_minus) / temperature)
+                m_minus = omega_plus[k] / (1 - omega_plus[k]) * torch.exp((p - f) / temperature)
+                outside = f if negative_score_floor is None else torch.clamp(f, min=negative_score_floor)
+            bottom = bottom + torch.exp((outside - m_minus) / temperature)
         loss = loss - torch.log(top / bottom)
     return loss / len(users)
 

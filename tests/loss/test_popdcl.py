@@ -40,7 +40,7 @@ def test_the_floor_counts():
 
 
 @pytest.mark.parametrize("floor", [None, -0.1])
-def test_bounds_of_the_margin_have_no_gradient(floor):
+def test_there_is_no_gradient_at_a_bound(floor):
     """At a temperature so small that exponents are bounded, and with a floor, the gradient is that of autograd."""
     scores, positives = torch.randn(2, 40, 30, generator=torch.Generator().manual_seed(4), dtype=torch.float64).tanh()
     positives, omega, tau = positives[:, :1], torch.linspace(0, 0.9, 40, dtype=torch.float64).unsqueeze(1), 0.02
@@ -48,8 +48,8 @@ def test_bounds_of_the_margin_have_no_gradient(floor):
     bounds = _Bounds(logit=None if floor is None else floor / tau, exponent=LARGEST_EXPONENT)
 
     def plain(f, p):
-        inside = f if floor is None else f.clamp(min=floor)
-        return (f - omega / (1 - omega) * ((p - inside) / tau).clamp(max=LARGEST_EXPONENT).exp()) / tau
+        outside = f if floor is None else f.clamp(min=floor)
+        return (outside - omega / (1 - omega) * ((p - f) / tau).clamp(max=LARGEST_EXPONENT).exp()) / tau
 
     upstream = torch.randn(40, 30, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     assert ((positives - scores) / tau > LARGEST_EXPONENT).any()
