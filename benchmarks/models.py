@@ -35,7 +35,7 @@ GRIDS: dict[str, list[dict[str, list[Any]]]] = {
     "MACR": [{"counterfactual_constant": [0, 1, 30]}],
     "BCLoss": [TEMPERATURES],
     "SSM": [TEMPERATURES],
-    "DCL": [TEMPERATURES, {"omega_plus": [0.1, 0.01]}],
+    "DCL": [TEMPERATURES, {"omega_plus": [0.001, 0.0001, 0.01, 0.1]}],
     "HCL": [TEMPERATURES, {"concentration": [1.0, 0.5]}],
     "PopDCL": [TEMPERATURES],
     "AdvInfoNCE": [TEMPERATURES, {"negative_weight": [4, 1]}],

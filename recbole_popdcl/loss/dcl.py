@@ -7,7 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
+from recbole_popdcl.loss.in_batch import Rows, in_batch_loss, in_batch_mean
 
 
 def dcl_loss(
@@ -48,6 +48,26 @@ def dcl_loss(
     return in_batch_loss(users, items, row_losses=row_losses, false_negatives=false_negatives)
 
 
+def dcl_share_at_floor(
+    users: torch.Tensor,
+    items: torch.Tensor,
+    *,
+    temperature: float,
+    omega_plus: float,
+    false_negatives: torch.Tensor | None = None,
+) -> float:
+    """Return the share of the pairs whose estimate G is its floor n e^(-1/tau): their negatives have no gradient.
+
+    Arguments are as in dcl_loss.
+    """
+
+    def row_values(rows: Rows) -> torch.Tensor:
+        weighted = shifted_exponential(rows, temperature).sum(dim=1, keepdim=True)
+        return at_floor(rows, weighted, temperature=temperature, omega_plus=omega_plus)
+
+    return in_batch_mean(users, items, row_values=row_values, false_negatives=false_negatives)
+
+
 def shifted_exponential(rows: Rows, temperature: float) -> torch.Tensor:
     """Return e^((f(u,j) - 1)/tau) for the negatives and 0 elsewhere [r, b]: at most 1, so that nothing overflows."""
     return rows.negatives(((rows.cosines - 1.0) / temperature).exp(), 0.0)
@@ -63,7 +83,21 @@ def debiased_row_losses(rows: Rows, weighted: torch.Tensor, *, temperature: floa
         omega_plus: as in dcl_loss.
     """
     positives = (rows.positive_cosines - 1.0) / temperature
-    corrected = (weighted - rows.n_negatives * omega_plus * positives.exp()) / (1.0 - omega_plus)
-    negatives = torch.maximum(corrected, rows.n_negatives * math.exp(-2.0 / temperature))
-    negatives = negatives.clamp(min=torch.finfo(negatives.dtype).tiny)  # a pair without negatives
+    estimate, floor = _estimate(rows, weighted, temperature=temperature, omega_plus=omega_plus)
+    negatives = torch.maximum(estimate, floor).clamp(min=torch.finfo(estimate.dtype).tiny)  # a pair without negatives
     return F.softplus(negatives.log() - positives).squeeze(1)
+
+
+def at_floor(rows: Rows, weighted: torch.Tensor, *, temperature: float, omega_plus: float) -> torch.Tensor:
+    """Return 1 for rows whose estimate is its floor, 0 for others [r]; arguments as in debiased_row_losses."""
+    estimate, floor = _estimate(rows, weighted, temperature=temperature, omega_plus=omega_plus)
+    return (estimate <= floor).to(estimate.dtype).squeeze(1)
+
+
+def _estimate(
+    rows: Rows, weighted: torch.Tensor, *, temperature: float, omega_plus: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The estimate of G and its floor, both in units of e^(1/tau), [r, 1] and broadcast to it."""
+    positives = ((rows.positive_cosines - 1.0) / temperature).exp()
+    estimate = (weighted - rows.n_negatives * omega_plus * positives) / (1.0 - omega_plus)
+    return estimate, rows.n_negatives * math.exp(-2.0 / temperature)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from recbole_popdcl.loss.dcl import debiased_row_losses, shifted_exponential
-from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
+from recbole_popdcl.loss.dcl import at_floor, debiased_row_losses, shifted_exponential
+from recbole_popdcl.loss.in_batch import Rows, in_batch_loss, in_batch_mean
 
 
 def hcl_loss(
@@ -39,11 +39,34 @@ def hcl_loss(
     """
 
     def row_losses(rows: Rows) -> torch.Tensor:
-        hardness = rows.negatives(concentration * (rows.cosines - 1.0) / temperature, -torch.inf)
-        hardness = hardness - hardness.amax(dim=1, keepdim=True).clamp(min=torch.finfo(hardness.dtype).min)
-        weights = rows.negatives(hardness.exp(), 0.0)
-        weights = rows.n_negatives * weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-12)
-        weighted = (weights * shifted_exponential(rows, temperature)).sum(dim=1, keepdim=True)
+        weighted = _weighted(rows, temperature=temperature, concentration=concentration)
         return debiased_row_losses(rows, weighted, temperature=temperature, omega_plus=omega_plus)
 
     return in_batch_loss(users, items, row_losses=row_losses, false_negatives=false_negatives)
+
+
+def hcl_share_at_floor(
+    users: torch.Tensor,
+    items: torch.Tensor,
+    *,
+    temperature: float,
+    omega_plus: float,
+    concentration: float,
+    false_negatives: torch.Tensor | None = None,
+) -> float:
+    """Return the share of the pairs whose estimate is its floor, as dcl_share_at_floor; arguments as in hcl_loss."""
+
+    def row_values(rows: Rows) -> torch.Tensor:
+        weighted = _weighted(rows, temperature=temperature, concentration=concentration)
+        return at_floor(rows, weighted, temperature=temperature, omega_plus=omega_plus)
+
+    return in_batch_mean(users, items, row_values=row_values, false_negatives=false_negatives)
+
+
+def _weighted(rows: Rows, *, temperature: float, concentration: float) -> torch.Tensor:
+    """Sum over the negatives of w_j e^((f(u,j) - 1)/tau), [r, 1]."""
+    hardness = rows.negatives(concentration * (rows.cosines - 1.0) / temperature, -torch.inf)
+    hardness = hardness - hardness.amax(dim=1, keepdim=True).clamp(min=torch.finfo(hardness.dtype).min)
+    weights = rows.negatives(hardness.exp(), 0.0)
+    weights = rows.n_negatives * weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-12)
+    return (weights * shifted_exponential(rows, temperature)).sum(dim=1, keepdim=True)

@@ -184,6 +184,24 @@ def in_batch_loss(
         return _InBatchLoss.apply(_Objective(row_losses, temperature, false_negatives), *tables)
 
 
+@torch.no_grad()
+def in_batch_mean(
+    users: torch.Tensor,
+    items: torch.Tensor,
+    *,
+    row_values: Callable[[Rows], torch.Tensor],
+    false_negatives: torch.Tensor | None = None,
+) -> float:
+    """Return the mean over the batch of values [r] of rows of cosines, without a gradient; see in_batch_loss."""
+    with torch.autocast(users.device.type, enabled=False):
+        tables = _scaled_unit_vectors(users, items, temperature=1.0)
+        sums = _Sums(_Objective(row_values, 1.0, false_negatives), tables)
+        for place in _blocks(len(users), users.device):
+            sums.loss += row_values(sums.rows(place)).sum()
+        sum_rows_of_loss(sums.loss)
+        return (sums.loss / len(users)).item()
+
+
 def _scaled_unit_vectors(users: torch.Tensor, items: torch.Tensor, *, temperature: float) -> tuple[torch.Tensor, ...]:
     """Return two tables [b, d] whose inner products are the logits, in float32 or wider."""
     dtype = torch.promote_types(users.dtype, torch.float32)
@@ -247,7 +265,7 @@ class _Sums:
 
     def add_block(self, place: slice) -> None:
         """Add the losses of the rows at a place of the batch, and their gradients."""
-        rows = self._rows(place)
+        rows = self.rows(place)
         leaves = [rows.logits, rows.positive_logits, rows.logit_sums]
         if rows.second_products is not None:
             leaves.append(rows.second_products)
@@ -268,7 +286,8 @@ class _Sums:
         """Return the sums of the gradients, in the order and shapes of the tables."""
         return [table for users, items in self.gradients for table in (users, items.T.contiguous())]
 
-    def _rows(self, place: slice) -> Rows:
+    def rows(self, place: slice) -> Rows:
+        """Return the rows at a place of the batch."""
         pairs, false_negatives = self.pairs[place], self.objective.false_negatives
         logits, *second = (inner_products(users[place], items).requires_grad_() for users, items in self.table_pairs)
         users = self.table_pairs[0][0][place]

@@ -29,7 +29,8 @@ class EncoderRecommender(GeneralRecommender):
     docs/models.md.
 
     A model may also set ``warm_up_epochs``, before which nothing is validated; implement ``begin_epoch(epoch)``, called
-    before each epoch, counted from 0; and ``parameter_groups()`` for learning rates of its own.
+    before each epoch, counted from 0; ``warning(interaction)``, what to log of the last batch after a validation, or
+    None; and ``parameter_groups()`` for learning rates of its own.
 
     Ranking scores are ⟨e_u, e_i⟩ / |e_i|^g with g = ``score_norm_exponent``, an attribute that may be set between
     evaluations: g = 1 ranks as the cosine does, g = 0 as the inner product.

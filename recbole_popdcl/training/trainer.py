@@ -99,6 +99,7 @@ class RunTrainer(Trainer):
             config["metrics"] = metrics
         self.saved_model_file = str(self.run_dir / CHECKPOINT)
         self.best_epoch = -1
+        self._last_batch: Any = None
         self._seconds_before, self._started = 0.0, time.perf_counter()
         self.objective = Objective.parse(config["valid_metric"], "property 'valid_metric'")
         self._bars = bool(config["show_progress"]) and sys.stderr.isatty() and self._writes
@@ -177,6 +178,7 @@ class RunTrainer(Trainer):
             if verbose:
                 mark = "best so far" if better else f"{self.cur_step} without gain"
                 self.logger.info("epoch %d: %s %.5f (%s)", epoch, self.objective, score, mark)
+            self._warn()
             if saved:
                 self._save_last(epoch, train_data)
             if callback_fn:
@@ -222,6 +224,7 @@ class RunTrainer(Trainer):
                 parts = found if isinstance(found, tuple) else (found,)
                 loss = functools.reduce(operator.add, parts)
                 losses.add(loss, parts)
+                self._last_batch = batch
                 loss.backward()
                 if self.clip_grad_norm:
                     clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
@@ -235,6 +238,15 @@ class RunTrainer(Trainer):
         finally:  # a loss that is not a number may have stopped the loop
             losses.read()
         return losses.total if isinstance(found, tuple) else losses.total[0]
+
+    def _warn(self) -> None:
+        """Log what the model has to say of its training after a validation."""
+        batch = self._last_batch
+        text = (
+            self.model.warning(batch.to(self.device)) if batch is not None and hasattr(self.model, "warning") else None
+        )
+        if text:
+            self.logger.warning(text)
 
     def _check_nan(self, loss: torch.Tensor) -> None:
         """What RecBole's own loops call in every step."""

@@ -31,7 +31,7 @@ def test_every_grid_is_of_a_model_and_its_properties():
 
 
 def test_search_then_seeds_then_results(comparison, monkeypatch):
-    monkeypatch.setitem(GRIDS, "DCL", [{"temperature": [0.2, 0.9]}, {"omega_plus": [0.1, 0.01]}])
+    monkeypatch.setitem(GRIDS, "DCL", [{"temperature": [0.2, 0.9]}, {"omega_plus": [0.001, 0.01]}])
     rows = compare(comparison, ["LightGCN", "DCL"], [1, 2])
     folders = {str(path.parent.relative_to(comparison.output)) for path in comparison.output.rglob("result.json")}
     assert len(folders) == 2 + 2 + 1 + 1  # two seeds; two temperatures; one more omega+, as one is the default; a seed

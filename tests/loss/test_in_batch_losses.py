@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from recbole_popdcl.loss.adv_infonce import GradientReversal, adv_infonce_loss
 from recbole_popdcl.loss.bc_loss import bc_loss, popularity_angle, popularity_sigmoid
 from recbole_popdcl.loss.bsl import bsl_loss
 from recbole_popdcl.loss.ccl import ccl_loss
-from recbole_popdcl.loss.dcl import dcl_loss
-from recbole_popdcl.loss.hcl import hcl_loss
+from recbole_popdcl.loss.dcl import dcl_loss, dcl_share_at_floor
+from recbole_popdcl.loss.hcl import hcl_loss, hcl_share_at_floor
 from recbole_popdcl.loss.in_batch import Rows, in_batch_loss
 from recbole_popdcl.loss.popdcl import popdcl_loss
 from recbole_popdcl.loss.psl import psl_loss
@@ -183,3 +184,35 @@ def test_margins_of_bc_loss():
     torch.testing.assert_close(popularity_angle(users, items), angles)
     expected = torch.stack([1 - by_hand.sigmoid(users[k] @ items[k]) for k in range(5)])
     torch.testing.assert_close(popularity_sigmoid(users, items), expected)
+
+
+@pytest.mark.parametrize("omega_plus", [0.0, 0.001, 0.02, 0.3])
+@pytest.mark.parametrize("concentration", [None, 0.7])
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_share_at_the_floor_is_that_of_pairs_without_a_gradient_to_negatives(omega_plus, concentration, masked):
+    """At the floor a pair's loss depends on its positive alone."""
+    tau, n = 0.15, 300  # more than a block of rows
+    users, items, *_ = batch(n, 3, torch.float64)
+    items = items + 0.7 * users  # positives that are more alike than negatives are
+    arguments = {"temperature": tau, "omega_plus": omega_plus}
+    arguments |= {} if concentration is None else {"concentration": concentration}
+    false_negatives = torch.rand(n, n, generator=torch.Generator().manual_seed(8)) < 0.1 if masked else None
+    if masked:
+        false_negatives.fill_diagonal_(False)
+    f = F.normalize(users, dim=1) @ F.normalize(items, dim=1).T
+    own = torch.eye(n, dtype=torch.bool)
+    count = 0
+    for k in range(n):
+        row = f[k].clone().requires_grad_()
+        left = ~own[k] if false_negatives is None else ~own[k] & ~false_negatives[k]
+        weights = torch.exp((concentration or 0.0) * row[left] / tau)
+        sum_j = (weights / weights.mean() * torch.exp(row[left] / tau)).sum()
+        n_left = int(left.sum())
+        g = (sum_j - n_left * omega_plus * torch.exp(row[k] / tau)) / (1 - omega_plus)
+        g = torch.maximum(g, torch.tensor(n_left * math.exp(-1 / tau), dtype=g.dtype))
+        torch.log(torch.exp(row[k] / tau) + g).backward()
+        count += not row.grad[left].abs().sum() > 0
+    function = dcl_share_at_floor if concentration is None else hcl_share_at_floor
+    assert function(users, items, **arguments, false_negatives=false_negatives) == pytest.approx(count / n)
+    assert (count > 0) >= (omega_plus > 0.1)  # some cases have pairs at the floor, and some have none
+    assert (count > 0) <= (omega_plus > 0.001)

@@ -121,3 +121,16 @@ def test_epochs_of_the_warm_up_do_not_count(toy, tmp_path):
     )
     assert epochs == list(range(6))
     assert (ranker.asked, trainer.best_epoch) == (3, 3)
+
+
+@pytest.mark.parametrize(("model", "omega_plus", "warned"), [("DCL", 0.3, True), ("HCL", 0.3, True), ("DCL", 0, False)])
+def test_negatives_without_a_gradient_are_told_at_each_validation(toy, tmp_path, caplog, model, omega_plus, warned):
+    properties = {"omega_plus": omega_plus, "temperature": 0.1, "epochs": 4, "eval_step": 2, "learning_rate": 0.05}
+    properties |= {"concentration": 0.0} if model == "HCL" else {}
+    trainer, _, _ = trained(toy, tmp_path / "r", [0.1, 0.2], model=model, **properties)
+    lines = [line for line in caplog.messages if "at the floor of the debiased estimate" in line]
+    assert len(lines) == (2 if warned else 0)
+    if warned:
+        batch = trainer._last_batch
+        share = trainer.model.share_at_floor(batch["user_id"], batch["item_id"])
+        assert lines[-1].startswith(f"{share:.0%} of the pairs of a batch")
