@@ -13,10 +13,10 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import init_seed
 
 from recbole_popdcl.compute import distributed
-from recbole_popdcl.compute.memory import keep_freed_memory
+from recbole_popdcl.compute.memory import is_out_of_memory, keep_freed_memory
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.config.reading import dump_yaml
-from recbole_popdcl.data.loading import Data, load_data
+from recbole_popdcl.data.loading import Data, check_labels, load_data
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.experiment.folder import RunFolder
@@ -69,7 +69,7 @@ def _run(config: Config, run_dir: str | Path | None, *, resume: bool, started: f
     """Run a configuration; of several processes the first one writes, and all return the same."""
     first = distributed.rank() == 0
     folder = distributed.from_first(_choose_folder(config, run_dir, resume=resume) if first else None)
-    with logged(first) as logs:
+    with logged(first, level=config["state"]) as logs:
         init_seed(config["seed"], config["reproducibility"])
         data = load_data(config, own_batches=issubclass(config.model_class, EncoderRecommender))
         check_valid_metric(config, data.evaluation)
@@ -115,8 +115,9 @@ def prepare_trainer(config: Config, data: Data, *, run_dir: str | Path, logs: lo
     Raises:
         PopDCLError: a package is missing that the model needs, or the epochs do not reach beyond the model's warm-up.
     """
-    with _missing_package_named(config):
+    with _in_one_line(config):
         recommender, ranker = build_model(config, data), build_ranker(config, data)
+        check_labels(recommender, config, data=data)
         warm_up = getattr(recommender, "warm_up_epochs", 0)
         if 0 < config["epochs"] <= warm_up:
             raise PopDCLError(
@@ -154,7 +155,7 @@ def train(
     if distributed.rank() == 0:
         with written_whole(RunFolder(trainer.run_dir).config) as temporary:
             temporary.write_text(dump_yaml(config.resolved()), encoding="utf-8")
-    with _missing_package_named(config), deterministic(config):
+    with _in_one_line(config), deterministic(config):
         trainer.fit(data.train, show_progress=True, callback_fn=callback)
 
 
@@ -191,10 +192,16 @@ def _says_how_to_resume(folder: RunFolder) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _missing_package_named(config: Config) -> Iterator[None]:
-    """Some of RecBole's models and options import what RecBole does not require: say which package is missing."""
+def _in_one_line(config: Config) -> Iterator[None]:
+    """Name the package that some of RecBole's models import without requiring it, and say that memory is at its end."""
     try:
         yield
     except ImportError as error:
         what = f"needs the package '{error.name}': install it first" if error.name else str(error)
         raise PopDCLError(f"model {config['model']}: {what}") from error
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise PopDCLError(
+            f"model {config['model']}: out of memory; smaller embeddings or a smaller train_batch_size need less"
+        ) from error

@@ -141,6 +141,8 @@ class RunTrainer(Trainer):
         Raises:
             PopDCLError: the loss is no longer a finite number.
         """
+        if self.config["train_neg_sample_args"].get("dynamic"):
+            train_data.get_model(_Scores(self.model))
         if self._has_own("fit"):  # NCL and RaCT bring their own loop, which calls the hooks below
             super().fit(train_data, valid_data or self.ranker, verbose, saved, show_progress, callback_fn)
             self._save_unvalidated(saved)
@@ -153,7 +155,8 @@ class RunTrainer(Trainer):
             line = {"epoch": epoch, "train_loss": loss, "seconds": round(time.perf_counter() - started, 3)}
             self._add_train_loss_to_tensorboard(epoch, loss)
             if verbose:
-                self.logger.info("epoch %d: loss %.4f, %.1f s", epoch, loss, line["seconds"])
+                decimals = self.config["loss_decimal_place"]
+                self.logger.info("epoch %d: loss %.*f, %.1f s", epoch, decimals, loss, line["seconds"])
             # before its warm-up is over a model has nothing to validate
             warming_up = epoch < getattr(self.model, "warm_up_epochs", 0)
             if self.eval_step <= 0 or (epoch + 1) % self.eval_step or warming_up:
@@ -173,7 +176,8 @@ class RunTrainer(Trainer):
                     self._save_checkpoint(epoch, verbose=False)
             if verbose:
                 mark = "best so far" if better else f"{self.cur_step} without gain"
-                self.logger.info("epoch %d: %s %.5f (%s)", epoch, self.objective, score, mark)
+                decimals = self.config["metric_decimal_place"]
+                self.logger.info("epoch %d: %s %.*f (%s)", epoch, self.objective, decimals, score, mark)
             if saved:
                 self._save_last(epoch, stop, train_data)
             if callback_fn:
@@ -380,6 +384,30 @@ class RunTrainer(Trainer):
                     raise PopDCLError(f"{path}, line {number}: not the metrics of an epoch; remove the line") from error
         with written_whole(path) as temporary:
             temporary.write_text("".join(kept), encoding="utf-8")
+
+
+class _Scores:
+    """The scores of a model, by which RecBole's loader chooses dynamic negatives: without a gradient, and on the CPU.
+
+    Args:
+        model: a model of RecBole's.
+    """
+
+    def __init__(self, model: AbstractRecommender) -> None:
+        self.model, self.device = model, model.device
+
+    def eval(self) -> None:
+        """Prepare for scores."""
+        self.model.eval()
+
+    def train(self) -> None:
+        """Go on with training."""
+        self.model.train()
+
+    @torch.no_grad()
+    def predict(self, pairs: Any) -> torch.Tensor:
+        """Return the scores of an Interaction with users and items [n]."""
+        return self.model.predict(pairs).cpu()
 
 
 class _Losses:
