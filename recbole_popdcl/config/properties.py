@@ -227,6 +227,8 @@ _SHARED = (
     Property("metric_decimal_place", Whole(0, 16), Stage.PLACE),
     Property("log_wandb", Flag(), Stage.PLACE),
     Property("wandb_project", Text(), Stage.PLACE, no_effect=_with("log_wandb")),
+    Property("log_mlflow", Flag(), Stage.PLACE),
+    Property("mlflow_experiment", Text(), Stage.PLACE, no_effect=_with("log_mlflow")),
     Property(
         "save_dataset",
         Flag(),

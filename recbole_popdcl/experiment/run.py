@@ -78,7 +78,7 @@ def _run(config: Config, run_dir: str | Path | None, *, resume: bool, started: f
             distributed.from_first(None)  # which has made the folder; RecBole would make it in each process
             trainer = prepare_trainer(config, data, run_dir=folder.path, logs=logs if first else None)
             seconds = {"load": time.perf_counter() - started}
-            with _says_how_to_resume(folder):
+            with _says_how_to_resume(folder), trainer.events:
                 train(trainer, config, data=data, resume=resume)
                 seconds["train"] = time.perf_counter() - started - seconds["load"]
                 per_user = trainer.ranker.per_user()
@@ -87,7 +87,8 @@ def _run(config: Config, run_dir: str | Path | None, *, resume: bool, started: f
                     folder.check_there()
                     per_user.write(folder.per_user, data.dataset.field2id_token[data.dataset.uid_field])
                     seconds["evaluate"] = time.perf_counter() - started - sum(seconds.values())
-                    trainer.tensorboard.close()
+                    trainer.events.results(results, epoch=trainer.best_epoch)
+                    trainer.events.close()
                     folder.remove_analyses()
                     result = write_result(
                         folder.path, config, data=data, results=results, best_epoch=trainer.best_epoch,
@@ -138,7 +139,7 @@ def train(
     resume: bool = False,
     callback: Callable[[int, float], Any] | None = None,
 ) -> None:
-    """Train from the start or from the last validation.
+    """Train from the start or from the last validation; the caller closes ``trainer.events``.
 
     Args:
         trainer: of the configured model.
@@ -155,6 +156,7 @@ def train(
     if distributed.rank() == 0:
         with written_whole(RunFolder(trainer.run_dir).config) as temporary:
             temporary.write_text(dump_yaml(config.resolved()), encoding="utf-8")
+    trainer.events.open(first_epoch=trainer.start_epoch)
     with _in_one_line(config), deterministic(config):
         trainer.fit(data.train, show_progress=True, callback_fn=callback)
 

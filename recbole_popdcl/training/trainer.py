@@ -22,7 +22,7 @@ from recbole.utils import early_stopping, get_trainer
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
-from recbole_popdcl.compat import tensorboard_in
+from recbole_popdcl.compat import without_tensorboard
 from recbole_popdcl.compute.device import tf32
 from recbole_popdcl.compute.distributed import average_gradients, from_first, rank
 from recbole_popdcl.config.config import Config, recbole_metrics
@@ -34,7 +34,7 @@ from recbole_popdcl.evaluation.per_user import PerUser
 from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.evaluation.sets import EvaluationSets
 from recbole_popdcl.storage.files import written_whole
-from recbole_popdcl.storage.layout import CHECKPOINT, LAST, METRICS, TENSORBOARD
+from recbole_popdcl.storage.layout import CHECKPOINT, LAST, METRICS
 from recbole_popdcl.training.checkpoint import (
     check_resumable,
     load_checkpoint,
@@ -42,6 +42,7 @@ from recbole_popdcl.training.checkpoint import (
     load_optimizer,
     save_checkpoint,
 )
+from recbole_popdcl.training.events import Events
 
 STEPS_PER_READING = 50  # of the losses, for which a GPU has to be waited for
 
@@ -75,6 +76,7 @@ class RunTrainer(Trainer):
         best_epoch: epoch of the best validation so far, from 0; -1 before the first.
         best_valid_result: flat results of that validation.
         last_valid_result: flat results of the last validation.
+        events: receives the losses and validations, once it is opened.
     """
 
     best_valid_score: float
@@ -90,13 +92,16 @@ class RunTrainer(Trainer):
         self.fingerprint = fingerprint
         self.ranker = ranker
         config["checkpoint_dir"] = str(self.run_dir)
-        metrics = config["metrics"]
-        config["metrics"] = recbole_metrics(metrics)  # RecBole's evaluator is made, though never asked
+        before = {name: config[name] for name in ("metrics", "log_wandb")}
+        config["metrics"] = recbole_metrics(config["metrics"])  # RecBole's evaluator is made, though never asked
+        config["log_wandb"] = False  # RecBole's logger would begin a run of its own
         try:
-            with tensorboard_in(self.run_dir / TENSORBOARD if self._writes else None):
+            with without_tensorboard():
                 super().__init__(config, model)
         finally:
-            config["metrics"] = metrics
+            for name, value in before.items():
+                config[name] = value
+        self.events = Events(config, self.run_dir, writes=self._writes)
         self.saved_model_file = str(self.run_dir / CHECKPOINT)
         self.best_epoch = -1
         self.objective = Objective.parse(config["valid_metric"], "property 'valid_metric'")
@@ -153,7 +158,7 @@ class RunTrainer(Trainer):
             loss = (sum(loss) if isinstance(loss, tuple) else loss) / len(train_data)
             self.train_loss_dict[epoch] = loss
             line = {"epoch": epoch, "train_loss": loss, "seconds": round(time.perf_counter() - started, 3)}
-            self._add_train_loss_to_tensorboard(epoch, loss)
+            self.events.loss(loss, epoch=epoch)
             if verbose:
                 decimals = self.config["loss_decimal_place"]
                 self.logger.info("epoch %d: loss %.*f, %.1f s", epoch, decimals, loss, line["seconds"])
@@ -186,7 +191,6 @@ class RunTrainer(Trainer):
                 self.logger.info("stopped: %d validations without gain, best epoch %d", self.cur_step, self.best_epoch)
                 break
         self._save_unvalidated(saved)
-        self.tensorboard.flush()
         return self.best_valid_score, self.best_valid_result
 
     @classmethod
@@ -254,10 +258,13 @@ class RunTrainer(Trainer):
         there = [self.run_dir / name for name in (CHECKPOINT, LAST) if (self.run_dir / name).exists()]
         return f"The last good checkpoint is kept: {there[0]}" if there else "There is no checkpoint yet"
 
+    def _add_train_loss_to_tensorboard(self, epoch_idx: int, losses: Any, tag: str = "") -> None:
+        """What RecBole's own loops call with the losses of an epoch."""
+        self.events.loss(sum(losses) if isinstance(losses, tuple) else losses, epoch=epoch_idx)
+
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
         result = self.evaluate(names=self.objective.set_names, load_best_model=False, show_progress=show_progress)
-        for key, value in result.items():
-            self.tensorboard.add_scalar(key, value, self._epoch)
+        self.events.validation(result, epoch=self._epoch)
         if self._has_own("fit"):
             self._append({"epoch": self._epoch, "train_loss": self.train_loss_dict[self._epoch], **result})
         return self.objective.value(result), result

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from recbole_popdcl.compat import _without_writers
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.run import run
 from recbole_popdcl.storage.lock import locked
 from recbole_popdcl.training.checkpoint import load_checkpoint
+from recbole_popdcl.training.events import _without_writers
 from recbole_popdcl.training.trainer import RunTrainer
 
 

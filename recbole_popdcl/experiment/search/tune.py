@@ -281,8 +281,8 @@ def _trial(
             # counted by epochs, as Ray starts its own count again in a trial that goes on
             ray_tune.report({LAST_SCORE: score, VALIDATIONS: (epoch + 1) // config["eval_step"], **best})
 
-        train(trainer, config, data=data, resume=resume, callback=report)
-        trainer.tensorboard.close()
+        with trainer.events:
+            train(trainer, config, data=data, resume=resume, callback=report)
         if trainer.best_valid_result is None:
             raise PopDCLError("the trial ended before its first validation; raise epochs or lower eval_step")
         if trainer.start_epoch >= trainer.epochs:  # nothing was left to train: its last report had been lost
