@@ -387,9 +387,7 @@ def test_out_of_memory_is_one_line(error, place, toy, tmp_path, monkeypatch):
         raise error
 
     monkeypatch.setattr(f"recbole.model.general_recommender.bpr.BPR.{place}", fail)
-    with pytest.raises(
-        PopDCLError, match="^model BPR: out of memory; smaller embeddings or a smaller train_batch_size"
-    ):
+    with pytest.raises(PopDCLError, match=r"^model BPR: out of memory; smaller embeddings or a smaller "):
         run("BPR", config_dict=toy, run_dir=tmp_path / "made" / "r")
     assert list(tmp_path.iterdir()) == []
 
