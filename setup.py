@@ -63,6 +63,7 @@ setup(
             "playwright>=1.56",
             "nbclient>=0.10",
             "ipykernel>=7",
+            "wandb>=0.31",
             *REPORT,
             *DOCS,
         ],

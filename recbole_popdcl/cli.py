@@ -225,6 +225,7 @@ def _run(arguments: argparse.Namespace, properties: list[str]) -> int:
     from recbole_popdcl.evaluation.table import result_table
     from recbole_popdcl.experiment.result import all_results
     from recbole_popdcl.experiment.run import run
+    from recbole_popdcl.storage.layout import CONFIG
 
     result = run(
         arguments.model, arguments.dataset, arguments=properties, run_dir=arguments.run_dir, resume=arguments.resume
@@ -232,8 +233,23 @@ def _run(arguments: argparse.Namespace, properties: list[str]) -> int:
     if not _tells():
         return 0
     print(f"\n{result['model']} on {result['dataset']}, best epoch {result['best_epoch']}, {result['run_dir']}")
-    print(result_table(all_results(result)))
+    print(result_table(all_results(result), _decimals(Path(result["run_dir"]) / CONFIG)))
     return 0
+
+
+def _decimals(config: Path, properties: Sequence[str] = ()) -> int:
+    """The property ``metric_decimal_place``: of the checked properties that were typed, else of a run's config file."""
+    from recbole_popdcl.config.reading import parse_arguments, parse_literal, read_yaml
+
+    typed = parse_arguments(properties).get("metric_decimal_place")
+    return read_yaml(config).get("metric_decimal_place", 4) if typed is None else parse_literal(typed)
+
+
+def _level(properties: Sequence[str]) -> str:
+    """The property ``state`` of those that were typed: a finished run is not silent because its training was."""
+    from recbole_popdcl.config.reading import parse_arguments
+
+    return parse_arguments(properties).get("state", "info")
 
 
 def _tune(arguments: argparse.Namespace, properties: list[str]) -> int:
@@ -299,11 +315,12 @@ def _compare(arguments: argparse.Namespace, properties: list[str]) -> int:
 def _evaluate(arguments: argparse.Namespace, properties: list[str]) -> int:
     from recbole_popdcl.evaluation.table import result_table
     from recbole_popdcl.experiment.finished import evaluate
+    from recbole_popdcl.storage.layout import CONFIG
     from recbole_popdcl.storage.logs import logged
 
-    with logged():
+    with logged(level=_level(properties)):
         results = evaluate(arguments.run_dir, properties, output=arguments.output, per_user_output=arguments.per_user)
-    print(result_table(results))
+    print(result_table(results, _decimals(Path(arguments.run_dir) / CONFIG, properties)))
     return 0
 
 
@@ -311,7 +328,7 @@ def _recommend(arguments: argparse.Namespace, properties: list[str]) -> int:
     from recbole_popdcl.experiment.finished import recommend
     from recbole_popdcl.storage.logs import logged
 
-    with logged():
+    with logged(level=_level(properties)):
         recommend(arguments.run_dir, arguments.output, topk=arguments.topk, users=arguments.users, arguments=properties)
     return 0
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
-from torch.utils.tensorboard import SummaryWriter  # which recbole.utils has imported already
-
-from recbole_popdcl.errors import PopDCLError, reason
 
 # Names that numpy 2 dropped and RecBole uses; numpy's own new meanings of ``bool`` and ``long`` stay as they are.
 NUMPY_NAMES = {
@@ -214,18 +209,15 @@ REPAIRS: dict[str, type] = {
 
 
 @contextlib.contextmanager
-def tensorboard_in(folder: str | Path | None) -> Iterator[None]:
-    """While the block runs, RecBole's Trainer puts its TensorBoard events into ``folder``; nowhere with None.
+def without_tensorboard() -> Iterator[None]:
+    """While the block runs, RecBole's Trainer makes no files for TensorBoard; training/events.py makes those of a run.
 
     Trainer.__init__ calls a module function that always writes below ``log_tensorboard/`` of the current folder.
-
-    Raises:
-        PopDCLError: the folder cannot be written to; also later, from the methods of the writer.
     """
     import recbole.trainer.trainer as recbole_trainer  # slow, and Config imports this file
 
     original = recbole_trainer.get_tensorboard
-    recbole_trainer.get_tensorboard = lambda logger: _Events(folder) if folder else _Nowhere()
+    recbole_trainer.get_tensorboard = lambda logger: _Nowhere()
     try:
         yield
     finally:
@@ -253,52 +245,6 @@ def early_stopping_by(function: Callable[..., Any]) -> Iterator[None]:
         recbole_trainer.early_stopping = original
 
 
-class _Events(SummaryWriter):
-    """A SummaryWriter that says in one line that it cannot write."""
-
-    def __init__(self, folder: str | Path) -> None:
-        threading.excepthook = _without_writers(threading.excepthook)
-        with _one_line(folder):
-            super().__init__(str(folder))
-
-    def add_scalar(self, *arguments: Any, **options: Any) -> None:
-        """Write a value."""
-        with _one_line(self.log_dir):
-            super().add_scalar(*arguments, **options)
-
-    def flush(self) -> None:
-        """Write what is waiting."""
-        with _one_line(self.log_dir):
-            super().flush()
-
-    def close(self) -> None:
-        """Write what is waiting and close the file."""
-        with _one_line(self.log_dir):
-            super().close()
-
-
-@contextlib.contextmanager
-def _one_line(folder: str | Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise PopDCLError(f"cannot write TensorBoard events into {folder}: {reason(error)}") from error
-
-
-def _without_writers(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a threading.excepthook that leaves out TensorBoard's writing threads, whose faults their owner raises."""
-    if getattr(hook, "leaves_out_writers", False):
-        return hook
-
-    def filtered(arguments: Any) -> None:
-        if not type(arguments.thread).__module__.startswith("tensorboard."):
-            hook(arguments)
-
-    marked: Any = filtered
-    marked.leaves_out_writers = True
-    return marked
-
-
 class _Nowhere:
     """A SummaryWriter that writes nothing."""
 
@@ -307,9 +253,3 @@ class _Nowhere:
 
     def add_hparams(self, *_: Any) -> None:
         """Forget the properties."""
-
-    def flush(self) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""

@@ -86,7 +86,7 @@ def reason(error: BaseException) -> str:
         'The node timed out during startup.'
     """
     chain = [error]
-    while (cause := _cause(chain[-1])) is not None:
+    while (cause := _cause(chain[-1])) is not None and not any(cause is link for link in chain):  # raised again later
         chain.append(cause)
     for link in chain:
         if isinstance(link, OSError) and link.strerror:

@@ -50,3 +50,13 @@ TRACEBACK = "ray::run()\n  File 'x.py', line 1, in run\nValueError: the loss is 
 )  # fmt: skip
 def test_one_line_says_why(error, words):
     assert reason(error) == words
+
+
+def test_the_reason_of_an_error_that_is_its_own_cause():
+    """As where a thread's error is raised a second time, while the first one is handled."""
+    first, second = OSError(28, "No space left on device"), ValueError("later")
+    first.__context__, second.__context__ = second, first
+    assert reason(second) == reason(first) == "No space left on device"
+    plain = ValueError("alone")
+    plain.__cause__ = plain
+    assert reason(plain) == "alone"

@@ -1,4 +1,4 @@
-"""How much of the memory it has freed a process keeps, instead of asking for it again at every step."""
+"""How much of the memory it has freed a process keeps, and whether an error says that there is none left."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ BLOCKS = (128 * 2**20, 32 * 2**20)
 # mallopt's numbers for the free memory at the end of the heap from which on it is given back, and for the size of a
 # block from which on it never comes from the heap.
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+# What torch's allocators say of a RuntimeError that is no class of its own.
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that there is no memory left."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
 
 
 def keep_freed_memory() -> None:

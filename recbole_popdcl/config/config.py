@@ -16,8 +16,8 @@ from recbole.utils import argument_list
 from recbole_popdcl.compat import add_numpy_names, repaired
 from recbole_popdcl.compute import distributed
 from recbole_popdcl.config.kinds import Text
-from recbole_popdcl.config.models import find_model, model_names, own_models
-from recbole_popdcl.config.properties import Property, check_value, declared, table
+from recbole_popdcl.config.models import find_model, is_packaged, model_names, own_models
+from recbole_popdcl.config.properties import Property, check_value, declared, table, why_no_effect
 from recbole_popdcl.config.reading import (
     Loader,
     find_config_file,
@@ -26,7 +26,7 @@ from recbole_popdcl.config.reading import (
     properties_folder,
     read_yaml,
 )
-from recbole_popdcl.errors import PopDCLError, nearest, shown
+from recbole_popdcl.errors import PopDCLError, nearest, one_line, shown
 from recbole_popdcl.evaluation.metrics import ACCURACY, metric_names, normalise_metrics
 from recbole_popdcl.evaluation.objective import Objective
 
@@ -47,6 +47,7 @@ class Config(RecBoleConfig):
             folder, so that ``preset/released_code.yaml`` works anywhere.
         config_dict: properties; texts are parsed as literals.
         arguments: ``--property=value`` texts; None for none. ``sys.argv`` is never read.
+        shared: ``config_dict`` serves several runs, as a file does: what has no effect on this one is left aside.
 
     Raises:
         PopDCLError: unknown model or property, wrong type or range, unreadable file; one line that says where.
@@ -60,7 +61,9 @@ class Config(RecBoleConfig):
         config_files: Sequence[str | Path] | None = None,
         config_dict: Mapping[str, Any] | None = None,
         arguments: Sequence[str] | None = None,
+        shared: bool = False,
     ) -> None:
+        self._typed_in = ("command line",) if shared else ("command line", "dict")
         self._arguments = parse_arguments(arguments or [])
         self._layers: list[tuple[str, dict[str, Any]]] = []
         named = self._arguments.pop("config_files", None)
@@ -81,7 +84,7 @@ class Config(RecBoleConfig):
     def _load_config_files(self, file_list: Sequence[str | Path] | None) -> dict[str, Any]:
         merged: dict[str, Any] = {}
         for file in file_list or []:
-            content = read_yaml(Path(file))
+            content = {name: _nothing(value) for name, value in read_yaml(Path(file)).items()}
             self._layers.append((str(file), content))
             merged.update(content)
         return merged
@@ -144,40 +147,82 @@ class Config(RecBoleConfig):
         of_model.update(*(getattr(argument_list, name) for name in RECBOLE_LISTS))
         for where, values in self._layers:
             # A file may serve several models; what is typed for one run must reach the model of that run.
-            typed = where in ("command line", "dict")
+            typed = where in self._typed_in
             for name, value in values.items():
                 self._check_name(name, where, of_model if typed else of_model | set(known), model_class)
                 check_value(known.get(name), value, where=where)
                 if name == "train_neg_sample_args" and model_class in own_models().values():
                     self._check_negatives(model_class.__name__, value, where, shared=not typed)
-                elif name in known and name not in of_model and self._is_packaged(model_class):
+                elif name in known and name not in of_model and is_packaged(model_class):
                     self.external_config_dict.pop(name, None)  # for other models that the file serves
                 if name in known:
-                    self._check_effect(known[name], where, typed=typed)
-
-    @staticmethod
-    def _is_packaged(model_class: type) -> bool:
-        """Whether the class is what its name gives; one of the user's may have properties of its own."""
-        return find_model(model_class.__name__, missing_ok=True) is model_class
+                    self._check_effect(known[name], where)
 
     def _check_name(self, name: str, where: str, known: Collection[str], model_class: type) -> None:
         synonym = SYNONYMS.get(name.lower())
         hint = f" (did you mean '{synonym}'?)" if synonym in known else nearest(name, known)
-        if name not in known and (hint or self._is_packaged(model_class)):
+        if name not in known and (hint or is_packaged(model_class)):
             elsewhere = f"{model_class.__name__} has no" if name in table() else "unknown"
             raise PopDCLError(f"{where}: {elsewhere} property '{name}'{hint}")
 
-    def _check_effect(self, entry: Property, where: str, *, typed: bool) -> None:
+    def _check_effect(self, entry: Property, where: str) -> None:
         """Refuse, or leave aside in a file, what would have no effect."""
-        if entry.derived and typed:
-            raise PopDCLError(f"{where}: property '{entry.name}' is worked out from others and cannot be set")
+        if entry.derived:
+            self._complain(where, f"property '{entry.name}' is worked out from others and cannot be set")
         if entry.derived or entry.replaced_by:
             self.external_config_dict.pop(entry.name, None)
         if entry.replaced_by:
-            message = f"{where}: property '{entry.name}' has no effect here; use {entry.replaced_by}"
-            if typed:
-                raise PopDCLError(message)
-            getLogger().warning(message)  # files written for RecBole have it too
+            self._complain(where, f"property '{entry.name}' has no effect here; use {entry.replaced_by}")
+
+    def _complain(self, where: str, problem: str) -> None:
+        """Refuse what is typed; warn of what a file has, as one that was written for RecBole may."""
+        message = f"{where}: {problem}"
+        if where in self._typed_in:
+            raise PopDCLError(message)
+        getLogger().warning(one_line(message))
+
+    def complain(self, name: str, problem: str) -> None:
+        """Say what is wrong with the value of a property, unless it is the default.
+
+        Args:
+            name: of the property.
+            problem: goes on behind its name.
+
+        Raises:
+            PopDCLError: the property was typed; in a file it is warned of.
+        """
+        where = next((where for where, values in reversed(self._layers) if name in values), None)
+        if where is not None and not self._is_default(name):
+            self._complain(where, f"property '{name}' {problem}")
+
+    def _is_default(self, name: str) -> bool:
+        value, default = self.external_config_dict.get(name), self.internal_config_dict.get(name)
+        return value is None or value == default or (value in ([], {}) and not default)
+
+    def _check_effects(self) -> None:
+        """Refuse what was typed, and take the default of what a file has, where the value has no effect."""
+        values = self.final_config_dict
+        for name in self.external_config_dict:
+            reason = why_no_effect(table()[name], self.model_class, values=values) if name in table() else ""
+            if reason:
+                self.complain(name, f"has no effect here: {reason}")
+                values[name] = self.internal_config_dict.get(name)
+        negatives = values["train_neg_sample_args"]
+        if isinstance(negatives, dict):
+            if negatives.get("candidate_num") and not negatives.get("dynamic"):
+                self.complain("train_neg_sample_args", "has a candidate_num, which has no effect without dynamic: True")
+            if negatives.get("alpha", 1) != 1 and negatives.get("distribution") != "popularity":
+                self.complain("train_neg_sample_args", "has an alpha, which has no effect on uniform negatives")
+
+    def check_before_split(self) -> None:
+        """Say that the dataset is split already, where a property is set that acts on others.
+
+        Raises:
+            PopDCLError: as complain.
+        """
+        for name, entry in table().items():
+            if entry.before_split and self[name] not in entry.off:
+                self.complain(name, "has no effect here: the files of the dataset are filtered and split already")
 
     def _check_negatives(self, model: str, value: Any, where: str, *, shared: bool) -> None:
         """A pairwise loss needs sampled negatives; one with in-batch negatives has no use for them."""
@@ -197,6 +242,7 @@ class Config(RecBoleConfig):
     def _set_default_parameters(self) -> None:
         values = self.final_config_dict
         self._data_root = str(values["data_path"])
+        self._check_effects()
         self._check_values(values)
         metrics = values["metrics"]
         values["metrics"] = recbole_metrics(metrics)
@@ -262,6 +308,11 @@ class Config(RecBoleConfig):
         if plain["train_neg_sample_args"]["distribution"] == "none":
             plain["train_neg_sample_args"] = None
         return {name: list(value) if isinstance(value, tuple) else value for name, value in sorted(plain.items())}
+
+
+def _nothing(value: Any) -> Any:
+    """Return the value in a file, None where it is the text None, which a yaml file does not mean by it."""
+    return None if value == "None" else value
 
 
 def recbole_metrics(metrics: Sequence[str]) -> list[str]:

@@ -70,9 +70,13 @@ class Flag:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of a few words; a function gives those that a registry lists, when they are asked for."""
+    """One of a few words; a function gives those that a registry lists, when they are asked for.
+
+    With ``any_case`` the letters of a value may be of either case; the words are in lower case.
+    """
 
     options: Sequence[str] | Callable[[], Sequence[str]]
+    any_case: bool = False
 
     def words(self) -> Sequence[str]:
         """Return the words."""
@@ -83,7 +87,8 @@ class Choice:
 
     def check(self, value: Any) -> str | None:
         words = self.words()
-        return None if value in words else f"{self.wanted()}{nearest(value, words)}"
+        word = value.lower() if self.any_case and isinstance(value, str) else value
+        return None if word in words else f"{self.wanted()}{nearest(value, words)}"
 
 
 @dataclass(frozen=True)
@@ -183,11 +188,15 @@ class ListOf:
 
 @dataclass(frozen=True)
 class MappingOf:
-    """A mapping; ``kinds`` checks the values of the keys it names, ``every`` those of all others."""
+    """A mapping; ``kinds`` checks the values of the keys it names, ``every`` those of all others.
+
+    There are no others where it is ``closed``.
+    """
 
     example: str
     kinds: tuple[tuple[str, Kind], ...] = ()
     every: Kind | None = None
+    closed: bool = False
 
     def wanted(self) -> str:
         return f"a mapping such as {self.example}"
@@ -196,6 +205,9 @@ class MappingOf:
         if not isinstance(value, dict) or not value or all(part is None for part in value.values()):
             return self.wanted()
         kinds = dict(self.kinds)
+        unknown = [name for name in value if self.closed and name not in kinds]
+        if unknown:
+            return f"{self.wanted()}, and has no '{unknown[0]}'{nearest(unknown[0], kinds)}"
         faults = (
             (name, kind.check(part)) for name, part in value.items() if (kind := kinds.get(name, self.every))
         )  # fmt: skip

@@ -45,7 +45,9 @@ def rows_of_model(model: str) -> list[Row]:
     defaults = {**config.resolved(), "data_path": config.internal_config_dict["data_path"]}
     entries = (table().get(name) or Property(name) for name in defaults)
     return _by_stage(
-        Row(entry, defaults[entry.name], meaning(entry.name, owner.__name__)) for entry in entries if not entry.optional
+        Row(entry, defaults[entry.name], meaning(entry.name, owner.__name__))
+        for entry in entries
+        if not (entry.optional or entry.idle)
     )
 
 

@@ -46,6 +46,16 @@ def _place(owner: type) -> tuple[float, str]:
     return (math.inf if row is None else row, owner.__name__.lower())
 
 
+def is_packaged(model: type) -> bool:
+    """Return whether a class is what its name gives, ours or RecBole's; no class of the user's own is."""
+    return find_model(model.__name__, missing_ok=True) is model
+
+
+def is_own(model: type) -> bool:
+    """Return whether a class is one of ours, or derives from one."""
+    return any(base.__module__.startswith("recbole_popdcl.model.") for base in model.__mro__)
+
+
 def model_names() -> list[str]:
     """Return the names of our models, in the order of ``own_models``."""
     return list(own_models())

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import recbole
-from recbole.utils import argument_list
+from recbole.utils import ModelType, argument_list
 
 from recbole_popdcl.config.kinds import (
     Anything,
@@ -34,6 +34,7 @@ from recbole_popdcl.config.kinds import (
     Text,
     Whole,
 )
+from recbole_popdcl.config.models import is_own, is_packaged
 from recbole_popdcl.config.reading import properties_folder
 from recbole_popdcl.config.registry import classes_in
 from recbole_popdcl.errors import PopDCLError, shown
@@ -62,6 +63,10 @@ TELL_RUNS_APART = frozenset(Stage) - {Stage.PLACE, Stage.MEASURING}
 
 ANYTHING = Anything()
 
+# Why a value has no effect, from the model's class, the values of the configuration and the value itself; an empty text
+# where it has one.
+Reason = Callable[[type, Mapping[str, Any], Any], str]
+
 
 @dataclass(frozen=True)
 class Property:
@@ -72,6 +77,10 @@ class Property:
         kind: what its value may be.
         stage: what it decides.
         replaced_by: what does its work here; a value from outside would have no effect.
+        no_effect: why a value other than the default would have no effect, whatever the model; or a function that says
+            it of a model and its other properties.
+        before_split: it acts on a dataset that is split here, and not on files that are split already.
+        off: values with which it does not act.
         without_pickle: the only values that are allowed, where any other leads RecBole to unpickle a file, which can
             run code.
         derived: Config works it out from others on every start.
@@ -82,9 +91,17 @@ class Property:
     kind: Kind = ANYTHING
     stage: Stage = Stage.TRAINING
     replaced_by: str = ""
+    no_effect: str | Reason = ""
+    before_split: bool = False
+    off: tuple[Any, ...] = ()
     without_pickle: tuple[Any, ...] = ()
     derived: bool = False
     optional: bool = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether no value has an effect on any model."""
+        return isinstance(self.no_effect, str) and self.no_effect != ""
 
 
 SEED = Whole(0, 2**32 - 2)  # numpy takes 32 bits, and the sampler of negatives uses the next number
@@ -94,12 +111,70 @@ NEGATIVES = MappingOf(
         ("distribution", Choice(("uniform", "popularity", "none"))),
         ("sample_num", Whole(1)),
         ("alpha", Real(0, 8)),
+        ("dynamic", Flag()),
+        ("candidate_num", Whole(0)),
     ),
+    closed=True,
+)
+CLIPPING = MappingOf(
+    "{max_norm: 1}",
+    (("max_norm", Real(0, open_=True)), ("norm_type", Real(0, open_=True)), ("error_if_nonfinite", Flag())),
+    closed=True,
 )
 COLUMNS_OF_FILES = "\"{'item': ['item_id', 'brand']}\""
 FILES_OF_SETS = Either((ListOf(Name()), MappingOf("\"{'train': 'part1', 'test_balanced': 'part2'}\"", every=Name())))
 FIELDS = Optional(OrEmpty(ListOf(Text())))
 PICKLE = (None, "")
+LEVELS = ("debug", "info", "warning", "error", "critical")
+SEQUENTIAL = "sequential models alone read it, and general models alone rank here"
+KNOWLEDGE = "knowledge-aware models alone read it, and general models alone rank here"
+# The field of interactions, beside the ids, that a general model of RecBole reads.
+FIELD_READ = {"DMF": "RATING_FIELD", "DiffRec": "TIME_FIELD", "LDiffRec": "TIME_FIELD"}
+
+
+def _of_features(model: type, values: Mapping[str, Any], value: Any) -> str:
+    """Of what prepares features: models read none, but for the fields in FIELD_READ and classes of the user's own."""
+    field = values.get(FIELD_READ.get(model.__name__, ""))
+    if not is_packaged(model) or (field and (isinstance(value, bool) or field in (value or ()))):
+        return ""
+    return f"{model.__name__} reads no {'other ' if field else ''}features; a model class of your own can"
+
+
+def _read_by(*models: str) -> Reason:
+    """Of what some of RecBole's models read."""
+
+    def _reason(model: type, values: Mapping[str, Any], value: Any) -> str:
+        if not is_packaged(model) or model.__name__ in models:
+            return ""
+        return f"{' and '.join(models)} alone {'reads' if len(models) == 1 else 'read'} it, not {model.__name__}"
+
+    return _reason
+
+
+def _time_field(model: type, values: Mapping[str, Any], value: Any) -> str:
+    """Repeated rows are dropped in the order of time, if rm_dup_inter says which."""
+    if values["rm_dup_inter"]:
+        return ""
+    reason = _read_by("DiffRec", "LDiffRec")(model, values, value)
+    return reason and f"{reason}, and rm_dup_inter is not set"
+
+
+def _of_recboles_batches(model: type, values: Mapping[str, Any], value: Any) -> str:
+    return f"{model.__name__} draws its batches in the training process" if is_own(model) else ""
+
+
+def _of_own_batches(model: type, values: Mapping[str, Any], value: Any) -> str:
+    return "" if is_own(model) else f"the batches of {model.__name__} are RecBole's"
+
+
+def _of_trained(model: type, values: Mapping[str, Any], value: Any) -> str:
+    return f"{model.__name__} is not trained by steps" if values["MODEL_TYPE"] == ModelType.TRADITIONAL else ""
+
+
+def _with(name: str) -> Reason:
+    """Of what needs another property."""
+    return lambda model, values, value: "" if values.get(name) else f"{name} is {values.get(name)}"
+
 
 _SHARED = (
     # loss
@@ -108,23 +183,23 @@ _SHARED = (
     Property("negative_weight", Real(0, open_=True)),
     Property("discrepancy_weight", Real(0)),
     Property("negative_sampling", Choice(("balanced", "independent"))),
-    Property("distributed_negatives", Choice(("gather", "local"))),
+    Property("distributed_negatives", Choice(("gather", "local")), no_effect=_of_own_batches),
     Property("amp_dtype", Choice(("none", "bfloat16"))),
     Property("allow_tf32", Flag()),
-    Property("epoch_sampling", Choice(("pairs", "users"))),
-    Property("train_neg_sample_args", Optional(NEGATIVES)),
+    Property("epoch_sampling", Choice(("pairs", "users")), no_effect=_of_own_batches),
+    Property("train_neg_sample_args", Optional(NEGATIVES), no_effect=_of_trained),
     # optimisation
     Property("train_batch_size", Whole(1)),
     Property("learner", Choice(("adam", "adamw", "sgd", "adagrad", "rmsprop"))),
     Property("learning_rate", Real(0, open_=True)),
     Property("weight_decay", Real(0)),
-    Property("clip_grad_norm", Optional(MappingOf("{max_norm: 1}"))),
-    Property("require_pow", Flag()),
-    Property("transform"),
+    Property("clip_grad_norm", Optional(CLIPPING)),
+    Property("require_pow", Flag(), no_effect=_read_by("SimpleX")),
+    Property("transform", no_effect=SEQUENTIAL),
     Property("seed", SEED),
     Property("reproducibility", Flag()),
     Property("shuffle", Flag()),
-    Property("worker", Whole(0)),
+    Property("worker", Whole(0), no_effect=_of_recboles_batches),
     Property("norm", optional=True),
     # duration
     Property("epochs", Whole(0), Stage.DURATION),
@@ -132,6 +207,12 @@ _SHARED = (
     # choice of the best epoch
     Property("valid_metric", Text(), Stage.CHOICE),
     Property("eval_step", Whole(0), Stage.CHOICE),
+    Property(
+        "valid_metric_bigger",
+        Flag(),
+        Stage.PLACE,
+        no_effect="valid_metric takes metrics of accuracy alone, of which larger is better",
+    ),
     # what is measured
     Property("metrics", ListOf(Text(), single=True), Stage.MEASURING),
     Property("topk", ListOf(Whole(1, MAX_K), single=True), Stage.MEASURING),
@@ -144,50 +225,85 @@ _SHARED = (
     Property("show_progress", Flag(), Stage.PLACE),
     Property("use_gpu", Flag(), Stage.PLACE),
     Property("gpu_id", stage=Stage.PLACE),
-    Property("state", stage=Stage.PLACE),
+    Property("state", Choice(LEVELS, any_case=True), Stage.PLACE),
+    Property("loss_decimal_place", Whole(0, 16), Stage.PLACE),
+    Property("metric_decimal_place", Whole(0, 16), Stage.PLACE),
     Property("log_wandb", Flag(), Stage.PLACE),
-    Property("wandb_project", stage=Stage.PLACE),
-    Property("loss_decimal_place", stage=Stage.PLACE),
-    Property("metric_decimal_place", stage=Stage.PLACE),
-    Property("save_dataset", stage=Stage.PLACE),
-    Property("save_dataloaders", stage=Stage.PLACE),
+    Property("wandb_project", Text(), Stage.PLACE, no_effect=_with("log_wandb")),
+    Property("log_mlflow", Flag(), Stage.PLACE),
+    Property("mlflow_experiment", Text(), Stage.PLACE, no_effect=_with("log_mlflow")),
+    Property(
+        "save_dataset",
+        Flag(),
+        Stage.PLACE,
+        no_effect="RecBole's file would be a pickle; recbole-popdcl prepare writes filtered and split files",
+    ),
+    Property(
+        "save_dataloaders",
+        Flag(),
+        Stage.PLACE,
+        no_effect="RecBole's file would be a pickle; the same seed and split_seed give the same again",
+    ),
     Property("run_dir", stage=Stage.PLACE, optional=True),
     Property("config_files", stage=Stage.PLACE, optional=True),
     Property("world_size", stage=Stage.PLACE, optional=True),
     # data
     Property("model", Text(), Stage.DATA, optional=True),
     Property("dataset", Text(), Stage.DATA, optional=True),
-    Property("k_core", Whole(0), Stage.DATA),
-    Property("split_ratio", ListOf(Real(0, 1), lengths=(4, 5)), Stage.DATA),
-    Property("split_seed", SEED, Stage.DATA),
+    Property("k_core", Whole(0), Stage.DATA, before_split=True, off=(0, 1)),
+    Property("split_ratio", ListOf(Real(0, 1), lengths=(4, 5)), Stage.DATA, before_split=True),
+    Property("split_seed", SEED, Stage.DATA, before_split=True),
     Property("encoding", Text(), Stage.DATA, optional=True),
     Property("field_separator", Text(), Stage.DATA),
     Property("seq_separator", Text(), Stage.DATA),
     Property("USER_ID_FIELD", Text(), Stage.DATA),
     Property("ITEM_ID_FIELD", Text(), Stage.DATA),
+    Property("RATING_FIELD", Optional(Text()), Stage.DATA, no_effect=_read_by("DMF")),
+    Property("TIME_FIELD", Optional(Text()), Stage.DATA, no_effect=_time_field),
+    Property("LABEL_FIELD", Optional(Text()), Stage.DATA),
+    Property("NEG_PREFIX", Text(), Stage.DATA),
     Property("benchmark_filename", Optional(FILES_OF_SETS), Stage.DATA),
-    Property("additional_feat_suffix", Optional(ListOf(Name(), single=True)), Stage.DATA),
-    Property("val_interval", Optional(MappingOf("\"{'rating': '[4,inf)'}\"")), Stage.DATA),
-    Property("filter_inter_by_user_or_item", Optional(Flag()), Stage.DATA),
+    Property("additional_feat_suffix", Optional(ListOf(Name(), single=True)), Stage.DATA, no_effect=_of_features),
+    Property("rm_dup_inter", Optional(Choice(("first", "last"))), Stage.DATA, before_split=True),
+    Property("val_interval", Optional(MappingOf("\"{'rating': '[4,inf)'}\"")), Stage.DATA, before_split=True),
+    Property("filter_inter_by_user_or_item", Optional(Flag()), Stage.DATA, before_split=True, off=(False,)),
+    Property("user_inter_num_interval", stage=Stage.DATA, before_split=True),
+    Property("item_inter_num_interval", stage=Stage.DATA, before_split=True),
     Property("load_col", Optional(OrEmpty(MappingOf(COLUMNS_OF_FILES, every=Columns(everything=True)))), Stage.DATA),
     Property("unload_col", Optional(OrEmpty(MappingOf(COLUMNS_OF_FILES, every=Columns()))), Stage.DATA),
     Property("unused_col", Optional(OrEmpty(MappingOf(COLUMNS_OF_FILES, every=Columns()))), Stage.DATA),
-    Property("seq_len", Optional(OrEmpty(MappingOf("\"{'tags': 10}\"", every=Whole(1)))), Stage.DATA),
-    Property("alias_of_user_id", FIELDS, Stage.DATA),
-    Property("alias_of_item_id", FIELDS, Stage.DATA),
-    Property("normalize_field", FIELDS, Stage.DATA),
-    Property("normalize_all", Optional(Flag()), Stage.DATA),
-    Property("numerical_features", OrEmpty(ListOf(Text())), Stage.DATA),
+    Property(
+        "seq_len", Optional(OrEmpty(MappingOf("\"{'tags': 10}\"", every=Whole(1)))), Stage.DATA, no_effect=_of_features
+    ),
+    Property("alias_of_user_id", FIELDS, Stage.DATA, no_effect=_of_features),
+    Property("alias_of_item_id", FIELDS, Stage.DATA, no_effect=_of_features),
+    Property("normalize_field", FIELDS, Stage.DATA, no_effect=_of_features),
+    Property("normalize_all", Optional(Flag()), Stage.DATA, no_effect=_of_features),
+    Property("numerical_features", FIELDS, Stage.DATA, no_effect=_of_features),
     Property(
         "discretization",
         Optional(OrEmpty(MappingOf("\"{'price': {'method': 'ED', 'bucket': 10}}\""))),
         Stage.DATA,
+        no_effect=_of_features,
     ),
-    Property("preload_weight", Optional(OrEmpty(MappingOf("\"{'entity_id': 'vector'}\""))), Stage.DATA),
-    Property("threshold", Optional(OrEmpty(MappingOf("\"{'rating': 3}\""))), Stage.DATA),
-    Property("entity_kg_num_interval", stage=Stage.DATA),
-    Property("relation_kg_num_interval", stage=Stage.DATA),
-    Property("kg_reverse_r", stage=Stage.DATA),
+    Property(
+        "preload_weight",
+        Optional(OrEmpty(MappingOf("\"{'entity_id': 'vector'}\""))),
+        Stage.DATA,
+        no_effect=_of_features,
+    ),
+    Property("threshold", Optional(OrEmpty(MappingOf("\"{'rating': 3}\""))), Stage.DATA, before_split=True),
+    *(
+        Property(name, stage=Stage.DATA, no_effect=SEQUENTIAL)
+        for name in ("ITEM_LIST_LENGTH_FIELD", "LIST_SUFFIX", "MAX_ITEM_LIST_LENGTH", "POSITION_FIELD")
+    ),
+    *(
+        Property(name, stage=Stage.DATA, no_effect=KNOWLEDGE)
+        for name in (
+            "HEAD_ENTITY_ID_FIELD", "TAIL_ENTITY_ID_FIELD", "RELATION_ID_FIELD", "ENTITY_ID_FIELD", "kg_reverse_r",
+            "entity_kg_num_interval", "relation_kg_num_interval", "alias_of_entity_id", "alias_of_relation_id",
+        )
+    ),
     # of RecBole's models
     Property("dropout_prob", Real(0, 1)),
     Property("k", Whole(1)),
@@ -198,6 +314,7 @@ _SHARED = (
     Property("eval_batch_size", stage=Stage.PLACE, replaced_by="eval_memory_mb"),
     Property("repeatable", stage=Stage.PROTOCOL, replaced_by="eval_mask"),
     Property("checkpoint_dir", stage=Stage.PLACE, replaced_by="run_dir"),
+    Property("config_file", stage=Stage.PLACE, replaced_by="config_files"),
     Property("enable_amp", replaced_by="amp_dtype"),
     Property("enable_scaler", replaced_by="amp_dtype"),
     # which lead to a pickle
@@ -215,7 +332,7 @@ _SHARED = (
         Property(name, stage=Stage.PLACE, derived=True)
         for name in (
             "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device", "single_spec", "local_rank",
-            "valid_metric_bigger", "valid_neg_sample_args", "test_neg_sample_args",
+            "valid_neg_sample_args", "test_neg_sample_args",
         )
     ),
 )  # fmt: skip
@@ -255,6 +372,27 @@ def _of_classes() -> Iterator[tuple[str, Property]]:
                 yield f"{owner.__module__}.{owner.__name__}", entry
 
 
+def why_no_effect(entry: Property, model: type, *, values: Mapping[str, Any]) -> str:
+    """Return why the value of a property has no effect, an empty text where it has one.
+
+    Args:
+        entry: of the property.
+        model: class of the model.
+        values: of all properties of the configuration.
+    """
+    if callable(entry.no_effect):
+        return entry.no_effect(model, values, values[entry.name])
+    return entry.no_effect or _unused_by_encoder(entry.name, values)
+
+
+def _unused_by_encoder(name: str, values: Mapping[str, Any]) -> str:
+    encoders = {vars(owner).get("name"): owner for owner in classes_in("recbole_popdcl.encoder")}
+    users = [word for word, owner in encoders.items() if word and name in (entry.name for entry in declared(owner))]
+    if not users or values.get("encoder") in (None, *users):
+        return ""
+    return f"encoder {values['encoder']} does not use it, {', '.join(users)} does"
+
+
 def stage_of(name: str) -> Stage:
     """Return what a property decides; what the table does not have is a model's own, and part of its training."""
     entry = table().get(name)
@@ -266,7 +404,7 @@ def names_of(stages: Collection[Stage]) -> list[str]:
     return sorted(
         entry.name
         for entry in table().values()
-        if entry.stage in stages and not (entry.derived or entry.replaced_by or entry.optional)
+        if entry.stage in stages and not (entry.derived or entry.replaced_by or entry.optional or entry.idle)
     )
 
 

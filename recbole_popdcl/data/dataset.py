@@ -158,10 +158,6 @@ class SplitDataset(SideInformation):
 
     def _data_processing(self) -> None:
         if self.benchmark_filename_list is not None:
-            if self.config["threshold"]:
-                raise PopDCLError(
-                    "property 'threshold': prepared sets are taken as they are; prepare them with --min_rating"
-                )
             self._restrict_catalogue()
         super()._data_processing()
 

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from recbole.data.dataloader import AbstractDataLoader
 from recbole.data.utils import get_dataloader
+from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import InputType
 
 from recbole_popdcl.config.config import Config
+from recbole_popdcl.config.models import is_packaged
 from recbole_popdcl.data.batches import PairLoader, build_sampler
 from recbole_popdcl.data.dataset import SplitDataset, fingerprint
 from recbole_popdcl.data.sampler import NegativeSampler
@@ -93,13 +95,28 @@ def _tell_cold(evaluation: EvaluationSets) -> None:
             log.warning("%d users of %s have no training interaction: their lists are arbitrary", n_users, name)
 
 
+def check_labels(model: AbstractRecommender, config: Config, *, data: Data) -> None:
+    """Raise a PopDCLError if a model of RecBole's learns from labels, but has no column of them and no negatives."""
+    if config["MODEL_INPUT_TYPE"] != InputType.POINTWISE or config["train_neg_sample_args"]["distribution"] != "none":
+        return
+    label = getattr(model, "LABEL", None)
+    if label is not None and label not in data.train_set.inter_feat:
+        raise PopDCLError(
+            f"property 'train_neg_sample_args' cannot be None: {config['model']} learns from labels, and the "
+            f"dataset has no column '{label}' (LABEL_FIELD)"
+        )
+
+
 def _stock_loader(config: Config, train_set: SplitDataset) -> AbstractDataLoader:
     """RecBole's own training data loader, with our sampler instead of RecBole's."""
     loader = get_dataloader(config, "train")
-    samples = config["train_neg_sample_args"]["distribution"] != "none" and loader.__name__ == "TrainDataLoader"
-    if config["MODEL_INPUT_TYPE"] == InputType.LISTWISE:
-        samples = False
-    sampler = build_sampler(config, train_set) if samples else None
+    draws = loader.__name__ == "TrainDataLoader" and config["MODEL_INPUT_TYPE"] != InputType.LISTWISE
+    asked = config["train_neg_sample_args"]["distribution"] != "none"
+    if asked and not draws:
+        config.complain("train_neg_sample_args", f"has no effect here: {config['model']} draws no negatives")
+    elif draws:
+        _check_negatives(config)
+    sampler = build_sampler(config, train_set) if asked and draws else None
     batches = loader(config, train_set, sampler, shuffle=config["shuffle"])
     if config["worker"] and "fork" in torch.multiprocessing.get_all_start_methods():
         # from Python 3.14 on other ways are the default, which pickle the model's class and the data for each worker
@@ -107,6 +124,25 @@ def _stock_loader(config: Config, train_set: SplitDataset) -> AbstractDataLoader
     if sampler and config["worker"]:
         batches.worker_init_fn = partial(_seed_in_worker, sampler)
     return batches
+
+
+def _check_negatives(config: Config) -> None:
+    """Check that a model has the negatives that it learns from, and what dynamic ones need."""
+    model, negatives, label = config["model"], config["train_neg_sample_args"], config["LABEL_FIELD"]
+    pointwise = config["MODEL_INPUT_TYPE"] == InputType.POINTWISE
+    if negatives["distribution"] == "none":
+        # a pointwise model may learn from the labels of a column, or from none, which check_labels knows
+        if pointwise or not is_packaged(config.model_class):
+            return
+        raise PopDCLError(f"property 'train_neg_sample_args' cannot be None: {model} needs sampled negatives")
+    if pointwise and not label:
+        raise PopDCLError(f"property 'LABEL_FIELD' cannot be None: {model} learns from labels, which need a name")
+    if negatives.get("dynamic") and not negatives["candidate_num"]:
+        raise PopDCLError("property 'train_neg_sample_args': dynamic negatives need a candidate_num of at least 1")
+    if negatives.get("dynamic") and config["worker"]:
+        raise PopDCLError(
+            "property 'worker' must be 0 with dynamic negatives, which are chosen by the model in the training process"
+        )
 
 
 def _seed_in_worker(sampler: NegativeSampler, _: int) -> None:

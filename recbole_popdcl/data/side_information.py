@@ -46,11 +46,47 @@ class SideInformation(Dataset):
     def _get_preset(self) -> None:
         super()._get_preset()
         self._left_out: dict[str, str] = {}  # {field: file that has it}, of fields that are not loaded
+        self._columns: dict[str, set[str]] = {}  # {suffix: fields of the files}, loaded or not
 
     def _load_data(self, token: str, dataset_path: str) -> None:
+        if self.benchmark_filename_list is not None:
+            self.config.check_before_split()
         super()._load_data(token, dataset_path)
+        self._check_load_col()
+        self._check_unload_col()
         for field in self.config["seq_len"] or ():
             self._known(field, "seq_len", SEQUENCES)
+
+    def _check_load_col(self) -> None:
+        """Complain of files that are not read, and of columns that they lack; of several split files one may do."""
+        for suffix, fields in (self.config["load_col"] or {}).items():
+            if self._check_file(suffix, "load_col") and fields != "*":
+                for field in fields or ():
+                    self._check_column(field, suffix, "load_col")
+
+    def _check_unload_col(self) -> None:
+        """Complain of files that are not read, of columns that they lack, and of ids, which are always read."""
+        for suffix, fields in (self.config["unload_col"] or {}).items():
+            for field in fields if self._check_file(suffix, "unload_col") else ():
+                if field in (self.uid_field, self.iid_field):
+                    self.config.complain("unload_col", f"names '{field}', which is always read")
+                else:
+                    self._check_column(field, suffix, "unload_col")
+
+    def _check_file(self, suffix: str, name: str) -> bool:
+        if suffix in self._columns:
+            return True
+        file = f"{self.dataset_name}.{suffix}"
+        there = (Path(self.dataset_path) / file).is_file()
+        why = "is read with additional_feat_suffix alone" if there else "does not exist"
+        self.config.complain(name, f"names '{suffix}', but {file} {why}{nearest(suffix, self._columns)}")
+        return False
+
+    def _check_column(self, field: str, suffix: str, name: str) -> None:
+        columns = self._columns[suffix]
+        if field not in columns:
+            hint = nearest(field, columns)
+            self.config.complain(name, f"names '{field}', but {self.dataset_name}.{suffix} has no such column{hint}")
 
     def _own_ids(self, source: FeatureSource | str) -> set[str]:
         """The ids that a row of a file must have."""
@@ -62,15 +98,15 @@ class SideInformation(Dataset):
         """Return a file's header, and which of its fields to read; none, where it is not to be loaded."""
         header = read_header(path, self.config["field_separator"], encoding=self.config["encoding"] or "utf-8")
         fields = header.fields
+        suffix = source.value if isinstance(source, FeatureSource) else source
+        self._columns.setdefault(suffix, set()).update(fields)
         wanted, unwanted = self._get_load_and_unload_col(source)
         interactions = source == FeatureSource.INTERACTION
         if wanted == set() and not interactions:
             return header, []
         ids, where = self._own_ids(source), f"{path}, line {header.line}"
-        named = set() if interactions else (wanted or set())  # prepared sets need not all have the same columns
-        for name in sorted(ids | named):
-            if name not in fields:
-                raise PopDCLError(f"{where}: no column '{name}'{nearest(name, fields)}{self._why(name)}")
+        for name in sorted(ids - set(fields)):
+            raise PopDCLError(f"{where}: no column '{name}'{nearest(name, fields)}{self._why(name)}")
         columns = [
             name for name in fields if name in ids or (name not in (unwanted or ()) and name in (wanted or fields))
         ]
@@ -80,11 +116,11 @@ class SideInformation(Dataset):
         return header, columns
 
     def _why(self, name: str) -> str:
-        """What asks for a column, and how to name another one."""
+        """How to name another column of ids."""
         for field, option in ((self.uid_field, "USER_ID_FIELD"), (self.iid_field, "ITEM_ID_FIELD")):
             if name == field:
                 return f"; set --{option} to the column of the {'users' if option[0] == 'U' else 'items'}"
-        return ", which property 'load_col' names"
+        return ""
 
     def _check_new(self, name: str, kind: str, *, ids: set[str], where: str, source: FeatureSource | str) -> None:
         if name in ids and kind != "token":
@@ -345,14 +381,22 @@ class SideInformation(Dataset):
         return Interaction(tensors)
 
     def _drop_unused_col(self) -> None:
-        """RecBole's fails on files that are not loaded, and drops ids."""
-        for name, fields in (self.config["unused_col"] or {}).items():
-            if f"{name}_feat" not in self.feat_name_list:
-                raise PopDCLError(f"property 'unused_col': no file {self.dataset_name}.{name} is loaded")
-            ids = {self.uid_field, self.iid_field}.intersection(fields or ())
-            if ids:
-                raise PopDCLError(f"property 'unused_col': '{min(ids)}' is always used")
-        super()._drop_unused_col()
+        """RecBole's fails on files that are not loaded, drops ids, and passes over names that no field has."""
+        for suffix, fields in (self.config["unused_col"] or {}).items():
+            feat = getattr(self, f"{suffix}_feat") if f"{suffix}_feat" in self.feat_name_list else None
+            if feat is None:
+                self.config.complain(
+                    "unused_col", f"names '{suffix}', but no file {self.dataset_name}.{suffix} is loaded"
+                )
+                continue
+            for field in fields or ():
+                if field in (self.uid_field, self.iid_field):
+                    self.config.complain("unused_col", f"names '{field}', which is always used")
+                elif field not in feat:
+                    hint = nearest(field, feat.columns)
+                    self.config.complain("unused_col", f"names '{field}', which is not loaded{hint}")
+                else:
+                    self._del_col(feat, field)
 
     def _known(self, field: str, name: str, kinds: Iterable[FeatureType]) -> FeatureType:
         """Return the type of a field that a property names.

@@ -15,6 +15,7 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from tqdm import tqdm
 
 from recbole_popdcl.compute.distributed import from_all, share
+from recbole_popdcl.compute.memory import is_out_of_memory
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.collectors import COLLECTORS, Collector, RankedUsers
 from recbole_popdcl.evaluation.metrics import ACCURACY, find_metrics
@@ -27,8 +28,6 @@ BLOCKS_PER_BATCH = 2
 MEMORY_MB = {"cpu": 128, "cuda": 1024}  # half of it is scores
 # For models that score pair by pair, some of them with large inner layers (ConvNCF: 34 KB a pair).
 PAIRS_PER_CALL = 8192
-# What torch's allocators say of a RuntimeError that is no class of its own.
-NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
 Done = TypeVar("Done")
 
 
@@ -188,7 +187,7 @@ class Ranker:
                 try:
                     done = work(batch)
                 except (MemoryError, RuntimeError) as error:
-                    if not _out_of_memory(error):
+                    if not is_out_of_memory(error):
                         raise
                     done = None
                 if done is None:  # here the error, and with it the tensors of the work, is gone
@@ -250,10 +249,6 @@ def users_per_batch(n_items: int, device_type: str = "cpu", *, memory_mb: int | 
     MEMORY_MB of the device."""
     memory_mb = memory_mb or MEMORY_MB.get(device_type, MEMORY_MB["cuda"])
     return max(1, memory_mb * 2**20 // (4 * BLOCKS_PER_BATCH * n_items))
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
 
 
 def score_all_items(model: AbstractRecommender, users: torch.Tensor, *, n_items: int) -> torch.Tensor:

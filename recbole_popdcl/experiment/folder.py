@@ -87,8 +87,8 @@ class OwnedFolder:
     def held(self, *, resume: bool) -> Iterator[None]:
         """Make the folder, and hold it while the block runs, so that no second process writes into it.
 
-        A folder that was not there before is removed again if the block fails before anything is worth keeping, so
-        that bad input leaves nothing behind and the same command can be given again.
+        A folder that was not there before is removed again if the block fails, in whatever way, before anything is
+        worth keeping, and one that was empty is emptied, so that the same command can be given again.
 
         Args:
             resume: go on with what is in the folder; otherwise it must be free.
@@ -97,6 +97,7 @@ class OwnedFolder:
             PopDCLError: the folder cannot be made, another process holds it, or it is not free.
         """
         made = [path for path in (self.path, *self.path.parents) if not path.exists()]
+        was_empty = self.path.is_dir() and all(path.name == LOCK for path in self.path.iterdir())
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -106,9 +107,12 @@ class OwnedFolder:
                 self.check_free()  # again, as another process may have been quicker
             try:
                 yield
-            except (PopDCLError, KeyboardInterrupt):
-                if made and not self.worth_keeping:
-                    _remove(made)
+            except BaseException:
+                if not self.worth_keeping:
+                    if made:
+                        _remove(made)
+                    elif was_empty:
+                        _empty(self.path)
                 raise
 
 
@@ -118,6 +122,15 @@ def _remove(made: Sequence[Path]) -> None:
     with contextlib.suppress(OSError):  # something else is in them by now
         for path in made[1:]:
             path.rmdir()
+
+
+def _empty(folder: Path) -> None:
+    """Remove what is in a folder, but for its lock."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK:
+            path.unlink(missing_ok=True)
 
 
 class RunFolder(OwnedFolder):

@@ -13,10 +13,10 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import init_seed
 
 from recbole_popdcl.compute import distributed
-from recbole_popdcl.compute.memory import keep_freed_memory
+from recbole_popdcl.compute.memory import is_out_of_memory, keep_freed_memory
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.config.reading import dump_yaml
-from recbole_popdcl.data.loading import Data, load_data
+from recbole_popdcl.data.loading import Data, check_labels, load_data
 from recbole_popdcl.errors import PopDCLError, shown
 from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.experiment.folder import RunFolder
@@ -74,7 +74,7 @@ def _run(config: Config, run_dir: str | Path | None, *, resume: bool, started: f
         load_last(folder.last, config)  # notices an edited configuration
     if before and _trained(before, config, folder=folder) >= config["epochs"]:
         return {**before, "run_dir": str(folder)}
-    with logged(first) as logs:
+    with logged(first, level=config["state"]) as logs:
         init_seed(config["seed"], config["reproducibility"])
         data = load_data(config, own_batches=issubclass(config.model_class, EncoderRecommender))
         check_valid_metric(config, data.evaluation)
@@ -83,7 +83,7 @@ def _run(config: Config, run_dir: str | Path | None, *, resume: bool, started: f
             distributed.from_first(None)  # which has made the folder; RecBole would make it in each process
             trainer = prepare_trainer(config, data, run_dir=folder.path, logs=logs if first else None)
             seconds = {"load": time.perf_counter() - started}
-            with _says_how_to_resume(folder):
+            with _says_how_to_resume(folder), trainer.events:
                 if resume:
                     trainer.resume(data.train)
                 if before and trainer.start_epoch >= trainer.epochs:
@@ -98,7 +98,8 @@ def _run(config: Config, run_dir: str | Path | None, *, resume: bool, started: f
                     folder.check_there()
                     per_user.write(folder.per_user, data.dataset.field2id_token[data.dataset.uid_field])
                     seconds["evaluate"] = time.perf_counter() - evaluated
-                    trainer.tensorboard.close()
+                    trainer.events.results(results, epoch=trainer.best_epoch)
+                    trainer.events.close()
                     folder.remove_analyses()
                     result = write_result(
                         folder.path, config, data=data, results=results, best_epoch=trainer.best_epoch,
@@ -145,8 +146,9 @@ def prepare_trainer(config: Config, data: Data, *, run_dir: str | Path, logs: lo
     Raises:
         PopDCLError: a package is missing that the model needs, or the epochs do not reach beyond the model's warm-up.
     """
-    with _missing_package_named(config):
+    with _in_one_line(config):
         recommender, ranker = build_model(config, data), build_ranker(config, data)
+        check_labels(recommender, config, data=data)
         warm_up = getattr(recommender, "warm_up_epochs", 0)
         if 0 < config["epochs"] <= warm_up:
             raise PopDCLError(
@@ -166,7 +168,8 @@ def train(
     data: Data,
     callback: Callable[[int, float], Any] | None = None,
 ) -> None:
-    """Train from the start, or from where ``trainer.resume`` has put the trainer; write the configuration first.
+    """Train from the start, or from where ``trainer.resume`` has put the trainer; write the configuration
+    first. The caller closes ``trainer.events``.
 
     Args:
         trainer: of the configured model.
@@ -180,7 +183,8 @@ def train(
     if distributed.rank() == 0:
         with written_whole(RunFolder(trainer.run_dir).config) as temporary:
             temporary.write_text(dump_yaml(config.resolved()), encoding="utf-8")
-    with _missing_package_named(config), deterministic(config):
+    trainer.events.open(first_epoch=trainer.start_epoch)
+    with _in_one_line(config), deterministic(config):
         trainer.fit(data.train, show_progress=True, callback_fn=callback)
 
 
@@ -217,10 +221,16 @@ def _says_how_to_resume(folder: RunFolder) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _missing_package_named(config: Config) -> Iterator[None]:
-    """Some of RecBole's models and options import what RecBole does not require: say which package is missing."""
+def _in_one_line(config: Config) -> Iterator[None]:
+    """Name the package that some of RecBole's models import without requiring it, and say that memory is at its end."""
     try:
         yield
     except ImportError as error:
         what = f"needs the package '{error.name}': install it first" if error.name else str(error)
         raise PopDCLError(f"model {config['model']}: {what}") from error
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise PopDCLError(
+            f"model {config['model']}: out of memory; smaller embeddings or a smaller train_batch_size need less"
+        ) from error

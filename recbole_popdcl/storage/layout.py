@@ -8,6 +8,7 @@ LAST = "last.pt"  # everything needed to go on after the last validation
 PER_USER = "per_user.parquet"  # accuracy of every user
 LOG = "run.log"
 TENSORBOARD = "tensorboard"
+EVENTS = "events.json"  # ids of the run in W&B and MLflow
 RESULT = "result.json"  # written last; a search has one too
 
 # Made from the weights of a finished run when a report asks for them (experiment/analysis.py).

@@ -19,10 +19,11 @@ class logged:  # noqa: N801 - reads as a statement
 
     Args:
         all_lines: False for errors alone.
+        level: least level of a line, such as ``info``, in either case.
     """
 
-    def __init__(self, all_lines: bool = True) -> None:
-        self._level = logging.INFO if all_lines else logging.ERROR
+    def __init__(self, all_lines: bool = True, *, level: str = "info") -> None:
+        self._level = logging.getLevelNamesMapping().get(level.upper(), logging.INFO) if all_lines else logging.ERROR
 
     def __enter__(self) -> logged:
         root = logging.getLogger()

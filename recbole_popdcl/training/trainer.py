@@ -22,7 +22,7 @@ from recbole.utils import get_trainer
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
-from recbole_popdcl.compat import early_stopping_by, tensorboard_in
+from recbole_popdcl.compat import early_stopping_by, without_tensorboard
 from recbole_popdcl.compute.device import tf32
 from recbole_popdcl.compute.distributed import average_gradients, from_first, rank
 from recbole_popdcl.config.config import Config, recbole_metrics
@@ -34,7 +34,7 @@ from recbole_popdcl.evaluation.per_user import PerUser
 from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.evaluation.sets import EvaluationSets
 from recbole_popdcl.storage.files import written_whole
-from recbole_popdcl.storage.layout import CHECKPOINT, LAST, METRICS, TENSORBOARD
+from recbole_popdcl.storage.layout import CHECKPOINT, LAST, METRICS
 from recbole_popdcl.training.checkpoint import (
     check_resumable,
     load_checkpoint,
@@ -42,6 +42,7 @@ from recbole_popdcl.training.checkpoint import (
     load_optimizer,
     save_checkpoint,
 )
+from recbole_popdcl.training.events import Events
 
 STEPS_PER_READING = 50  # of the losses, for which a GPU has to be waited for
 
@@ -75,6 +76,7 @@ class RunTrainer(Trainer):
         best_epoch: epoch of the best validation so far, from 0; -1 before the first.
         best_valid_result: flat results of that validation.
         last_valid_result: flat results of the last validation.
+        events: receives the losses and validations, once it is opened.
     """
 
     best_valid_score: float
@@ -90,13 +92,16 @@ class RunTrainer(Trainer):
         self.fingerprint = fingerprint
         self.ranker = ranker
         config["checkpoint_dir"] = str(self.run_dir)
-        metrics = config["metrics"]
-        config["metrics"] = recbole_metrics(metrics)  # RecBole's evaluator is made, though never asked
+        before = {name: config[name] for name in ("metrics", "log_wandb")}
+        config["metrics"] = recbole_metrics(config["metrics"])  # RecBole's evaluator is made, though never asked
+        config["log_wandb"] = False  # RecBole's logger would begin a run of its own
         try:
-            with tensorboard_in(self.run_dir / TENSORBOARD if self._writes else None):
+            with without_tensorboard():
                 super().__init__(config, model)
         finally:
-            config["metrics"] = metrics
+            for name, value in before.items():
+                config[name] = value
+        self.events = Events(config, self.run_dir, writes=self._writes)
         self.saved_model_file = str(self.run_dir / CHECKPOINT)
         self.best_epoch = -1
         self._last_batch: Any = None
@@ -144,6 +149,8 @@ class RunTrainer(Trainer):
             PopDCLError: the loss is no longer a finite number.
         """
         self._started = time.perf_counter()
+        if self.config["train_neg_sample_args"].get("dynamic"):
+            train_data.get_model(_Scores(self.model))
         if self._has_own("fit"):  # NCL and RaCT bring their own loop, which calls the hooks below
             with early_stopping_by(early_stopping):
                 super().fit(train_data, valid_data or self.ranker, verbose, saved, show_progress, callback_fn)
@@ -155,9 +162,10 @@ class RunTrainer(Trainer):
             loss = (sum(loss) if isinstance(loss, tuple) else loss) / len(train_data)
             self.train_loss_dict[epoch] = loss
             line = {"epoch": epoch, "train_loss": loss, "seconds": round(time.perf_counter() - started, 3)}
-            self._add_train_loss_to_tensorboard(epoch, loss)
+            self.events.loss(loss, epoch=epoch)
             if verbose:
-                self.logger.info("epoch %d: loss %.4f, %.1f s", epoch, loss, line["seconds"])
+                decimals = self.config["loss_decimal_place"]
+                self.logger.info("epoch %d: loss %.*f, %.1f s", epoch, decimals, loss, line["seconds"])
             # before its warm-up is over a model has nothing to validate
             warming_up = epoch < getattr(self.model, "warm_up_epochs", 0)
             if self.eval_step <= 0 or (epoch + 1) % self.eval_step or warming_up:
@@ -177,7 +185,8 @@ class RunTrainer(Trainer):
                     self._save_checkpoint(epoch, verbose=False)
             if verbose:
                 mark = "best so far" if better else f"{self.cur_step} without gain"
-                self.logger.info("epoch %d: %s %.5f (%s)", epoch, self.objective, score, mark)
+                decimals = self.config["metric_decimal_place"]
+                self.logger.info("epoch %d: %s %.*f (%s)", epoch, self.objective, decimals, score, mark)
             self._warn()
             if saved:
                 self._save_last(epoch, train_data)
@@ -187,7 +196,6 @@ class RunTrainer(Trainer):
                 self.logger.info("stopped: %d validations without gain, best epoch %d", self.cur_step, self.best_epoch)
                 break
         self._save_unvalidated(saved)
-        self.tensorboard.flush()
         return self.best_valid_score, self.best_valid_result
 
     @classmethod
@@ -265,10 +273,13 @@ class RunTrainer(Trainer):
         there = [self.run_dir / name for name in (CHECKPOINT, LAST) if (self.run_dir / name).exists()]
         return f"The last good checkpoint is kept: {there[0]}" if there else "There is no checkpoint yet"
 
+    def _add_train_loss_to_tensorboard(self, epoch_idx: int, losses: Any, tag: str = "") -> None:
+        """What RecBole's own loops call with the losses of an epoch."""
+        self.events.loss(sum(losses) if isinstance(losses, tuple) else losses, epoch=epoch_idx)
+
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
         result = self.evaluate(names=self.objective.set_names, load_best_model=False, show_progress=show_progress)
-        for key, value in result.items():
-            self.tensorboard.add_scalar(key, value, self._epoch)
+        self.events.validation(result, epoch=self._epoch)
         if self._has_own("fit"):
             self._append({"epoch": self._epoch, "train_loss": self.train_loss_dict[self._epoch], **result})
         return self.objective.value(result), result
@@ -408,6 +419,30 @@ class RunTrainer(Trainer):
                     raise PopDCLError(f"{path}, line {number}: not the metrics of an epoch; remove the line") from error
         with written_whole(path) as temporary:
             temporary.write_text("".join(kept), encoding="utf-8")
+
+
+class _Scores:
+    """The scores of a model, by which RecBole's loader chooses dynamic negatives: without a gradient, and on the CPU.
+
+    Args:
+        model: a model of RecBole's.
+    """
+
+    def __init__(self, model: AbstractRecommender) -> None:
+        self.model, self.device = model, model.device
+
+    def eval(self) -> None:
+        """Prepare for scores."""
+        self.model.eval()
+
+    def train(self) -> None:
+        """Go on with training."""
+        self.model.train()
+
+    @torch.no_grad()
+    def predict(self, pairs: Any) -> torch.Tensor:
+        """Return the scores of an Interaction with users and items [n]."""
+        return self.model.predict(pairs).cpu()
 
 
 class _Losses:

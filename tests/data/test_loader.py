@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from recbole_popdcl.config.config import Config
-from recbole_popdcl.data.batches import batches_state, set_batches_state
+from recbole_popdcl.data.batches import batches_state, build_sampler, set_batches_state
 from recbole_popdcl.data.loading import load_data
+from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.experiment.run import run
 
 
 def load(toy, *more, model="LightGCN"):
@@ -87,3 +89,82 @@ def test_a_state_of_another_kind_of_device_is_refused(toy):
     state = batches_state(data.train)
     with pytest.raises(ValueError, match="drawn on another kind of device"):
         set_batches_state(data.train, {**state, "order": state["order"][:16]})
+
+
+# -- dynamic negatives, which RecBole's loader chooses by the model ---------------------------------------------------
+
+DYNAMIC = "{'distribution': 'uniform', 'sample_num': 2, 'dynamic': True, 'candidate_num': 4}"
+
+
+class ByNumber:
+    """Scores an item by its number."""
+
+    device = torch.device("cpu")
+
+    def eval(self):
+        pass
+
+    train = eval
+
+    def predict(self, pairs):
+        return pairs["item_id"].float()
+
+
+def stock(toy, *more, model="BPR"):
+    return load_data(Config(model, config_dict=without(toy), arguments=more), own_batches=False)
+
+
+def without(toy):
+    return {name: value for name, value in toy.items() if name != "embedding_size"}
+
+
+@pytest.mark.parametrize("model", ["BPR", "NeuMF"])
+def test_dynamic_negatives_are_the_best_of_their_candidates(toy, model):
+    data = stock(toy, f"--train_neg_sample_args={DYNAMIC}", "--shuffle=False", model=model)
+    data.train.get_model(ByNumber())
+    batch = next(iter(data.train))
+    n = data.train.step
+    users, items = (data.train_set.inter_feat[name][:n].numpy() for name in ("user_id", "item_id"))
+    candidates = build_sampler(data.train_set.config, data.train_set).sample_by_user_ids(users, items, 8)
+    best = candidates.view(4, 2 * n).max(dim=0).values
+    found = batch["neg_item_id"] if model == "BPR" else batch["item_id"][n:]
+    assert found.tolist() == best.tolist()
+    assert np.isin((batch["user_id"][-2 * n :] * 81 + found).numpy(), data.evaluation.train.keys).sum() == 0
+
+
+@pytest.mark.parametrize("model", ["BPR", "NeuMF", "SimpleX"])
+def test_models_train_with_dynamic_negatives(toy, model, tmp_path):
+    """They learn something else than with any negatives, and the same when run again."""
+    results = [
+        run(model, config_dict=without(toy), arguments=arguments, run_dir=tmp_path / str(number))["test"]
+        for number, arguments in enumerate(
+            [(), (f"--train_neg_sample_args={DYNAMIC}",), (f"--train_neg_sample_args={DYNAMIC}",)]
+        )
+    ]
+    assert results[0] != results[1] == results[2]
+
+
+@pytest.mark.parametrize(
+    ("model", "value", "more", "message"),
+    [
+        ("BPR", DYNAMIC.replace("4", "0"), (), "dynamic negatives need a candidate_num of at least 1"),
+        ("BPR", DYNAMIC, ("--worker=1",), "'worker' must be 0 with dynamic negatives"),
+        ("MultiVAE", DYNAMIC, (), "has no effect here: MultiVAE draws no negatives"),
+        ("Pop", DYNAMIC, (), "has no effect here: Pop is not trained by steps"),
+        ("BPR", "None", (), "cannot be None: BPR needs sampled negatives"),
+        ("BPR", "{'distribution': 'uniform', 'candidate_num': 4}", (), "has no effect without dynamic: True"),
+        ("BPR", "{'distribution': 'uniform', 'alpha': 0.5}", (), "an alpha, which has no effect on uniform negatives"),
+        ("BPR", "{'distribution': 'uniform', 'dynamik': True}", (), "has no 'dynamik' (did you mean 'dynamic'?)"),
+    ],
+)
+def test_negatives_that_cannot_be(toy, model, value, more, message):
+    with pytest.raises(PopDCLError) as raised:
+        stock(toy, f"--train_neg_sample_args={value}", *more, model=model)
+    assert message in str(raised.value)
+
+
+def test_a_model_of_labels_needs_labels(toy, tmp_path):
+    message = "cannot be None: NeuMF learns from labels, and the dataset has no column 'label'"
+    with pytest.raises(PopDCLError, match=message):
+        run("NeuMF", config_dict=without(toy), arguments=["--train_neg_sample_args=None"], run_dir=tmp_path / "r")
+    assert not (tmp_path / "r").exists()

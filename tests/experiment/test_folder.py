@@ -64,7 +64,7 @@ def test_anything_takes_the_folder_of_a_search(tmp_path):
 
 
 @KINDS
-@pytest.mark.parametrize("error", [PopDCLError("no"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [PopDCLError("no"), KeyboardInterrupt(), MemoryError(), ZeroDivisionError()])
 def test_a_failed_start_leaves_what_was_there(kind, first, kept, tmp_path, error):
     (tmp_path / "a").mkdir()
     for folder, left in (("a/b/c", {"a"}), ("a", {"a", "a/.lock"})):
@@ -76,6 +76,23 @@ def test_a_failed_start_leaves_what_was_there(kind, first, kept, tmp_path, error
         (tmp_path / "x" / "y" / kept).touch()
         raise error
     assert (tmp_path / "x" / "y" / kept).exists()
+
+
+@KINDS
+def test_a_failed_start_empties_a_folder_that_was_empty(kind, first, kept, tmp_path):
+    for _ in range(2):  # the lock of the first start does not count
+        with pytest.raises(ZeroDivisionError), kind(tmp_path).held(resume=False):
+            (tmp_path / "wandb" / "files").mkdir(parents=True)
+            (tmp_path / "run.log").touch()
+            raise ZeroDivisionError
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_failed_start_does_not_touch_what_is_somebody_elses(tmp_path):
+    (tmp_path / "notes.md").touch()
+    with pytest.raises(ZeroDivisionError), RunFolder(tmp_path).held(resume=False):
+        raise ZeroDivisionError
+    assert (tmp_path / "notes.md").exists()
 
 
 @KINDS

@@ -419,6 +419,30 @@ def test_a_failed_start_leaves_no_folder(toy, tmp_path, monkeypatch):
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")]
+)
+@pytest.mark.parametrize("place", ["__init__", "calculate_loss"])
+def test_out_of_memory_is_one_line(error, place, toy, tmp_path, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(f"recbole.model.general_recommender.bpr.BPR.{place}", fail)
+    with pytest.raises(PopDCLError, match=r"^model BPR: out of memory; smaller embeddings or a smaller "):
+        run("BPR", config_dict=toy, run_dir=tmp_path / "made" / "r")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_defect_leaves_no_folder_and_is_told(toy, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("shapes")
+
+    monkeypatch.setattr("recbole.model.general_recommender.bpr.BPR.calculate_loss", fail)
+    with pytest.raises(RuntimeError, match="shapes"):
+        run("BPR", config_dict=toy, run_dir=tmp_path / "r")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_model_of_the_users_has_the_properties_of_its_base(toy, tmp_path):
     from recbole_popdcl.model.popdcl import PopDCL
 

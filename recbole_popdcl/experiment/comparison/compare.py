@@ -159,7 +159,7 @@ def compare(
     ]
     for planned in plan[: len(datasets) * len(entries)]:  # bad properties before the first run
         Config(planned.model, planned.dataset, config_dict=planned.properties)
-    with logged():
+    with logged(level=common.get("state", "info")):
         _run_all(plan, options)
         return {dataset: _compare_one(output / dataset, labels, seeds=seeds, options=options) for dataset in datasets}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_popdcl.config.config import Config
-from recbole_popdcl.config.properties import IN_SEARCH, check_value, stage_of, table
+from recbole_popdcl.config.properties import IN_SEARCH, check_value, stage_of, table, why_no_effect
 from recbole_popdcl.config.reading import properties_folder, read_yaml
 from recbole_popdcl.errors import PopDCLError, nearest
 
@@ -44,6 +44,11 @@ def read_space(config: Config, path: str | Path | None) -> tuple[dict[str, Any],
         raise PopDCLError(f"search space {path} is empty: it holds lines 'property: [values]'")
     for name, values in space.items():
         _check(config, name, values, f"search space {path}")
+        reason = (
+            why_no_effect(table()[name], config.model_class, values=config.final_config_dict) if name in table() else ""
+        )
+        if reason and "encoder" not in space:
+            raise PopDCLError(f"search space {path}: property '{name}' has no effect here: {reason}")
     return space, str(path)
 
 

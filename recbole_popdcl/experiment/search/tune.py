@@ -136,7 +136,7 @@ def tune(
         folder = SearchFolder.choose(run_dir, config=config)
         folder.check_free()
         folder = folder.absolute()
-    with logged():
+    with logged(level=task.config["state"]):
         data = _load(task.config)
         seconds = {"load": time.perf_counter() - started}
         with folder.held(resume=resume):
@@ -264,7 +264,8 @@ def _trial(
     from ray import tune as ray_tune
 
     torch.set_num_threads(max(1, int(search.cpus_per_trial)))
-    config = Config(config_dict={**properties, **values, "show_progress": False})
+    # a space may hold what an encoder of its own does not use, such as n_layers beside encoder
+    config = Config(config_dict={**properties, **values, "show_progress": False}, shared=True)
     folder.check_there()
     # Ray's own folder of a trial is a temporary one, from which it copies now and then
     run_folder = folder.trial(trial_name(ray_tune.get_context().get_trial_id()))
@@ -272,7 +273,7 @@ def _trial(
     resume = run_folder.begun and run_folder.last.is_file()
     if not resume:
         shutil.rmtree(run_folder.path, ignore_errors=True)
-    with logged(), run_folder.held(resume=resume):
+    with logged(level=config["state"]), run_folder.held(resume=resume):
         trainer = prepare_trainer(config, data, run_dir=run_folder.path)
 
         def report(epoch: int, score: float) -> None:
@@ -280,10 +281,10 @@ def _trial(
             # counted by epochs, as Ray starts its own count again in a trial that goes on
             ray_tune.report({LAST_SCORE: score, VALIDATIONS: (epoch + 1) // config["eval_step"], **best})
 
-        if resume:
-            trainer.resume(data.train)
-        train(trainer, config, data=data, callback=report)
-        trainer.tensorboard.close()
+        with trainer.events:
+            if resume:
+                trainer.resume(data.train)
+            train(trainer, config, data=data, callback=report)
         if trainer.best_valid_result is None:
             raise PopDCLError("the trial ended before its first validation; raise epochs or lower eval_step")
         if trainer.start_epoch >= trainer.epochs:  # nothing was left to train: its last report had been lost

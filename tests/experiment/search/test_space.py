@@ -84,3 +84,11 @@ def test_the_kind_of_search_follows_from_the_space():
     assert _choose_kind(Search("optuna"), lists, "here").search == "optuna"
     with pytest.raises(PopDCLError, match=r"^here: a grid needs lists"):
         _choose_kind(Search("grid"), mixed, "here")
+
+
+def test_what_has_no_effect_is_not_searched(tmp_path):
+    (tmp_path / "space.yaml").write_text("n_layers: [1, 2]\n")
+    with pytest.raises(PopDCLError, match="property 'n_layers' has no effect here: encoder mf does not use it"):
+        read_space(Config("SSM", "ml-100k", config_dict={"encoder": "mf"}), tmp_path / "space.yaml")
+    (tmp_path / "both.yaml").write_text("n_layers: [1, 2]\nencoder: [mf, lightgcn]\n")
+    assert set(read_space(Config("SSM", "ml-100k"), tmp_path / "both.yaml")[0]) == {"n_layers", "encoder"}
