@@ -57,6 +57,17 @@ class SideInformation(Dataset):
         for field in self.config["seq_len"] or ():
             self._known(field, "seq_len", SEQUENCES)
 
+    def _get_load_and_unload_col(self, source: FeatureSource | str) -> tuple[Any, Any]:
+        """RecBole's does not say that a file of its own may have set one of the two."""
+        suffix = source.value if isinstance(source, FeatureSource) else source
+        load, unload = ((self.config[name] or {}).get(suffix) for name in ("load_col", "unload_col"))
+        if unload and load and load != "*":
+            raise PopDCLError(
+                f"property 'unload_col' cannot be set for '{suffix}' together with 'load_col', which RecBole's file of "
+                "the data set may set; add --load_col=None"
+            )
+        return super()._get_load_and_unload_col(source)
+
     def _check_load_col(self) -> None:
         """Complain of files that are not read, and of columns that they lack; of several split files one may do."""
         for suffix, fields in (self.config["load_col"] or {}).items():

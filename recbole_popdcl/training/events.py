@@ -118,14 +118,14 @@ class Events:
 
 
 @contextlib.contextmanager
-def _one_line(where: str, kinds: type[Exception] = Exception) -> Iterator[None]:
+def _one_line(failed: str, kinds: type[Exception] = Exception) -> Iterator[None]:
     """What these packages raise has no common class; it is never a fault of the run."""
     try:
         yield
     except PopDCLError:
         raise
     except kinds as error:
-        raise PopDCLError(f"cannot log to {where}: {reason(error)}") from error
+        raise PopDCLError(f"{failed}: {reason(error)}") from error
 
 
 @contextlib.contextmanager
@@ -142,25 +142,25 @@ class _TensorBoard:
     run_id = ""
 
     def __init__(self, folder: Path, *, first_epoch: int) -> None:
-        self._where = f"TensorBoard in {folder}"
+        self._failed = f"cannot write TensorBoard events into {folder}"
         threading.excepthook = _without_writers(threading.excepthook)
-        with _one_line(self._where, OSError):
+        with _one_line(self._failed, OSError):
             self._writer = SummaryWriter(str(folder), purge_step=first_epoch or None)
 
     def scalars(self, values: Mapping[str, float], *, epoch: int) -> None:
-        with _one_line(self._where, OSError):
+        with _one_line(self._failed, OSError):
             for name, value in values.items():
                 self._writer.add_scalar(name, value, epoch)
             self._writer.flush()
 
     def results(self, values: Mapping[str, float], *, epoch: int) -> None:
         table = result_table({key.removeprefix(FINAL): value for key, value in values.items()})
-        with _one_line(self._where, OSError):
+        with _one_line(self._failed, OSError):
             self._writer.add_text("results", indent(table, "    "), epoch)  # indented, as TensorBoard reads Markdown
         self.scalars(values, epoch=epoch)
 
     def close(self, *, failed: bool) -> None:
-        with _one_line(self._where, OSError):
+        with _one_line(self._failed, OSError):
             self._writer.close()
 
 
@@ -185,7 +185,7 @@ class _Wandb:
         with _needed_by("log_wandb"):
             import wandb
         self._is_callers = wandb.run is not None
-        with _one_line("Weights & Biases"):
+        with _one_line("cannot log to Weights & Biases"):
             options: dict[str, Any] = {"id": run_id, "resume": "allow"} if run_id else {}
             self._run = wandb.run or wandb.init(
                 project=config["wandb_project"], dir=str(run_dir), config=config.resolved(), **options
@@ -196,16 +196,16 @@ class _Wandb:
         self.run_id = "" if self._is_callers else self._run.id
 
     def scalars(self, values: Mapping[str, float], *, epoch: int) -> None:
-        with _one_line("Weights & Biases"):
+        with _one_line("cannot log to Weights & Biases"):
             self._run.log({"epoch": epoch, **values})
 
     def results(self, values: Mapping[str, float], *, epoch: int) -> None:
-        with _one_line("Weights & Biases"):
+        with _one_line("cannot log to Weights & Biases"):
             self._run.summary.update({**values, "best_epoch": epoch})
 
     def close(self, *, failed: bool) -> None:
         if not self._is_callers:
-            with _one_line("Weights & Biases"):
+            with _one_line("cannot log to Weights & Biases"):
                 self._run.finish(exit_code=int(failed))
 
 
@@ -219,7 +219,7 @@ class _MLflow:
             from mlflow import MlflowClient
             from mlflow.entities import Metric, Param
         self._metric = Metric
-        with _one_line("MLflow"):
+        with _one_line("cannot log to MLflow"):
             self._client = MlflowClient()
             if run_id:
                 self.run_id = run_id
@@ -236,7 +236,7 @@ class _MLflow:
 
     def scalars(self, values: Mapping[str, float], *, epoch: int) -> None:
         now = int(1000 * time.time())
-        with _one_line("MLflow"):
+        with _one_line("cannot log to MLflow"):
             metrics = [self._metric(key.replace("@", "_at_"), value, now, epoch) for key, value in values.items()]
             self._client.log_batch(self.run_id, metrics=metrics)
 
@@ -244,5 +244,5 @@ class _MLflow:
         self.scalars(values, epoch=epoch)
 
     def close(self, *, failed: bool) -> None:
-        with _one_line("MLflow"):
+        with _one_line("cannot log to MLflow"):
             self._client.set_terminated(self.run_id, status="FAILED" if failed else "FINISHED")

@@ -587,6 +587,13 @@ def test_columns_that_are_not_there(arguments, problem, quick, tmp_path, caplog)
     assert f"{file}: property '{name}' {problem}" in caplog.text
 
 
+def test_columns_to_load_and_not_to_load(quick):
+    with pytest.raises(
+        PopDCLError, match=r"'unload_col' cannot be set for 'inter' together with .* add --load_col=None"
+    ):
+        quick.data("--unload_col={'inter': ['rating']}")
+
+
 def test_the_columns_in_recboles_own_files_are_nobodys_mistake(quick, caplog):
     config = quick.config(name="ml-100k")
     assert config["load_col"] == {"inter": ["user_id", "item_id", "rating", "timestamp"]}
