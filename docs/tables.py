@@ -6,18 +6,22 @@ are its arguments. ``--check`` changes nothing and ends with status 1 where a ta
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from recbole.utils import ModelType, get_model
+import recbole
+from recbole.utils import ModelType, argument_list, get_model
 
 from dataset_prep.layouts import find_layout, format_names
 from recbole_popdcl.compat import REPAIRS
+from recbole_popdcl.config.config import Config
 from recbole_popdcl.config.listing import Row, own_rows, owners, rows_of_model
 from recbole_popdcl.config.models import NEEDED_PACKAGES, UNSUPPORTED, general_models, own_models
-from recbole_popdcl.config.properties import Stage, comments
+from recbole_popdcl.config.properties import Stage, comments, why_no_effect
+from recbole_popdcl.config.properties import table as property_table
 from recbole_popdcl.config.reading import properties_folder, read_yaml
 from recbole_popdcl.evaluation.metrics import all_metrics
 
@@ -117,8 +121,38 @@ def layouts() -> str:
     )
 
 
+def recbole_properties() -> str:
+    """What becomes of every property in RecBole's lists and files."""
+    stock = Path(recbole.__file__).parent / "properties"
+    files = (stock / "overall.yaml", stock / "dataset" / "sample.yaml")
+    lists = (getattr(argument_list, f"{kind}_arguments") for kind in ("general", "training", "evaluation", "dataset"))
+    names = {*itertools.chain(*lists), *itertools.chain(*map(read_yaml, files))}
+    return table(("property", "here", "why"), (_of_recbole(name) for name in sorted(names, key=str.lower)))
+
+
+def _of_recbole(name: str) -> tuple[str, ...]:
+    entry = property_table()[name]
+    here, why = "works", ""
+    if entry.replaced_by:
+        here, why = "replaced", f"by {' and '.join(f'`{word}`' for word in entry.replaced_by.split(' and '))}"
+    elif entry.idle:
+        here, why = "refused", str(entry.no_effect)
+    elif entry.derived:
+        here, why = "refused", "worked out from other properties"
+    elif entry.without_pickle:
+        here, why = "refused", "RecBole would unpickle a file, which can run code"
+    elif entry.no_effect:
+        values = {**Config("PopDCL", "ml-100k").final_config_dict, name: "x"}
+        why = why_no_effect(entry, own_models()["PopDCL"], values=values)
+        here = "depends on the model or on other properties" if why else "works"
+    elif entry.before_split:
+        why = "on data that are split here; refused beside prepared sets"
+    return f"`{name}`", here, why
+
+
 TABLES: dict[str, Callable[..., str]] = {
     "properties": properties,
+    "recbole_properties": recbole_properties,
     "models": models,
     "metrics": metrics,
     "stock_models": stock_models,
