@@ -21,7 +21,7 @@ from recbole_popdcl.data.loading import Data, load_data
 from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.evaluation.per_user import PerUser
 from recbole_popdcl.evaluation.ranking import Ranker
-from recbole_popdcl.experiment.folder import RunFolder
+from recbole_popdcl.experiment.folder import RunFolder, stored_config
 from recbole_popdcl.experiment.result import read_result
 from recbole_popdcl.experiment.run import build_model, build_ranker
 from recbole_popdcl.model.base import EncoderRecommender
@@ -60,38 +60,47 @@ class FinishedRun:
         return self.ranker.rank(self.model, show_progress=self.show_progress, per_user=per_user)
 
 
-def load_run(run_dir: str | Path, arguments: Sequence[str] = ()) -> FinishedRun:
+def load_run(run_dir: str | Path, arguments: Sequence[str] = (), *, model: str | type | None = None) -> FinishedRun:
     """Load a run's configuration, data and best weights.
 
     Args:
         run_dir: the run's folder.
         arguments: ``--property=value`` for properties that may change after training.
+        model: the class of a run of a class of the user's own, or ``package.module:Class``, which is imported; the
+            run's folder names it, but nothing is imported because a file names it.
 
     Raises:
-        PopDCLError: no run in that folder, a property that cannot change after training, or data that have changed.
+        PopDCLError: no run in that folder, a property that cannot change after training, data that have changed, or a
+            model that is not the run's.
     """
     folder = RunFolder(run_dir)
     if not folder.begun:
         raise PopDCLError(f"no run in {folder}: it has no {folder.config.name}")
-    config = Config(config_files=[folder.config], arguments=arguments)
+    config = stored_config(folder, model, arguments=arguments)
     for name in parse_arguments(arguments):
-        if stage_of(name) not in AFTER_TRAINING:
+        if stage_of(name, config.model_class) not in AFTER_TRAINING:
             can = [other for other in names_of(AFTER_TRAINING) if other in config]
             raise PopDCLError(f"property '{name}' cannot change after training; {', '.join(can)} can")
     data = load_data(config, own_batches=issubclass(config.model_class, EncoderRecommender))
     if folder.finished and read_result(folder.path)["data"]["fingerprint"] != data.fingerprint:
         raise PopDCLError(f"the data of {config['dataset']} in {config['data_path']} are not those that {folder} saw")
-    model = build_model(config, data)
-    checkpoint = load_weights(model, folder.checkpoint)
-    model.eval()
-    ranker = build_ranker(config, data)
-    return FinishedRun(config=config, data=data, model=model, ranker=ranker, best_epoch=checkpoint.get("epoch", -1))
+    recommender = build_model(config, data)
+    checkpoint = load_weights(recommender, folder.checkpoint)
+    recommender.eval()
+    return FinishedRun(
+        config=config,
+        data=data,
+        model=recommender,
+        ranker=build_ranker(config, data),
+        best_epoch=checkpoint.get("epoch", -1),
+    )
 
 
 def evaluate(
     run_dir: str | Path,
     arguments: Sequence[str] = (),
     *,
+    model: str | type | None = None,
     output: str | Path | None = None,
     per_user_output: str | Path | None = None,
 ) -> dict[str, float]:
@@ -100,6 +109,7 @@ def evaluate(
     Args:
         run_dir: the run's folder.
         arguments: ``--property=value`` for properties that may change after training.
+        model: as load_run.
         output: JSON file to write the flat results to.
         per_user_output: Parquet file to write the accuracy of every user to.
 
@@ -109,7 +119,7 @@ def evaluate(
     Raises:
         PopDCLError: as load_run.
     """
-    run = load_run(run_dir, arguments)
+    run = load_run(run_dir, arguments, model=model)
     per_user = run.ranker.per_user() if per_user_output else None
     results = run.rank(per_user=per_user)
     if per_user and per_user_output:
@@ -127,6 +137,7 @@ def recommend(
     topk: int = 20,
     users: str | Path | None = None,
     arguments: Sequence[str] = (),
+    model: str | type | None = None,
 ) -> int:
     """Write the best items of each user with raw ids: columns user_id, item_id, rank (from 1), score.
 
@@ -137,7 +148,7 @@ def recommend(
         output: ``.csv`` or ``.parquet`` file.
         topk: items a user.
         users: text file with a raw user id a line; all users of the dataset by default.
-        arguments: as load_run.
+        arguments, model: as load_run.
 
     Returns:
         Number of rows written.
@@ -148,7 +159,7 @@ def recommend(
     kind = Path(output).suffix.lower()
     if kind not in (".csv", ".parquet"):
         raise PopDCLError(f"--output {output}: the file must end in .csv or .parquet")
-    run = load_run(run_dir, arguments)
+    run = load_run(run_dir, arguments, model=model)
     dataset = run.data.dataset
     wanted = _user_ids(users, dataset) if users else np.arange(1, dataset.user_num)
     frame = _lists(run, wanted, topk=topk)

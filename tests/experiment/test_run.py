@@ -259,7 +259,7 @@ def test_faults_of_a_finished_run(finished, tmp_path):
         (lambda: run(run_dir=tmp_path, resume=True), "nothing to resume"),
         (
             lambda: run("SSM", run_dir=folder, resume=True),
-            "'model' cannot change in a resumed run: it is 'PopDCL' in",
+            "run is of the model 'PopDCL', not of 'SSM'",
         ),
     ]
     for call, message in cases:
