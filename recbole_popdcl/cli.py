@@ -151,6 +151,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="evaluate a finished run again", formatter_class=raw,
                                    epilog=RUN_HELP, allow_abbrev=False)  # fmt: skip
     _add_run(evaluate)
+    evaluate.add_argument("--dataset", "-d", help="name of another dataset of the same ids, to evaluate on its "
+                          "evaluation sets, or where it is not split on all of it")  # fmt: skip
+    evaluate.add_argument("--test", help="file with other interactions of the same ids, in a form that prepare reads")
     evaluate.add_argument("--output", help="JSON file for the results")
     evaluate.add_argument("--per_user", help="Parquet file for the accuracy of every user")
     evaluate.set_defaults(function=_evaluate)
@@ -172,9 +175,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_run(recommend)
     recommend.add_argument("--users", help="text file with a raw user id a line; all users by default")
+    recommend.add_argument("--items", help="text file with a raw item id a line: no others are recommended")
+    recommend.add_argument("--exclude", help="text file with a raw item id a line, or file with pairs of a user and an "
+                           "item, that are not recommended")  # fmt: skip
+    recommend.add_argument("--history", help="file with pairs of a user and an item: lists for these users, who may be "
+                           "new, from their items alone")  # fmt: skip
     recommend.add_argument("--topk", type=_list_length, default=20, help="items a user (default: 20)")
     recommend.add_argument("--output", required=True, help=".csv or .parquet file")
     recommend.set_defaults(function=_recommend)
+
+    score = commands.add_parser("score", help="scores of given pairs by a finished run", allow_abbrev=False)
+    _add_run(score)
+    score.add_argument("--pairs", required=True, help="file with raw ids of users and items: CSV, TSV, Parquet, .inter "
+                       "and whatever else prepare reads")  # fmt: skip
+    score.add_argument("--output", help=".csv or .parquet file; standard output by default")
+    score.set_defaults(function=_score)
+
+    export = commands.add_parser("export", help="vectors of users and items, for an index by inner product",
+                                 allow_abbrev=False)  # fmt: skip
+    _add_run(export)
+    export.add_argument("--output", required=True, help=".parquet, .npy or .safetensors file")
+    export.set_defaults(function=_export)
 
     properties = commands.add_parser("properties", help="list properties: default, allowed values, meaning",
                                      allow_abbrev=False)  # fmt: skip
@@ -318,6 +339,8 @@ def _evaluate(arguments: argparse.Namespace, properties: list[str]) -> int:
             arguments.run_dir,
             properties,
             model=arguments.model,
+            dataset=arguments.dataset,
+            test=arguments.test,
             output=arguments.output,
             per_user_output=arguments.per_user,
         )
@@ -326,7 +349,7 @@ def _evaluate(arguments: argparse.Namespace, properties: list[str]) -> int:
 
 
 def _recommend(arguments: argparse.Namespace, properties: list[str]) -> int:
-    from recbole_popdcl.experiment.finished import recommend
+    from recbole_popdcl.experiment.lists import recommend
     from recbole_popdcl.storage.logs import logged
 
     with logged():
@@ -335,9 +358,34 @@ def _recommend(arguments: argparse.Namespace, properties: list[str]) -> int:
             arguments.output,
             topk=arguments.topk,
             users=arguments.users,
+            items=arguments.items,
+            exclude=arguments.exclude,
+            history=arguments.history,
             arguments=properties,
             model=arguments.model,
         )
+    return 0
+
+
+def _score(arguments: argparse.Namespace, properties: list[str]) -> int:
+    from recbole_popdcl.experiment.score import print_scores, score
+    from recbole_popdcl.storage.logs import logged
+
+    with logged():
+        frame = score(
+            arguments.run_dir, arguments.pairs, output=arguments.output, arguments=properties, model=arguments.model
+        )
+    if not arguments.output:
+        print_scores(frame)
+    return 0
+
+
+def _export(arguments: argparse.Namespace, properties: list[str]) -> int:
+    from recbole_popdcl.experiment.export import export
+    from recbole_popdcl.storage.logs import logged
+
+    with logged():
+        export(arguments.run_dir, arguments.output, arguments=properties, model=arguments.model)
     return 0
 
 

@@ -15,6 +15,7 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from tqdm import tqdm
 
 from recbole_popdcl.compute.distributed import from_all, share
+from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.collectors import COLLECTORS, Collector, RankedUsers
 from recbole_popdcl.evaluation.metrics import ACCURACY, find_metrics
@@ -68,6 +69,7 @@ class Ranker:
         self.batch_size = users_per_batch(sets.n_items, self.device.type, memory_mb=memory_mb)
         self._block = self.batch_size  # users are shared out by these, so that several processes rank the same batches
         self._truths = sets.on(self.device)
+        self._hidden = torch.from_numpy(np.flatnonzero(~sets.candidates)).to(self.device)  # padding among them
 
     def per_user(self) -> PerUser:
         """Return an empty table for ``rank`` to fill with the accuracy metrics of this ranker."""
@@ -170,6 +172,30 @@ class Ranker:
             for batch, (items, scores) in self._in_batches(best, users.to(self.device), show_progress=show_progress):
                 yield batch, items, scores
 
+    @torch.no_grad()
+    def score(self, model: AbstractRecommender, pairs: Pairs, *, show_progress: bool = False) -> torch.Tensor:
+        """Return the scores of pairs, of hidden items too; float32 [n], in the order of ``pairs.keys``.
+
+        Args:
+            model: as ``rank``.
+            pairs: of users and items of the training set.
+            show_progress: show a bar.
+
+        Raises:
+            PopDCLError: as ``rank``.
+        """
+
+        def of_pairs(batch: torch.Tensor) -> torch.Tensor:
+            rows, items = pairs.of_users(batch)
+            return score_all_items(model, batch, n_items=self.sets.n_items)[rows, items]
+
+        users = torch.from_numpy(np.flatnonzero(pairs.user_counts)).to(self.device)
+        parts = [scores.cpu() for _, scores in self._in_batches(of_pairs, users, show_progress=show_progress)]
+        scores = torch.cat([torch.empty(0), *parts])
+        if scores.isnan().any():
+            raise PopDCLError(f"the model's scores are not numbers (nan) for {int(scores.isnan().sum())} pairs")
+        return scores
+
     def _in_batches(
         self, work: Callable[[torch.Tensor], Done], users: torch.Tensor, *, show_progress: bool
     ) -> Iterator[tuple[torch.Tensor, Done]]:
@@ -212,9 +238,9 @@ class Ranker:
         )  # fmt: skip
 
     def _scores(self, model: AbstractRecommender, users: torch.Tensor) -> torch.Tensor:
-        """Scores [b, n_items] with padding and training items at -inf."""
+        """Scores [b, n_items] with training items, and items that are no candidates, at -inf."""
         scores = score_all_items(model, users, n_items=self.sets.n_items)
-        scores[:, 0] = -torch.inf
+        scores[:, self._hidden] = -torch.inf
         rows, items = self.sets.train.of_users(users)
         scores[rows, items] = -torch.inf
         return scores

@@ -21,6 +21,7 @@ class EvaluationSets:
             paper, Table 4); ``items``: they are equal thirds of the item list, for all sets the same (released code).
 
     Attributes:
+        candidates: which items are ranked, bool [n_items]; padding is not.
         segments: {set name: int8 [n_items]}, index in SEGMENTS of each item; the padding item is -1.
         segment_counts: {set name: int64 [4, n_users]}, items to find of each user: all, head, mid, tail.
     """
@@ -29,6 +30,8 @@ class EvaluationSets:
         self.train = train
         self.sets = {name: pairs for name, pairs in sets.items() if len(pairs)}
         self.n_users, self.n_items = train.n_users, train.n_items
+        self.candidates = np.ones(self.n_items, dtype=bool)
+        self.candidates[0] = False
         self.segments, self.segment_counts = {}, {}
         for name, pairs in self.sets.items():
             weights = pairs.item_counts if segment_by == "interactions" else np.ones(self.n_items)
