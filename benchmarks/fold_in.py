@@ -25,7 +25,11 @@ HELD_OUT, HISTORY, VALID, K = 0.2, 0.6, 0.1, 20
 
 
 def main() -> None:
-    """Print a row a model: mean Recall@K of the held-out users, and the 95 % interval of a normal mean over them."""
+    """Print two rows a model: mean Recall@K of the held-out users, and the 95 % interval of a normal mean over them.
+
+    Once all items to find count alike, so that popular ones are found as often as they are consumed, and once each by
+    1 / its training interactions, as if every item were equally likely (Yang et al., RecSys 2018).
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", default="ml-100k")
     parser.add_argument("--data_path", default="dataset/")
@@ -33,12 +37,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     arguments, properties = parser.parse_known_args()
     log = _log(arguments.dataset, arguments.data_path)
-    print(f"| model | fold-in | trained with the history | most popular | users |\n{'| --- ' * 5}|")
+    print(f"| model | items to find | fold-in | trained with the history | most popular | users |\n{'| --- ' * 6}|")
     for model in arguments.models.split(","):
         parts = [_recalls(model, log, seed=seed, properties=properties) for seed in range(2020, 2020 + arguments.seeds)]
-        recalls = pd.concat(parts)
-        cells = (f"{recalls[name].mean():.4f} ± {1.96 * recalls[name].sem():.4f}" for name in recalls)
-        print(f"| {model} | {' | '.join(cells)} | {len(recalls)} |", flush=True)
+        for weighting in parts[0]:
+            recalls = pd.concat([part[weighting] for part in parts])
+            cells = (f"{recalls[name].mean():.4f} ± {1.96 * recalls[name].sem():.4f}" for name in recalls)
+            print(f"| {model} | {weighting} | {' | '.join(cells)} | {len(recalls)} |", flush=True)
 
 
 def _log(dataset: str, data_path: str) -> pd.DataFrame:
@@ -50,8 +55,8 @@ def _log(dataset: str, data_path: str) -> pd.DataFrame:
     return pd.DataFrame({"user_id": tokens["user_id"][users], "item_id": tokens["item_id"][items]})
 
 
-def _recalls(model: str, log: pd.DataFrame, *, seed: int, properties: list[str]) -> pd.DataFrame:
-    """Recall@K of each held-out user in the three ways."""
+def _recalls(model: str, log: pd.DataFrame, *, seed: int, properties: list[str]) -> dict[str, pd.DataFrame]:
+    """{weighting of the items to find: Recall@K of each held-out user in the three ways}."""
     rng = np.random.default_rng(seed)
     users = log["user_id"].unique()
     held_out = log["user_id"].isin(rng.choice(users, int(HELD_OUT * len(users)), replace=False))
@@ -74,7 +79,12 @@ def _recalls(model: str, log: pd.DataFrame, *, seed: int, properties: list[str])
         for way in ("new", "known"):
             lists[way] = pd.read_csv(folder / f"{way}.csv", dtype={"user_id": str, "item_id": str})
     lists["popular"] = _most_popular(train, history)
-    return pd.DataFrame({way: _recall(frame, to_find) for way, frame in lists.items()}).fillna(0.0)
+    popularity = to_find["item_id"].map(train["item_id"].value_counts()).fillna(1)
+    weighted = {"all alike": to_find.assign(weight=1.0), "by 1 / popularity": to_find.assign(weight=1 / popularity)}
+    return {
+        name: pd.DataFrame({way: _recall(frame, wanted) for way, frame in lists.items()})
+        for name, wanted in weighted.items()
+    }
 
 
 def _write(path: Path, rows: pd.DataFrame) -> None:
@@ -90,8 +100,8 @@ def _most_popular(train: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
 
 
 def _recall(lists: pd.DataFrame, to_find: pd.DataFrame) -> pd.Series:
-    hits = to_find.merge(lists[["user_id", "item_id"]]).groupby("user_id").size()
-    wanted = to_find.groupby("user_id").size()
+    hits = to_find.merge(lists[["user_id", "item_id"]]).groupby("user_id")["weight"].sum()
+    wanted = to_find.groupby("user_id")["weight"].sum()
     return hits.reindex(wanted.index, fill_value=0) / wanted
 
 

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from recbole_popdcl.cli import main
 from recbole_popdcl.config.models import model_names
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.experiment.export import export
+from recbole_popdcl.experiment.export import export, folded_vectors
 from recbole_popdcl.experiment.finished import load_run
 from recbole_popdcl.experiment.lists import recommend
 from recbole_popdcl.experiment.run import run
@@ -53,34 +54,33 @@ def work(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize("model", model_names())
 def test_products_give_the_lists_of_every_model(toy, work, model):
     run(model, config_dict={**toy, "epochs": 2, **PROPERTIES.get(model, {})}, run_dir="r")
+    loaded = load_run("r")
     if model in REFUSED:
         with pytest.raises(PopDCLError) as raised:
-            export("r", "v.npy")
+            folded_vectors(loaded)
         assert str(raised.value) == f"the vectors of {model} cannot be exported: {REFUSED[model]}"
-        assert not list(work.glob("v*"))
         return
-    for arguments in ([], ["--score_norm_exponent=0.5"]):
-        check_lists(model, arguments)
+    for exponent in (loaded.model.score_norm_exponent, 0.5):
+        loaded.model.score_norm_exponent = exponent
+        check_lists(loaded, SCORES.get(model, np.asarray))
 
 
-def check_lists(model: str, arguments: list[str]) -> None:
-    """Whether the products of the vectors of the run in ``r`` give its lists and scores."""
-    export("r", "v.npy", arguments=arguments)
-    recommend("r", "lists.csv", topk=K, arguments=arguments)
-    vectors, hidden, lists = read_npy("v"), training_items("r"), pd.read_csv("lists.csv")
-    (users, of_users), (items, of_items) = vectors["user"], vectors["item"]
-    assert of_users.dtype == of_items.dtype == np.float32
-    products = of_users.astype(np.float64) @ of_items.astype(np.float64).T
-    seen = np.array([[item in hidden[user] for item in items] for user in users])
-    best = -np.sort(-np.where(seen, -np.inf, products), axis=1)[:, :K]
-    rows, columns = pd.Index(users).get_indexer(lists["user_id"]), pd.Index(items).get_indexer(lists["item_id"])
-    assert min(rows.min(), columns.min()) >= 0
-    assert not seen[rows, columns].any()
-    found = products[rows, columns]
+def check_lists(loaded, score_of) -> None:
+    """Whether the products of the vectors of a run give its lists and scores."""
+    train, tokens = loaded.data.evaluation.train, loaded.data.dataset.field2id_token
+    vectors = folded_vectors(loaded)
+    (user_ids, users), (item_ids, items) = vectors["user"], vectors["item"]
+    assert user_ids.tolist() == tokens["user_id"][1:].tolist()
+    assert item_ids.tolist() == tokens["item_id"][1:].tolist()
+    products = users.astype(np.float64) @ items.astype(np.float64).T
     scale = np.abs(products).max()
-    np.testing.assert_allclose(found, best[rows, lists["rank"] - 1], rtol=0, atol=1e-5 * scale)
-    np.testing.assert_allclose(SCORES.get(model, np.asarray)(found), lists["score"], rtol=1e-4, atol=1e-5 * scale)
-    assert len(lists) == len(users) * K
+    hidden = products.copy()
+    hidden[train.users - 1, train.items - 1] = -np.inf
+    best = -np.sort(-hidden, axis=1)[:, :K]
+    lists = list(loaded.ranker.recommend(loaded.model, torch.arange(1, len(users) + 1), k=K))
+    listed, scores = (torch.cat(parts).numpy() for parts in list(zip(*lists))[1:])
+    np.testing.assert_allclose(np.take_along_axis(hidden, listed - 1, axis=1), best, rtol=0, atol=1e-5 * scale)
+    np.testing.assert_allclose(scores, score_of(best), rtol=1e-4, atol=1e-5 * scale)
 
 
 @pytest.mark.parametrize("properties", [{}, {"encoder": "mf"}, {"score_norm_exponent": 0.3}], ids=str)
