@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "recbole_popdcl/__init__.py").read_text(encoding="utf-8"))[1]
 PROPERTIES = "recbole_popdcl.properties"  # installed from properties/ at the top, so that a wheel has them too
 REPORT = ["matplotlib>=3.10.7", "jinja2>=3.1.6"]
+EXPORT = ["safetensors>=0.6"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocstrings[python]>=0.27"]
 
 setup(
@@ -48,6 +49,7 @@ setup(
     extras_require={
         "tune": ["ray[tune]>=2.55,<3", "fsspec", "optuna>=4.6", *REPORT],  # older versions let the network run code
         "report": REPORT,
+        "export": EXPORT,
         "docs": DOCS,
         "dev": [
             "pytest>=9",
@@ -61,10 +63,12 @@ setup(
             "ray[tune]>=2.55,<3",
             "optuna>=4.6",
             "playwright>=1.56",
+            "usearch>=2.26",  # an index, which exported vectors must fit
             "nbclient>=0.10",
             "ipykernel>=7",
             "wandb>=0.31",
             *REPORT,
+            *EXPORT,
             *DOCS,
         ],
     },

@@ -1,7 +1,7 @@
 """Popularity-debiased recommendation on RecBole: losses, balanced protocol, fast training and evaluation.
 
-What the command line does, as functions: ``run``, ``evaluate``, ``recommend``, ``tune``, ``compare``, ``report``. They
-are imported when they are first used.
+What the command line does, as functions: ``run``, ``evaluate``, ``recommend``, ``score``, ``export``, ``tune``,
+``compare``, ``report``. They are imported when they are first used.
 
 Examples:
     >>> import recbole_popdcl
@@ -17,21 +17,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recbole_popdcl.config.config import Config
     from recbole_popdcl.experiment.comparison.compare import compare
-    from recbole_popdcl.experiment.finished import evaluate, recommend
+    from recbole_popdcl.experiment.export import export
+    from recbole_popdcl.experiment.finished import evaluate
+    from recbole_popdcl.experiment.lists import recommend
     from recbole_popdcl.experiment.run import run
+    from recbole_popdcl.experiment.score import score
     from recbole_popdcl.experiment.search.tune import tune
     from recbole_popdcl.reporting.build import report
 
 __version__ = "0.1.0"
-__all__ = ["Config", "compare", "evaluate", "recommend", "report", "run", "tune"]
+__all__ = ["Config", "compare", "evaluate", "export", "recommend", "report", "run", "score", "tune"]
 
 _HOMES = {
     "Config": "recbole_popdcl.config.config",
     "compare": "recbole_popdcl.experiment.comparison.compare",
     "evaluate": "recbole_popdcl.experiment.finished",
-    "recommend": "recbole_popdcl.experiment.finished",
+    "export": "recbole_popdcl.experiment.export",
+    "recommend": "recbole_popdcl.experiment.lists",
     "report": "recbole_popdcl.reporting.build",
     "run": "recbole_popdcl.experiment.run",
+    "score": "recbole_popdcl.experiment.score",
     "tune": "recbole_popdcl.experiment.search.tune",
 }
 

@@ -17,6 +17,8 @@ from dataset_prep import options as preparation
 from recbole_popdcl.errors import OneLineParser, PopDCLError, number_from_environment
 from recbole_popdcl.evaluation.keys import MAX_K
 
+MODEL_HELP = "model name, ours or RecBole's, or a class of your own: package.module:Class, which is imported"
+OWN_MODEL_HELP = "class of a run of your own class, package.module:Class, which is imported"
 RUN_HELP = """\
 --property=value sets any property of RecBole, of the model or of this package, for example --temperature=0.12.
 --config_files=a.yaml,b.yaml reads yaml files; preset/released_code.yaml is in the package."""
@@ -99,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="train and evaluate a model", epilog=RUN_HELP, formatter_class=raw,
                               allow_abbrev=False)  # fmt: skip
-    run.add_argument("--model", "-m", help="model name, ours or RecBole's")
+    run.add_argument("--model", "-m", help=MODEL_HELP)
     run.add_argument("--dataset", "-d", help="dataset name, for example ml-100k, which RecBole bundles")
     run.add_argument("--run_dir", help="folder of the run; runs/<dataset>/<model>/<timestamp> by default")
     run.add_argument("--resume", action="store_true", help="go on with the run in --run_dir")
@@ -107,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
 
     tune = commands.add_parser("tune", help="search hyper-parameters on Ray Tune", epilog=RUN_HELP, formatter_class=raw,
                                allow_abbrev=False)  # fmt: skip
-    tune.add_argument("--model", "-m", help="model name, ours or RecBole's")
+    tune.add_argument("--model", "-m", help=MODEL_HELP)
     tune.add_argument("--dataset", "-d", help="dataset name")
     tune.add_argument("--space", help="yaml file, property: [values] or a distribution; properties/tune/ has defaults")
     tune.add_argument("--run_dir", help="folder of the search; runs/<dataset>/<model>/tune-<timestamp> by default")
@@ -128,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
 
     compare = commands.add_parser("compare", help="several models, data sets and seeds, with paired tests",
                                   epilog=RUN_HELP, formatter_class=raw, allow_abbrev=False)  # fmt: skip
-    compare.add_argument("--models", default="", help="names, with commas between them")
+    compare.add_argument("--models", default="", help="names, or package.module:Class, with commas between them")
     compare.add_argument("--datasets", required=True, help="names, with commas between them")
     compare.add_argument("--seeds", type=_positive, default=3, help="number of seeds, from 2020 on (default: 3)")
     compare.add_argument(
@@ -148,7 +150,10 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("evaluate", help="evaluate a finished run again", formatter_class=raw,
                                    epilog=RUN_HELP, allow_abbrev=False)  # fmt: skip
-    evaluate.add_argument("--run_dir", required=True, help="folder of the run")
+    _add_run(evaluate)
+    evaluate.add_argument("--dataset", "-d", help="name of another dataset of the same ids, to evaluate on its "
+                          "evaluation sets, or where it is not split on all of it")  # fmt: skip
+    evaluate.add_argument("--test", help="file with other interactions of the same ids, in a form that prepare reads")
     evaluate.add_argument("--output", help="JSON file for the results")
     evaluate.add_argument("--per_user", help="Parquet file for the accuracy of every user")
     evaluate.set_defaults(function=_evaluate)
@@ -160,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--best", action="store_true", help="one setting of each model, the best on validation")
     report.add_argument("--topk", type=_list_length, default=20, help="K of the metrics (default: 20)")
     report.add_argument("--reference", help="row the others are tested against (default: PopDCL)")
+    report.add_argument("--models", default="", help="classes of your own among the runs: package.module:Class, ...")
     report.add_argument("--no_analysis", action="store_true", help="only read files: do not load weights and data")
     report.add_argument("--title", default="Popularity-debiased recommendation", help="of the page")
     report.set_defaults(function=_report)
@@ -167,11 +173,29 @@ def _parser() -> argparse.ArgumentParser:
     recommend = commands.add_parser(
         "recommend", help="write recommendation lists of a finished run", allow_abbrev=False
     )
-    recommend.add_argument("--run_dir", required=True, help="folder of the run")
+    _add_run(recommend)
     recommend.add_argument("--users", help="text file with a raw user id a line; all users by default")
+    recommend.add_argument("--items", help="text file with a raw item id a line: no others are recommended")
+    recommend.add_argument("--exclude", help="text file with a raw item id a line, or file with pairs of a user and an "
+                           "item, that are not recommended")  # fmt: skip
+    recommend.add_argument("--history", help="file with pairs of a user and an item: lists for these users, who may be "
+                           "new, from their items alone")  # fmt: skip
     recommend.add_argument("--topk", type=_list_length, default=20, help="items a user (default: 20)")
     recommend.add_argument("--output", required=True, help=".csv or .parquet file")
     recommend.set_defaults(function=_recommend)
+
+    score = commands.add_parser("score", help="scores of given pairs by a finished run", allow_abbrev=False)
+    _add_run(score)
+    score.add_argument("--pairs", required=True, help="file with raw ids of users and items: CSV, TSV, Parquet, .inter "
+                       "and whatever else prepare reads")  # fmt: skip
+    score.add_argument("--output", help=".csv or .parquet file; standard output by default")
+    score.set_defaults(function=_score)
+
+    export = commands.add_parser("export", help="vectors of users and items, for an index by inner product",
+                                 allow_abbrev=False)  # fmt: skip
+    _add_run(export)
+    export.add_argument("--output", required=True, help=".parquet, .npy or .safetensors file")
+    export.set_defaults(function=_export)
 
     properties = commands.add_parser("properties", help="list properties: default, allowed values, meaning",
                                      allow_abbrev=False)  # fmt: skip
@@ -188,6 +212,15 @@ def _parser() -> argparse.ArgumentParser:
     describe.add_argument("--plot", metavar="FILE", help="draw the items' popularity into a .png, .svg or .pdf file")
     describe.set_defaults(function=_describe)
     return parser
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--run_dir", required=True, help="folder of the run")
+    command.add_argument("--model", "-m", help=OWN_MODEL_HELP)
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
 
 
 def _positive(text: str) -> int:
@@ -291,7 +324,7 @@ def _tune(arguments: argparse.Namespace, properties: list[str]) -> int:
 def _compare(arguments: argparse.Namespace, properties: list[str]) -> int:
     from recbole_popdcl.experiment.comparison.compare import ComparisonOptions, compare, read_entries
 
-    models, datasets = ([name for name in text.split(",") if name] for text in (arguments.models, arguments.datasets))
+    models, datasets = _names(arguments.models), _names(arguments.datasets)
     tables = compare(
         read_entries(models, arguments.configs, ablation=arguments.ablation),
         datasets,
@@ -319,17 +352,57 @@ def _evaluate(arguments: argparse.Namespace, properties: list[str]) -> int:
     from recbole_popdcl.storage.logs import logged
 
     with logged(level=_level(properties)):
-        results = evaluate(arguments.run_dir, properties, output=arguments.output, per_user_output=arguments.per_user)
+        results = evaluate(
+            arguments.run_dir,
+            properties,
+            model=arguments.model,
+            dataset=arguments.dataset,
+            test=arguments.test,
+            output=arguments.output,
+            per_user_output=arguments.per_user,
+        )
     print(result_table(results, _decimals(Path(arguments.run_dir) / CONFIG, properties)))
     return 0
 
 
 def _recommend(arguments: argparse.Namespace, properties: list[str]) -> int:
-    from recbole_popdcl.experiment.finished import recommend
+    from recbole_popdcl.experiment.lists import recommend
     from recbole_popdcl.storage.logs import logged
 
     with logged(level=_level(properties)):
-        recommend(arguments.run_dir, arguments.output, topk=arguments.topk, users=arguments.users, arguments=properties)
+        recommend(
+            arguments.run_dir,
+            arguments.output,
+            topk=arguments.topk,
+            users=arguments.users,
+            items=arguments.items,
+            exclude=arguments.exclude,
+            history=arguments.history,
+            arguments=properties,
+            model=arguments.model,
+        )
+    return 0
+
+
+def _score(arguments: argparse.Namespace, properties: list[str]) -> int:
+    from recbole_popdcl.experiment.score import print_scores, score
+    from recbole_popdcl.storage.logs import logged
+
+    with logged(level=_level(properties)):
+        frame = score(
+            arguments.run_dir, arguments.pairs, output=arguments.output, arguments=properties, model=arguments.model
+        )
+    if not arguments.output:
+        print_scores(frame)
+    return 0
+
+
+def _export(arguments: argparse.Namespace, properties: list[str]) -> int:
+    from recbole_popdcl.experiment.export import export
+    from recbole_popdcl.storage.logs import logged
+
+    with logged(level=_level(properties)):
+        export(arguments.run_dir, arguments.output, arguments=properties, model=arguments.model)
     return 0
 
 
@@ -344,6 +417,7 @@ def _report(arguments: argparse.Namespace, unknown: list[str]) -> int:
         k=arguments.topk,
         reference=arguments.reference,
         analysis=not arguments.no_analysis,
+        models=_names(arguments.models),
         title=arguments.title,
     )
     print(page)

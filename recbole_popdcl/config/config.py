@@ -9,14 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import recbole
 from recbole.config import Config as RecBoleConfig
 from recbole.evaluator.register import metrics_dict
 from recbole.utils import argument_list
 
-from recbole_popdcl.compat import add_numpy_names, repaired
+from recbole_popdcl.compat import add_numpy_names
 from recbole_popdcl.compute import distributed
 from recbole_popdcl.config.kinds import Text
-from recbole_popdcl.config.models import find_model, is_packaged, model_names, own_models
+from recbole_popdcl.config.models import (
+    class_path,
+    find_model,
+    is_packaged,
+    model_names,
+    not_imported,
+    own_models,
+    typed_model,
+)
 from recbole_popdcl.config.properties import Property, check_value, declared, table, why_no_effect
 from recbole_popdcl.config.reading import (
     Loader,
@@ -32,6 +41,7 @@ from recbole_popdcl.evaluation.objective import Objective
 
 # RecBole's general code asks for these though nothing defines them, and takes None for an answer.
 ASKED_BY_RECBOLE = {"double_tower", "reg_weight", "tail_ratio"}
+STOCK_PROPERTIES = Path(recbole.__file__).parent / "properties" / "model"
 RECBOLE_LISTS = ("general_arguments", "training_arguments", "evaluation_arguments", "dataset_arguments")
 # Names that papers and other programs use for properties here; offered when someone types them.
 SYNONYMS = {"tau": "temperature", "lambda": "reg_weight", "lr": "learning_rate", "batch_size": "train_batch_size"}
@@ -41,7 +51,8 @@ class Config(RecBoleConfig):
     """RecBole's Config with our property files, checked values and no eval().
 
     Args:
-        model: name of a model, ours or RecBole's, or a model class.
+        model: name of a model, ours or RecBole's, a model class, or ``package.module:Class``, which is imported. What
+            files name is not imported.
         dataset: name of a dataset.
         config_files: yaml files, later ones win. A name that is no file is looked up in the package's ``properties``
             folder, so that ``preset/released_code.yaml`` works anywhere.
@@ -108,24 +119,36 @@ class Config(RecBoleConfig):
 
     def _get_model_and_dataset(self, model: str | type | None, dataset: str | None) -> tuple[str, type, str]:
         external = self.external_config_dict
-        model = external.get("model") if model is None else model
+        model = self._arguments.get("model") if model is None else model
+        model_class = self._model_of_files() if model is None else typed_model(model)
         dataset = external.get("dataset") if dataset is None else dataset
-        if model is None:
+        if model_class is None:
             raise PopDCLError("no model given; write --model=NAME, one of " + ", ".join(model_names()))
         if dataset is None:
             raise PopDCLError("no dataset given; write --dataset=NAME, for example --dataset=ml-100k")
         dataset = str(dataset)
         if re.search(r"[/\\\0]", dataset) or dataset in ("", ".", ".."):
             raise PopDCLError(f"dataset name {dataset!r} may not hold a path; the folder goes into data_path")
-        model_class: Any = repaired(model) if isinstance(model, type) else find_model(str(model))
         return model_class.__name__, model_class, dataset
+
+    def _model_of_files(self) -> type | None:
+        """The model that files and the dict name, which no module is imported for."""
+        named = self.external_config_dict.get("model")
+        if (own := self.external_config_dict.get("model_class")) is not None:
+            raise not_imported(str(own))
+        return None if named is None else find_model(str(named))
 
     def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
         lists = {name: list(getattr(argument_list, name)) for name in RECBOLE_LISTS}
         super()._load_internal_config_dict(model, model_class, dataset)
         for name, original in lists.items():  # RecBole adds the dataset's keys to its module's own lists
             getattr(argument_list, name)[:] = original
-        names = [base.__name__ for base in reversed(model_class.__mro__)]  # a model of the user's has its base's too
+        bases = model_class.__mro__[:0:-1]  # a model of the user's has the properties of those that it derives from
+        for base in bases:
+            path = STOCK_PROPERTIES / f"{base.__name__}.yaml"
+            if base.__module__.startswith("recbole.") and path.is_file():
+                self.internal_config_dict.update(read_yaml(path))
+        names = [base.__name__ for base in (*bases, model_class)]
         for file in ("overall.yaml", *(f"model/{name}.yaml" for name in names), f"dataset/{dataset}.yaml"):
             path = properties_folder() / file
             values = read_yaml(path) if path.is_file() else {}
@@ -149,7 +172,7 @@ class Config(RecBoleConfig):
             # A file may serve several models; what is typed for one run must reach the model of that run.
             typed = where in self._typed_in
             for name, value in values.items():
-                self._check_name(name, where, of_model if typed else of_model | set(known), model_class)
+                self._check_name(name, where, of_model=of_model, others=set() if typed else set(known))
                 check_value(known.get(name), value, where=where)
                 if name == "train_neg_sample_args" and model_class in own_models().values():
                     self._check_negatives(model_class.__name__, value, where, shared=not typed)
@@ -158,11 +181,18 @@ class Config(RecBoleConfig):
                 if name in known:
                     self._check_effect(known[name], where)
 
-    def _check_name(self, name: str, where: str, known: Collection[str], model_class: type) -> None:
+    def _check_name(self, name: str, where: str, *, of_model: Collection[str], others: Collection[str]) -> None:
+        """Refuse a property that neither the model nor any of the ``others`` has.
+
+        A class of the user's may have properties that it does not declare: of it only what looks like a typing error is
+        refused, by the properties of the model alone, so that a file is read as the dict was that it came from.
+        """
+        packaged = is_packaged(self.model_class)
+        known = {*of_model, *others} if packaged else of_model
         synonym = SYNONYMS.get(name.lower())
         hint = f" (did you mean '{synonym}'?)" if synonym in known else nearest(name, known)
-        if name not in known and (hint or is_packaged(model_class)):
-            elsewhere = f"{model_class.__name__} has no" if name in table() else "unknown"
+        if name not in known and name not in others and (hint or packaged):
+            elsewhere = f"{self.model} has no" if name in table() else "unknown"
             raise PopDCLError(f"{where}: {elsewhere} property '{name}'{hint}")
 
     def _check_effect(self, entry: Property, where: str) -> None:
@@ -305,6 +335,8 @@ class Config(RecBoleConfig):
             if name not in left_out and isinstance(value, (str, int, float, bool, list, tuple, dict, type(None)))
         }
         plain["data_path"] = str(Path(self._data_root).absolute())
+        if not is_packaged(self.model_class):
+            plain["model_class"] = class_path(self.model_class)
         if plain["train_neg_sample_args"]["distribution"] == "none":
             plain["train_neg_sample_args"] = None
         return {name: list(value) if isinstance(value, tuple) else value for name, value in sorted(plain.items())}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from recbole_popdcl.config.config import Config
-from recbole_popdcl.config.models import find_model, model_names
+from recbole_popdcl.config.models import find_model, model_names, typed_model
 from recbole_popdcl.config.properties import Property, Stage, meaning, table
 from recbole_popdcl.config.reading import properties_folder, read_yaml
 
@@ -34,13 +34,12 @@ class Row:
 
 
 def rows_of_model(model: str) -> list[Row]:
-    """Return the properties that a model has, ours or RecBole's, by stage.
+    """Return the properties that a model has, ours, RecBole's or the user's (``package.module:Class``), by stage.
 
     Raises:
         PopDCLError: no such model.
     """
-    owner = find_model(model)
-    assert owner is not None  # find_model raises
+    owner = typed_model(model)
     config = Config(owner, NO_DATASET)
     defaults = {**config.resolved(), "data_path": config.internal_config_dict["data_path"]}
     entries = (table().get(name) or Property(name) for name in defaults)

@@ -335,6 +335,7 @@ _SHARED = (
             "valid_neg_sample_args", "test_neg_sample_args",
         )
     ),
+    Property("model_class", stage=Stage.PLACE, derived=True, optional=True),  # of a class of the user's own
 )  # fmt: skip
 
 
@@ -393,9 +394,15 @@ def _unused_by_encoder(name: str, values: Mapping[str, Any]) -> str:
     return f"encoder {values['encoder']} does not use it, {', '.join(users)} does"
 
 
-def stage_of(name: str) -> Stage:
-    """Return what a property decides; what the table does not have is a model's own, and part of its training."""
-    entry = table().get(name)
+def stage_of(name: str, model: type | None = None) -> Stage:
+    """Return what a property decides; what nobody declares is a model's own, and part of its training.
+
+    Args:
+        name: of the property.
+        model: a class of the user's own, whose declarations the table does not have.
+    """
+    own = {entry.name: entry for entry in declared(model)} if model else {}
+    entry = own.get(name) or table().get(name)
     return entry.stage if entry else Stage.TRAINING
 
 

@@ -44,7 +44,8 @@ def long_tail(popularity: np.ndarray) -> np.ndarray:
     """Return which items are in the long tail, bool [n_items]; padding is not.
 
     Items by descending popularity are in the head as long as those before them hold less than HEAD_SHARE of the
-    interactions.
+    interactions. Of equally popular items the one with the smaller internal id stands first, so that the edge may fall
+    between them: the head is no larger than it must be.
 
     Args:
         popularity: training degree [n_items]; index 0 is padding.

@@ -22,6 +22,17 @@ MODULES = {
     EXPOSURE: "recbole_popdcl.evaluation.exposure",
     RANK_CORRELATION: "recbole_popdcl.evaluation.ranks",
 }
+# RecBole's metrics that have another name here, or none: what to do instead.
+OF_RECBOLE = {
+    "averagepopularity": "RecBole's AveragePopularity is ARP here",
+    "tailpercentage": "RecBole's TailPercentage is nearest to APLT, whose tail is what 80 % of the interactions leave",
+    "shannonentropy": "RecBole's ShannonEntropy is not here; GiniIndex says too how evenly items are shown",
+    "gauc": "RecBole's GAUC is not here; take Recall, NDCG or MRR",
+    "auc": "RecBole's AUC judges predicted labels; what is judged here are rankings: take Recall, NDCG or MRR",
+    "logloss": "RecBole's LogLoss judges predicted labels; what is judged here are rankings: take Recall or NDCG",
+    "mae": "RecBole's MAE judges predicted ratings; what is judged here are rankings: take Recall or NDCG",
+    "rmse": "RecBole's RMSE judges predicted ratings; what is judged here are rankings: take Recall or NDCG",
+}
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -136,6 +147,8 @@ def find_metric(name: str, where: str) -> Metric:
     for metrics in _loaded().values():
         if key in metrics:
             return metrics[key]
+    if key in OF_RECBOLE:
+        raise PopDCLError(f"{where}: unknown metric '{key}': {OF_RECBOLE[key]}")
     keys = [metric.key for metric in all_metrics()]
     raise PopDCLError(f"{where}: unknown metric '{key}'{nearest(key, keys) or '; one of ' + ', '.join(keys)}")
 

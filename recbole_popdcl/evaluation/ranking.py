@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from recbole_popdcl.compute.distributed import from_all, share
 from recbole_popdcl.compute.memory import is_out_of_memory
+from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.collectors import COLLECTORS, Collector, RankedUsers
 from recbole_popdcl.evaluation.metrics import ACCURACY, find_metrics
@@ -169,6 +170,30 @@ class Ranker:
         with torch.no_grad():
             for batch, (items, scores) in self._in_batches(best, users.to(self.device), show_progress=show_progress):
                 yield batch, items, scores
+
+    @torch.no_grad()
+    def score(self, model: AbstractRecommender, pairs: Pairs, *, show_progress: bool = False) -> torch.Tensor:
+        """Return the scores of pairs, of hidden items too; float32 [n], in the order of ``pairs.keys``.
+
+        Args:
+            model: as ``rank``.
+            pairs: of users and items of the training set.
+            show_progress: show a bar.
+
+        Raises:
+            PopDCLError: as ``rank``.
+        """
+
+        def of_pairs(batch: torch.Tensor) -> torch.Tensor:
+            rows, items = pairs.of_users(batch)
+            return score_all_items(model, batch, n_items=self.sets.n_items)[rows, items]
+
+        users = torch.from_numpy(np.flatnonzero(pairs.user_counts)).to(self.device)
+        parts = [scores.cpu() for _, scores in self._in_batches(of_pairs, users, show_progress=show_progress)]
+        scores = torch.cat([torch.empty(0), *parts])
+        if scores.isnan().any():
+            raise PopDCLError(f"the model's scores are not numbers (nan) for {int(scores.isnan().sum())} pairs")
+        return scores
 
     def _in_batches(
         self, work: Callable[[torch.Tensor], Done], users: torch.Tensor, *, show_progress: bool

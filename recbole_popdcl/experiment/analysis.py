@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from recbole_popdcl.config.models import model_names
+from recbole_popdcl.config.models import model_names, typed_model
 from recbole_popdcl.config.reading import read_yaml
 from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.experiment.finished import FinishedRun, load_run
 from recbole_popdcl.experiment.folder import RunFolder
+from recbole_popdcl.model.base import EncoderRecommender
 from recbole_popdcl.storage.files import written_whole
 from recbole_popdcl.storage.layout import FRONTIER, MARGINS, POPULARITY
 
@@ -109,29 +110,37 @@ REQUIRED = {
 }
 
 
-def analyse(run_dir: str | Path, names: Sequence[str] = tuple(ANALYSES)) -> None:
+def analyse(run_dir: str | Path, names: Sequence[str] = tuple(ANALYSES), *, model: str | type | None = None) -> None:
     """Write the named files of ANALYSES into a finished run's folder, those that are missing and apply to its model.
+
+    Args:
+        run_dir: the run's folder.
+        names: of files.
+        model: as load_run.
 
     Raises:
         PopDCLError: as load_run.
     """
-    missing = missing_analyses(run_dir, names)
+    missing = missing_analyses(run_dir, names, model=model)
     if not missing:
         return
-    run = load_run(run_dir)
+    run = load_run(run_dir, model=model)
     for name in missing:
         with written_whole(RunFolder(run_dir).analysis(name)) as temporary:
             ANALYSES[name](run).to_csv(temporary, index=False)
 
 
-def missing_analyses(run_dir: str | Path, names: Sequence[str] = tuple(ANALYSES)) -> list[str]:
-    """Return the ``names`` that apply to the model of a run and are not in its folder yet."""
+def missing_analyses(
+    run_dir: str | Path, names: Sequence[str] = tuple(ANALYSES), *, model: str | type | None = None
+) -> list[str]:
+    """Return the ``names`` that apply to the model of a run and are not in its folder yet; arguments as ``analyse``."""
     folder = RunFolder(run_dir)
     properties = read_yaml(folder.config) if folder.begun else {}
     with_margins = properties.get("positive_margin") or properties.get("negative_margin", "none") != "none"
+    name = None if "model_class" in properties else properties.get("model")
     applies = {
-        FRONTIER: properties.get("model") in model_names(),
-        MARGINS: properties.get("model") == "PopDCL" and with_margins,
+        FRONTIER: name in model_names() or (model is not None and issubclass(typed_model(model), EncoderRecommender)),
+        MARGINS: name == "PopDCL" and with_margins,
     }
     return [name for name in names if applies.get(name, True) and not folder.analysis(name).exists()]
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from recbole_popdcl.config.config import Config
-from recbole_popdcl.errors import PopDCLError, reason
+from recbole_popdcl.config.models import class_path, is_packaged, typed_model
+from recbole_popdcl.config.reading import read_yaml
+from recbole_popdcl.errors import PopDCLError, reason, shown
 from recbole_popdcl.storage import layout
 from recbole_popdcl.storage.lock import LOCK, locked
 
@@ -203,6 +205,40 @@ class RunFolder(OwnedFolder):
         """Remove what was made from earlier weights."""
         for name in layout.ANALYSES:
             self.analysis(name).unlink(missing_ok=True)
+
+
+def stored_config(folder: RunFolder, model: str | type | None = None, *, arguments: Sequence[str] = ()) -> Config:
+    """Return the configuration that a run has written into its folder.
+
+    Args:
+        folder: of the run.
+        model: as in Config. Needed for a class of the user's own, and otherwise must be what the run was made with.
+        arguments: ``--property=value`` on top of it.
+
+    Raises:
+        PopDCLError: as Config, or the run is of another model.
+    """
+    if model is not None:
+        check_model(read_yaml(folder.config), typed_model(model), where=folder.path)
+    return Config(model, config_files=[folder.config], arguments=arguments)
+
+
+def check_model(properties: Mapping[str, Any], owner: type, *, where: str | Path) -> None:
+    """Check that a run or a search was made with a model class; one of the user's may have moved to another module.
+
+    Args:
+        properties: resolved ones that the run or the search has written.
+        owner: the class.
+        where: its folder.
+
+    Raises:
+        PopDCLError: it was made with another one.
+    """
+    was_packaged = "model_class" not in properties
+    if properties.get("model") != owner.__name__ or was_packaged != is_packaged(owner):
+        before = shown(properties.get("model" if was_packaged else "model_class"))
+        now = owner.__name__ if is_packaged(owner) else class_path(owner)
+        raise PopDCLError(f"{where} is of the model {before}, not of '{now}'")
 
 
 class SearchFolder(OwnedFolder):

@@ -15,11 +15,12 @@ from recbole.utils import init_seed
 from recbole_popdcl.compute import distributed
 from recbole_popdcl.compute.memory import is_out_of_memory, keep_freed_memory
 from recbole_popdcl.config.config import Config
+from recbole_popdcl.config.models import class_path, is_packaged
 from recbole_popdcl.config.reading import dump_yaml
 from recbole_popdcl.data.loading import Data, check_labels, load_data
 from recbole_popdcl.errors import PopDCLError, shown
 from recbole_popdcl.evaluation.ranking import Ranker
-from recbole_popdcl.experiment.folder import RunFolder
+from recbole_popdcl.experiment.folder import RunFolder, stored_config
 from recbole_popdcl.experiment.result import read_result, write_result
 from recbole_popdcl.model.base import EncoderRecommender
 from recbole_popdcl.storage.files import written_whole
@@ -43,6 +44,7 @@ def run(
     Arguments not named here are as in Config.
 
     Args:
+        model: as in Config. A run of a class of the user's own goes on where the class is given again.
         run_dir: the run's folder, by default ``runs/<dataset>/<model>/<timestamp>``.
         resume: go on with the run in ``run_dir``; its own configuration stands, ``arguments`` override it.
 
@@ -55,10 +57,11 @@ def run(
     """
     started = time.perf_counter()
     files = [config_files] if isinstance(config_files, (str, Path)) else list(config_files or [])
-    stored = [RunFolder.to_resume(run_dir).config] if resume else []
-    config = Config(model, dataset, config_files=[*stored, *files], config_dict=config_dict, arguments=arguments)
-    for path in stored:
-        check_unchanged(Config(config_files=[path]).resolved(), config, where=path)
+    begun = [RunFolder.to_resume(run_dir)] if resume else []
+    files = [*(folder.config for folder in begun), *files]
+    config = Config(model, dataset, config_files=files, config_dict=config_dict, arguments=arguments)
+    for folder in begun:
+        check_unchanged(stored_config(folder, config.model_class).resolved(), config, where=folder.config)
     if distributed.asked_for() and not issubclass(config.model_class, EncoderRecommender):
         raise PopDCLError(f"model {config['model']} is RecBole's own, and trains in one process only")
     with distributed.processes(config):
@@ -83,7 +86,7 @@ def _run(config: Config, run_dir: str | Path | None, *, resume: bool, started: f
             distributed.from_first(None)  # which has made the folder; RecBole would make it in each process
             trainer = prepare_trainer(config, data, run_dir=folder.path, logs=logs if first else None)
             seconds = {"load": time.perf_counter() - started}
-            with _says_how_to_resume(folder), trainer.events:
+            with _says_how_to_resume(folder, config), trainer.events:
                 if resume:
                     trainer.resume(data.train)
                 if before and trainer.start_epoch >= trainer.epochs:
@@ -211,12 +214,13 @@ def build_ranker(config: Config, data: Data) -> Ranker:
 
 
 @contextlib.contextmanager
-def _says_how_to_resume(folder: RunFolder) -> Iterator[None]:
+def _says_how_to_resume(folder: RunFolder, config: Config) -> Iterator[None]:
     """Give an interruption the command that goes on, if there is something to go on with."""
     try:
         yield
     except KeyboardInterrupt:
-        resume = f"go on with: recbole-popdcl run --resume --run_dir={folder}"
+        own = "" if is_packaged(config.model_class) else f" --model={class_path(config.model_class)}"
+        resume = f"go on with: recbole-popdcl run --resume --run_dir={folder}{own}"
         raise KeyboardInterrupt(resume if folder.worth_keeping else "no epoch was done") from None
 
 

@@ -103,13 +103,31 @@ class EncoderRecommender(GeneralRecommender):
         """Return the ranking scores of the given pairs [b]."""
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
         user_table, item_table = self._ranking_tables()
-        return self._final_scores((user_table[users] * item_table[items]).sum(dim=1), users, items)
+        vectors = user_table[users]
+        return self._final_scores((vectors * item_table[items]).sum(dim=1), vectors, items)
 
     def full_sort_predict(self, interaction: Interaction) -> torch.Tensor:
         """Return the ranking scores of the given users for all items, [b, n_items], without a gradient."""
-        users = interaction[self.USER_ID]
-        user_table, item_table = self._ranking_tables()
-        return self._final_scores(inner_products(user_table[users], item_table), users, None)
+        return self.score_users(self._ranking_tables()[0][interaction[self.USER_ID]])
+
+    def score_users(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Return the ranking scores of users for all items, [b, n_items], without a gradient.
+
+        Args:
+            vectors: [b, d], as ``encoded_tables`` has them, or of users who were not there in training.
+        """
+        return self._final_scores(inner_products(vectors, self._ranking_tables()[1]), vectors, None)
+
+    def inner_product_tables(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return vectors of all users [n_users, d'] and items [n_items, d'] whose inner products rank as the scores do.
+
+        Those of the encoder, the items' divided by |e_i|^g. A model whose score is another function of them puts it
+        into its vectors, with one more dimension or so, or says that it cannot.
+
+        Raises:
+            PopDCLError: no inner product ranks as this model does.
+        """
+        return self._ranking_tables()
 
     def encoded_tables(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the embeddings of all users [n_users, d] and items [n_items, d]; kept while not in training."""
@@ -122,7 +140,9 @@ class EncoderRecommender(GeneralRecommender):
         return items
 
     def _final_scores(self, scores: torch.Tensor, users: torch.Tensor, items: torch.Tensor | None) -> torch.Tensor:
-        """Ranking scores from ⟨e_u, e_i⟩ / |e_i|^g: of pairs [b], or (no items) of users for all items [b, n_items]."""
+        """Ranking scores from ⟨e_u, e_i⟩ / |e_i|^g: of pairs [b], or (no items) of users for all items [b, n_items].
+
+        ``users`` are the embeddings of the users [b, d], ``items`` the ids of the items [b]."""
         return scores
 
     def _ranking_tables(self) -> tuple[torch.Tensor, torch.Tensor]:

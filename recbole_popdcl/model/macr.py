@@ -53,10 +53,22 @@ class MACR(PairwiseRecommender):
         )
         return loss + self.l2(interaction[self.USER_ID], interaction[self.ITEM_ID], interaction[self.NEG_ITEM_ID])
 
+    def inner_product_tables(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the users' vectors with -c as one more dimension, times sigmoid(y_u), and the items' with 1, times
+        sigmoid(y_i): their inner products are the scores."""
+        (users, items), (encoded_users, encoded_items) = self._ranking_tables(), self.encoded_tables()
+        one = users.new_ones(1)
+        users = torch.cat([users, (-self.counterfactual_constant * one).expand(len(users), 1)], dim=1)
+        items = torch.cat([items, one.expand(len(items), 1)], dim=1)
+        return (
+            users * torch.sigmoid(self.user_branch(encoded_users)),
+            items * torch.sigmoid(self.item_branch(encoded_items)),
+        )
+
     def _final_scores(self, scores: torch.Tensor, users: torch.Tensor, items: torch.Tensor | None) -> torch.Tensor:
-        tables = self.encoded_tables()
-        user_logits = self.user_branch(tables[0][users])
-        item_logits = self.item_branch(tables[1] if items is None else tables[1][items])
+        table = self.encoded_tables()[1]
+        user_logits = self.user_branch(users)
+        item_logits = self.item_branch(table if items is None else table[items])
         if items is None:
             item_logits = item_logits.T
         else:

@@ -39,5 +39,7 @@ class PD(PairwiseRecommender):
         )
         return loss + self.l2(interaction[self.USER_ID], positives, negatives)
 
+    # inner_product_tables are those of every model: g is increasing and leaves the order of the items as it is
+
     def _final_scores(self, scores: torch.Tensor, users: torch.Tensor, items: torch.Tensor | None) -> torch.Tensor:
         return positive_elu(scores)

@@ -7,13 +7,14 @@ import contextlib
 import logging
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from recbole_popdcl.config.models import typed_model
 from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.experiment.analysis import analyse, missing_analyses, read_analysis
 from recbole_popdcl.experiment.comparison.summary import accuracy_keys
@@ -79,6 +80,7 @@ def report(
     k: int = 20,
     reference: str | None = None,
     analysis: bool = True,
+    models: Sequence[str | type] = (),
     title: str = "Popularity-debiased recommendation",
 ) -> Path:
     """Write a report on the runs and searches under some folders.
@@ -91,6 +93,7 @@ def report(
         reference: row that the others are tested against; by default PopDCL where it is among them.
         analysis: work out what is missing of frontier, popularity and margins for the first seed of each row, which
             loads its weights and data; where they cannot be had, the page says so.
+        models: classes of the user's own, or ``package.module:Class``, whose runs can be analysed with them.
         title: of the page.
 
     Returns:
@@ -102,6 +105,7 @@ def report(
     """
     output = Path(output).resolve()
     _check_free(output)
+    own = {owner.__name__: owner for owner in map(typed_model, models)}
     with logged():
         inventory = take_inventory(paths)
         groups = group_runs(inventory.runs)
@@ -116,7 +120,7 @@ def report(
             resolve(reference, shown)
         with _replaced(output) as folder:
             sections = _sections(
-                inventory, groups, shown=shown, k=k, reference=reference or "PopDCL", analysis=analysis
+                inventory, groups, shown=shown, k=k, reference=reference or "PopDCL", own=own if analysis else None
             )
             _write(folder, sections, title=title, inventory=inventory, groups=groups)
         logging.getLogger().info(
@@ -143,7 +147,13 @@ def plot_search(folder: str | Path) -> list[Path]:
 
 
 def _sections(
-    inventory: Inventory, groups: Sequence[Group], *, shown: Sequence[Group], k: int, reference: str, analysis: bool
+    inventory: Inventory,
+    groups: Sequence[Group],
+    *,
+    shown: Sequence[Group],
+    k: int,
+    reference: str,
+    own: Mapping[str, type] | None,
 ) -> list[Section]:
     """The parts of the page: an overview, one for each data set, and the searches.
 
@@ -151,11 +161,12 @@ def _sections(
         inventory: what lies under the folders.
         groups: its runs in groups.
         shown: those of the groups that have a row.
-        k, reference, analysis: as ``report``.
+        k, reference: as ``report``.
+        own: {name: class} of the user's own models; None where nothing is analysed.
     """
     sections = [_overview(shown, k, reference=reference)] if shown else []
-    if analysis and shown:
-        sections[0].remarks += _analyse(shown)
+    if own is not None and shown:
+        sections[0].remarks += _analyse(shown, own)
     for dataset in dict.fromkeys(group.dataset for group in shown):
         section = Section(dataset)
         of_dataset = [group for group in shown if group.dataset == dataset]
@@ -166,14 +177,16 @@ def _sections(
     return [*sections, _searches(inventory.searches)] if inventory.searches else sections
 
 
-def _analyse(shown: Sequence[Group]) -> list[str]:
+def _analyse(shown: Sequence[Group], own: Mapping[str, type]) -> list[str]:
     """Analyse the first run of each group where that is missing; return what could not be done."""
     failed = []
-    todo = [group.runs[0].folder for group in shown if missing_analyses(group.runs[0].folder.path)]
+    first = [group.runs[0] for group in shown]
+    classes = {run.folder: own.get(run.properties["model"]) for run in first if "model_class" in run.properties}
+    todo = [run.folder for run in first if missing_analyses(run.folder.path, model=classes.get(run.folder))]
     for place, folder in enumerate(todo, 1):
         logging.getLogger().info("analysing run %d of %d: %s", place, len(todo), folder)
         try:
-            analyse(folder.path)
+            analyse(folder.path, model=classes.get(folder))
         except PopDCLError as error:
             logging.getLogger().warning("not analysed: %s", error)
             failed.append(f"{folder} could not be analysed: {error}")

@@ -52,8 +52,10 @@ class Run:
 
     @property
     def model(self) -> str:
-        """Name of the model; PopDCL without a margin is a model of its own."""
+        """Name of the model; PopDCL without a margin is a model of its own, and so is a user's class of that name."""
         name = self.properties["model"]
+        if "model_class" in self.properties:
+            return f"{name} ({self.properties['model_class']})" if name in model_names() else name
         off = {key: value for key, value in ALL_OFF.items() if self.properties.get(key) == value}
         return next(label for label, switches in ABLATION.items() if switches == off) if name == "PopDCL" else name
 

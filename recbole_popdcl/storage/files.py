@@ -10,9 +10,12 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_popdcl.errors import PopDCLError, reason
+
+if TYPE_CHECKING:  # importing pandas would slow --help down
+    import pandas as pd
 
 
 @contextlib.contextmanager
@@ -75,3 +78,29 @@ def regular_file(path: str | Path) -> Path:
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError(errno.EINVAL, "not a regular file")
     return Path(path)
+
+
+def table_suffix(path: str | Path) -> str:
+    """Return the suffix of a file for a table, in lower case.
+
+    Raises:
+        PopDCLError: it is neither ``.csv`` nor ``.parquet``.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".csv", ".parquet"):
+        raise PopDCLError(f"--output {path}: the file must end in .csv or .parquet")
+    return suffix
+
+
+def write_table(path: str | Path, frame: pd.DataFrame) -> None:
+    """Write a table as CSV or Parquet, by the suffix, whole or not at all; make the folder if there is none.
+
+    Raises:
+        PopDCLError: the suffix is another, or the file cannot be written.
+    """
+    suffix = table_suffix(path)
+    with written_whole(path, make_folder=True) as temporary:
+        if suffix == ".csv":
+            frame.to_csv(temporary, index=False)
+        else:
+            frame.to_parquet(temporary, index=False, engine="pyarrow")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
+from recbole.evaluator.register import metrics_dict
 
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.metrics import (
     ACCURACY,
     EXPOSURE,
+    OF_RECBOLE,
     RANK_CORRELATION,
     accuracy_metric,
     all_metrics,
@@ -27,6 +30,22 @@ LISTED = {
     EXPOSURE: ["ARP", "APLT", "ACLT", "GiniIndex", "ItemCoverage", "PopREO", "PopRSP"],
     RANK_CORRELATION: ["PRU", "PRI"],
 }
+
+
+@pytest.mark.parametrize("name", [owner.__name__ for owner in metrics_dict.values()])
+def test_metrics_of_recbole_are_here_or_it_is_told_what_to_take(name):
+    if name in metric_names():
+        return
+    with pytest.raises(PopDCLError) as raised:
+        find_metric(name, "metrics")
+    message = str(raised.value)
+    assert message.startswith(f"metrics: unknown metric '{name.lower()}': RecBole's {name} ")
+    assert set(re.findall(r"\w+", message)) & set(metric_names())  # what to take is here
+
+
+def test_nothing_else_has_a_hint_of_recbole():
+    assert set(OF_RECBOLE) == set(metrics_dict) - {metric.key for metric in all_metrics()}
+    assert find_metric("arp", "metrics").name in OF_RECBOLE["averagepopularity"]
 
 
 @pytest.mark.parametrize("kind", LISTED)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation.exposure import long_tail
 from recbole_popdcl.evaluation.metrics import metric_names
 from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.evaluation.sets import EvaluationSets
@@ -102,3 +103,25 @@ def test_scores_that_are_no_numbers_are_refused(parts, value):
         ranker.rank(FixedScores(scores))
     with pytest.raises(PopDCLError, match="not numbers"):
         list(ranker.recommend(FixedScores(scores), torch.tensor([user]), k=3))
+
+
+def tail_by_definition(popularity: list[int]) -> set[int]:
+    """Take items into the head, of equally popular ones the smaller id first, until it holds 80 %."""
+    head, held = set(), 0
+    for item in sorted(range(1, len(popularity)), key=lambda item: (-popularity[item], item)):
+        if 5 * held >= 4 * sum(popularity):
+            break
+        head.add(item)
+        held += popularity[item]
+    return set(range(1, len(popularity))) - head
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=30))
+def test_equally_popular_items_at_the_edge_of_the_head(degrees):
+    popularity = [0, *degrees]
+    assert set(np.flatnonzero(long_tail(np.array(popularity)))) == tail_by_definition(popularity)
+
+
+def test_the_edge_falls_between_equally_popular_items():
+    assert long_tail(np.array([0, 2, 2, 2, 2, 2])).tolist() == [False, False, False, False, False, True]
+    assert long_tail(np.array([0, 1, 6, 1, 1, 1])).tolist() == [False, False, False, False, True, True]

@@ -17,7 +17,8 @@ from recbole_popdcl.experiment.analysis import (
     read_analysis,
     sampled_margins,
 )
-from recbole_popdcl.experiment.finished import evaluate, load_run, recommend
+from recbole_popdcl.experiment.finished import evaluate, load_run
+from recbole_popdcl.experiment.lists import recommend
 from recbole_popdcl.experiment.run import run
 from recbole_popdcl.storage.layout import FRONTIER, MARGINS, POPULARITY
 

@@ -14,7 +14,7 @@ from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.keys import SET_KEYS
 from recbole_popdcl.evaluation.metrics import metric_names
 from recbole_popdcl.evaluation.per_user import read_per_user
-from recbole_popdcl.experiment.finished import recommend
+from recbole_popdcl.experiment.lists import recommend
 from recbole_popdcl.experiment.run import run
 
 K = 50  # beyond every catalogue here

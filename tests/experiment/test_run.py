@@ -16,7 +16,8 @@ from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation import accuracy
 from recbole_popdcl.evaluation.metrics import accuracy_metric, withdraw_metric
 from recbole_popdcl.evaluation.per_user import read_per_user
-from recbole_popdcl.experiment.finished import evaluate, load_run, recommend
+from recbole_popdcl.experiment.finished import evaluate, load_run
+from recbole_popdcl.experiment.lists import recommend
 from recbole_popdcl.experiment.run import run
 from recbole_popdcl.training.checkpoint import load_checkpoint, save_checkpoint
 from recbole_popdcl.training.trainer import RunTrainer
@@ -287,11 +288,14 @@ def test_recommend(finished, tmp_path, suffix):
 
 def test_faults_of_a_finished_run(finished, tmp_path):
     folder, _ = finished
-    (tmp_path / "users.txt").write_text("u7\nnobody\n")
+    (tmp_path / "users.txt").write_text("anybody\nnobody\n")
     (tmp_path / "blank.txt").write_text("\n \n")
     cases = [
         (lambda: recommend(folder, tmp_path / "x.txt"), "must end in .csv or .parquet"),
-        (lambda: recommend(folder, tmp_path / "x.csv", users=tmp_path / "users.txt"), "line 2: no user 'nobody'"),
+        (
+            lambda: recommend(folder, tmp_path / "x.csv", users=tmp_path / "users.txt"),
+            "none of the 2 users, such as 'anybody'",
+        ),
         (lambda: recommend(folder, tmp_path / "x.csv", users=tmp_path / "none"), "cannot read --users"),
         (lambda: recommend(folder, tmp_path / "x.csv", users=tmp_path / "blank.txt"), "blank.txt holds no user id"),
         (lambda: evaluate(folder, ["--temperature=0.3"]), "'temperature' cannot change after training"),
@@ -300,7 +304,7 @@ def test_faults_of_a_finished_run(finished, tmp_path):
         (lambda: run(run_dir=tmp_path, resume=True), "nothing to resume"),
         (
             lambda: run("SSM", run_dir=folder, resume=True),
-            "'model' cannot change in a resumed run: it is 'PopDCL' in",
+            "run is of the model 'PopDCL', not of 'SSM'",
         ),
     ]
     for call, message in cases:

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from recbole_popdcl.config.config import Config
+from recbole_popdcl.config.models import not_imported, typed_model
 from recbole_popdcl.config.properties import Stage, stage_of
 from recbole_popdcl.config.reading import parse_arguments, read_yaml
 from recbole_popdcl.errors import PopDCLError, reason
@@ -27,7 +28,7 @@ from recbole_popdcl.experiment.comparison.summary import (
     mean_and_deviation,
     table_head,
 )
-from recbole_popdcl.experiment.folder import RunFolder
+from recbole_popdcl.experiment.folder import RunFolder, stored_config
 from recbole_popdcl.experiment.result import read_result
 from recbole_popdcl.experiment.run import run
 from recbole_popdcl.storage.files import written_whole
@@ -45,10 +46,10 @@ COLUMNS = {f"{key.set} {heading(key)}": key for key in accuracy_keys(20)}
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a comparison: a label, its model, and the model's properties."""
+    """One line of a comparison: a label, its model as Config takes it, and the model's properties."""
 
     label: str
-    model: str
+    model: str | type
     properties: Mapping[str, Any]
 
 
@@ -77,7 +78,7 @@ class PlannedRun:
     """A run that a comparison needs."""
 
     folder: RunFolder
-    model: str
+    model: str | type
     dataset: str
     properties: Mapping[str, Any]
 
@@ -86,32 +87,56 @@ class PlannedRun:
         finish(self.folder.path, self.model, dataset=self.dataset, properties={**self.properties, **more})
 
 
-def read_entries(models: Sequence[str], configs: str | Path | None = None, *, ablation: bool = False) -> list[Entry]:
+def read_entries(
+    models: Sequence[str | type], configs: str | Path | None = None, *, ablation: bool = False
+) -> list[Entry]:
     """Return what to compare.
 
     Args:
-        models: model names.
+        models: as Config takes them; a class, or one named ``package.module:Class``, is labelled by its name.
         configs: yaml file with a mapping a label: the properties of that model, ``model`` among them where the label is
-            no model's name. Labels that ``models`` does not have are added.
+            no model's name. Labels that ``models`` does not have are added. A class of the user's own is named as in
+            ``models``, which have it imported.
         ablation: add PopDCL with and without its margins.
 
     Raises:
-        PopDCLError: the file has another form, or nothing is left to compare.
+        PopDCLError: the file has another form or names a class that ``models`` lack, two classes have one name, or
+            nothing is left to compare.
     """
     stored = read_yaml(Path(configs)) if configs else {}
     if not all(isinstance(value, dict) for value in stored.values()):
         raise PopDCLError(f"config file {configs} must hold lines 'label: {{property: value}}'")
-    labels = list(dict.fromkeys([*models, *stored, *(ABLATION if ablation else [])]))
+    own = _own_classes(models)
+    names = [typed_model(model).__name__ if _is_own(model) else str(model) for model in models]
+    labels = list(dict.fromkeys([*names, *stored, *(ABLATION if ablation else [])]))
     entries = []
     for label in labels:
         if re.search(r"[/\\\x00-\x1f\x7f]", label) or label in ("", ".", ".."):
             raise PopDCLError(f"label {label!r} of a comparison may not hold a path; it names the folder of its runs")
         properties = {**(ABLATION.get(label, {}) if ablation else {}), **stored.get(label, {})}
         default = "PopDCL" if ablation and label in ABLATION else label
-        entries.append(Entry(label, properties.pop("model", default), properties))
+        model = properties.pop("model", default)
+        model = own.get(model, model)
+        if model not in models and ":" in str(model):
+            raise not_imported(str(model))
+        entries.append(Entry(label, model, properties))
     if not entries:
         raise PopDCLError("nothing to compare: name --models, --configs or --ablation")
     return entries
+
+
+def _is_own(model: str | type) -> bool:
+    return isinstance(model, type) or ":" in model
+
+
+def _own_classes(models: Sequence[str | type]) -> dict[Any, str | type]:
+    """{name: class, or its path} of the models that are given so."""
+    own: dict[Any, str | type] = {}
+    for model in filter(_is_own, models):
+        name = typed_model(model).__name__
+        if own.setdefault(name, model) != model:
+            raise PopDCLError(f"two models are called {name}: {own[name]} and {model}; compare them one by one")
+    return own
 
 
 def compare(
@@ -161,7 +186,8 @@ def compare(
         Config(planned.model, planned.dataset, config_dict=planned.properties)
     with logged(level=common.get("state", "info")):
         _run_all(plan, options)
-        return {dataset: _compare_one(output / dataset, labels, seeds=seeds, options=options) for dataset in datasets}
+        models = {entry.label: entry.model for entry in entries}
+        return {dataset: _compare_one(output / dataset, models, seeds=seeds, options=options) for dataset in datasets}
 
 
 def _with_reference(options: ComparisonOptions, labels: Sequence[str]) -> ComparisonOptions:
@@ -175,12 +201,12 @@ def _run_folder(folder: Path, label: str, *, seed: int) -> RunFolder:
     return RunFolder(folder / label / f"seed={seed}")
 
 
-def finish(folder: str | Path, model: str, *, dataset: str, properties: Mapping[str, Any]) -> None:
+def finish(folder: str | Path, model: str | type, *, dataset: str, properties: Mapping[str, Any]) -> None:
     """Run a model unless it is finished in ``folder``; go on with an interrupted run.
 
     Args:
         folder: of the run.
-        model: its name.
+        model: as Config.
         dataset: name of the data set.
         properties: of the run.
 
@@ -193,13 +219,13 @@ def finish(folder: str | Path, model: str, *, dataset: str, properties: Mapping[
     if run_folder.finished:
         return
     if run_folder.begun:
-        run(run_dir=folder, resume=True)
+        run(model, run_dir=folder, resume=True)
     else:
         run(model, dataset, config_dict=properties, run_dir=folder)
 
 
 def _check_same(folder: RunFolder, config: Config) -> None:
-    before, now = Config(config_files=[folder.config]).resolved(), config.resolved()
+    before, now = stored_config(folder, config.model_class).resolved(), config.resolved()
     for name in sorted({*before, *now}):
         if stage_of(name) != Stage.PLACE and before.get(name) != now.get(name):
             raise PopDCLError(
@@ -238,14 +264,18 @@ def _run_all(plan: Sequence[PlannedRun], options: ComparisonOptions) -> None:
             logging.getLogger().info("%d of %d runs done: %s", done_runs, len(plan), folder)
 
 
-def _compare_one(folder: Path, labels: Sequence[str], *, seeds: Sequence[int], options: ComparisonOptions) -> str:
-    """Compare the runs of one data set; write the tables into its folder and return them as Markdown."""
+def _compare_one(
+    folder: Path, models: Mapping[str, str | type], *, seeds: Sequence[int], options: ComparisonOptions
+) -> str:
+    """Compare the runs of one data set; write the tables into its folder and return them as Markdown.
+
+    ``models`` are {label: model}."""
     reference = str(options.reference)
-    runs = {label: [_run_folder(folder, label, seed=seed) for seed in seeds] for label in labels}
+    runs = {label: [_run_folder(folder, label, seed=seed) for seed in seeds] for label in models}
     results = {label: [read_result(run_folder.path) for run_folder in folders] for label, folders in runs.items()}
     _write(folder / COMPARISON, _means(results))
     parts = [markdown_table(results, COLUMNS), improvement(results, reference)]
-    if len(labels) > 1:
+    if len(models) > 1:
         frames = {
             label: [read_per_user(run_folder.per_user) for run_folder in folders] for label, folders in runs.items()
         }
@@ -256,7 +286,7 @@ def _compare_one(folder: Path, labels: Sequence[str], *, seeds: Sequence[int], o
         _write(folder / SIGNIFICANCE, pd.concat(tests, ignore_index=True))
         parts.append(_significance_text(tests, reference, correction=options.correction))
     if options.frontier:
-        _write(folder / FRONTIER, sweep(runs))
+        _write(folder / FRONTIER, sweep(runs, models))
     return "\n\n".join(parts)
 
 
@@ -303,11 +333,12 @@ def _significance_text(tests: Sequence[pd.DataFrame], reference: str, *, correct
     return "\n".join(lines)
 
 
-def sweep(runs: Mapping[str, Sequence[RunFolder]]) -> pd.DataFrame:
+def sweep(runs: Mapping[str, Sequence[RunFolder]], models: Mapping[str, str | type] | None = None) -> pd.DataFrame:
     """Rank finished runs again at each score normalisation exponent, without training, unless that is done already.
 
     Args:
         runs: {label: run folders}; models that score in a way of their own are left out.
+        models: {label: model} of runs of classes of the user's own, at least.
 
     Returns:
         A row a run and exponent: ``model``, ``run``, ``exponent``, and the keys of COLUMNS.
@@ -316,7 +347,7 @@ def sweep(runs: Mapping[str, Sequence[RunFolder]]) -> pd.DataFrame:
     frames = []
     for label, folders in runs.items():
         for run_folder in folders:
-            analyse(run_folder.path, [FRONTIER])
+            analyse(run_folder.path, [FRONTIER], model=(models or {}).get(label))
             frontier = read_analysis(run_folder.path, FRONTIER)
             if frontier is not None:
                 frames.append(frontier.assign(model=label, run=run_folder.path.name)[columns])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_popdcl.config.config import Config
-from recbole_popdcl.config.properties import IN_SEARCH, check_value, stage_of, table, why_no_effect
+from recbole_popdcl.config.properties import IN_SEARCH, check_value, declared, stage_of, table, why_no_effect
 from recbole_popdcl.config.reading import properties_folder, read_yaml
 from recbole_popdcl.errors import PopDCLError, nearest
 
@@ -59,9 +59,10 @@ def _packaged_space(config: Config) -> Path | None:
 
 
 def _check(config: Config, name: str, values: Any, where: str) -> None:
-    if stage_of(name) not in IN_SEARCH:
+    own = {entry.name: entry for entry in declared(config.model_class)}  # of a class of the user's, not in the table
+    if stage_of(name, config.model_class) not in IN_SEARCH:
         raise PopDCLError(f"{where}: property '{name}' is the same for all trials and cannot be searched")
-    if name not in config.final_config_dict:
+    if name not in config.final_config_dict and name not in own:
         raise PopDCLError(
             f"{where}: {config['model']} has no property '{name}'{nearest(name, config.final_config_dict)}"
         )
@@ -75,7 +76,7 @@ def _check(config: Config, name: str, values: Any, where: str) -> None:
             "{distribution: uniform, low: 0.1, high: 0.3} with one of " + ", ".join(DISTRIBUTIONS)
         )
     for candidate in candidates:
-        check_value(table().get(name), candidate, where=where)
+        check_value(own.get(name) or table().get(name), candidate, where=where)
 
 
 def _bounds(name: str, values: Mapping[str, Any], where: str) -> list[Any]:

@@ -18,12 +18,13 @@ import torch
 from recbole.utils import init_seed
 
 from recbole_popdcl.config.config import Config
+from recbole_popdcl.config.models import class_path, is_packaged, typed_model
 from recbole_popdcl.config.reading import dump_yaml, read_yaml
 from recbole_popdcl.data.loading import Data, load_sets, with_batches
 from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.experiment.cluster import Cluster
 from recbole_popdcl.experiment.finished import load_run
-from recbole_popdcl.experiment.folder import SearchFolder
+from recbole_popdcl.experiment.folder import SearchFolder, check_model
 from recbole_popdcl.experiment.result import write_result
 from recbole_popdcl.experiment.run import prepare_trainer, train
 from recbole_popdcl.experiment.search.space import read_space, size_of
@@ -85,7 +86,7 @@ class Task:
 
 
 def tune(
-    model: str | None = None,
+    model: str | type | None = None,
     dataset: str | None = None,
     *,
     arguments: Sequence[str] | None = None,
@@ -104,6 +105,7 @@ def tune(
     Arguments not named here are as in Config, and hold for all trials.
 
     Args:
+        model: as in Config. A search over a class of the user's own goes on where the class is given again.
         space: yaml file, read_space's default otherwise.
         run_dir: folder of the search, by default ``runs/<dataset>/<model>/tune-<timestamp>``.
         search: how to search.
@@ -120,13 +122,12 @@ def tune(
     """
     started = time.perf_counter()
     if resume:
-        if model or dataset or arguments or space:
+        if dataset or arguments or space:
             raise PopDCLError(
-                f"--resume goes on with what {SearchFolder.FIRST} holds; model, dataset, properties and space stay as "
-                "they are"
+                f"--resume goes on with what {SearchFolder.FIRST} holds; dataset, properties and space stay as they are"
             )
         folder = SearchFolder.to_resume(run_dir).absolute()
-        task = _stored(folder)
+        task = _stored(folder, model)
         if not trusted:
             check_own(folder.path)
     else:
@@ -142,9 +143,9 @@ def tune(
         with folder.held(resume=resume):
             rows = _search(folder, task, data=data, resume=resume, ray_address=ray_address)
             seconds["search"] = time.perf_counter() - started - seconds["load"]
-            with _says_how_to_resume(folder):
+            with _says_how_to_resume(folder, task.config):
                 write_trials(folder.trials, rows)
-                return _conclude(folder, rows, space=task.space, seconds=seconds, resumed=resume)
+                return _conclude(folder, rows, task=task, seconds=seconds, resumed=resume)
 
 
 def _load(config: Config) -> Data:
@@ -173,18 +174,23 @@ def _store(folder: SearchFolder, task: Task) -> None:
         temporary.write_text(dump_yaml(content), encoding="utf-8")
 
 
-def _stored(folder: SearchFolder) -> Task:
+def _stored(folder: SearchFolder, model: str | type | None) -> Task:
     content = read_yaml(folder.record)
     try:
-        return Task(Config(config_dict=content["properties"]), content["space"], Search(**content["search"]))
-    except (KeyError, TypeError) as error:
+        properties = content["properties"]
+        if model is not None:
+            check_model(properties, typed_model(model), where=folder.path)
+            properties = {name: value for name, value in properties.items() if name != "model_class"}
+        return Task(Config(model, config_dict=properties), content["space"], Search(**content["search"]))
+    except (KeyError, TypeError, AttributeError) as error:
         raise PopDCLError(f"{folder.record} is not the record of a search: {error}") from error
 
 
 @contextlib.contextmanager
-def _says_how_to_resume(folder: SearchFolder) -> Iterator[None]:
+def _says_how_to_resume(folder: SearchFolder, config: Config) -> Iterator[None]:
     """Give what ends a search, but not for good, the command that goes on."""
-    command = f"go on with: recbole-popdcl tune --resume --run_dir={folder}"
+    own = "" if is_packaged(config.model_class) else f" --model={class_path(config.model_class)}"
+    command = f"go on with: recbole-popdcl tune --resume --run_dir={folder}{own}"
     try:
         yield
     except KeyboardInterrupt:
@@ -210,7 +216,7 @@ def _search(
             mark(folder.path)
         space = ", ".join(f"{name} {values}" for name, values in task.space.items())
         logging.getLogger().info("search in %s: %s", folder, space)
-        with _says_how_to_resume(folder):
+        with _says_how_to_resume(folder, task.config):
             trials = _fit(folder, task, data=data, searcher=searcher, resume=resume)
             return trial_rows(trials, task.config, space=task.space)  # while the cluster runs: Ray knows its paths yet
 
@@ -222,8 +228,11 @@ def _fit(folder: SearchFolder, task: Task, *, data: Data, searcher: Any, resume:
     from recbole_popdcl.experiment.search.record import whole_files
 
     config, search, path = task.config, task.search, folder.path
+    properties = {name: value for name, value in config.resolved().items() if name != "model_class"}
     trainable = ray_tune.with_resources(
-        ray_tune.with_parameters(_trial, folder=folder, properties=config.resolved(), data=data, search=search),
+        ray_tune.with_parameters(
+            _trial, folder=folder, model=config.model_class, properties=properties, data=data, search=search
+        ),
         {"cpu": search.cpus_per_trial, "gpu": search.gpus_per_trial},
     )
     # tuner.pkl is there before the first state of the trials
@@ -258,14 +267,20 @@ def _fit(folder: SearchFolder, task: Task, *, data: Data, searcher: Any, resume:
 
 
 def _trial(
-    values: dict[str, Any], folder: SearchFolder, *, properties: dict[str, Any], data: Data, search: Search
+    values: dict[str, Any],
+    folder: SearchFolder,
+    *,
+    model: type,
+    properties: dict[str, Any],
+    data: Data,
+    search: Search,
 ) -> None:
     """One trial, in a worker: train in the search's folder, go on where it stopped, report every validation."""
     from ray import tune as ray_tune
 
     torch.set_num_threads(max(1, int(search.cpus_per_trial)))
     # a space may hold what an encoder of its own does not use, such as n_layers beside encoder
-    config = Config(config_dict={**properties, **values, "show_progress": False}, shared=True)
+    config = Config(model, config_dict={**properties, **values, "show_progress": False}, shared=True)
     folder.check_there()
     # Ray's own folder of a trial is a temporary one, from which it copies now and then
     run_folder = folder.trial(trial_name(ray_tune.get_context().get_trial_id()))
@@ -379,7 +394,7 @@ def _conclude(
     folder: SearchFolder,
     rows: list[dict[str, Any]],
     *,
-    space: Mapping[str, Any],
+    task: Task,
     seconds: Mapping[str, float],
     resumed: bool,
 ) -> dict[str, Any]:
@@ -392,11 +407,11 @@ def _conclude(
     if not scored:
         raise PopDCLError(f"every trial failed; {folder.trials} has their errors, the first: {rows[0][ERROR]}")
     best = scored[0]
-    settings = {name: best[name] for name in space}
+    settings = {name: best[name] for name in task.space}
     with written_whole(folder.best_settings) as temporary:
         temporary.write_text(dump_yaml(settings), encoding="utf-8")
     trial_folder = folder.trial(best[TRIAL])
-    trial = load_run(trial_folder.path)
+    trial = load_run(trial_folder.path, model=task.config.model_class)
     results = trial.rank()
     result = write_result(
         folder.path, trial.config, data=trial.data, results=results, best_epoch=trial.best_epoch,
