@@ -18,7 +18,7 @@ from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.experiment.folder import RunFolder, stored_config
 from recbole_popdcl.experiment.other_data import with_dataset, with_file
 from recbole_popdcl.experiment.result import read_result
-from recbole_popdcl.experiment.run import build_model, build_ranker
+from recbole_popdcl.experiment.run import build_model, build_ranker, chosen_by
 from recbole_popdcl.model.base import EncoderRecommender
 from recbole_popdcl.storage.files import write_json
 from recbole_popdcl.training.trainer import load_weights
@@ -145,5 +145,6 @@ def evaluate(
         per_user.write(per_user_output, run.data.dataset.field2id_token[run.data.dataset.uid_field])
     if output:
         settings = {name: run.config[name] for name in names_of(AFTER_TRAINING - {Stage.PLACE}) if name in run.config}
+        settings.update(chosen_by(run.model))
         write_json(output, {"run_dir": str(run_dir), **other, **settings, "results": results})
     return results

@@ -35,6 +35,7 @@ def write_result(
     epochs: int,
     seconds: Mapping[str, float],
     resumed: bool,
+    chosen: Mapping[str, Any],
     search: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write result.json of a run, or of the best trial of a search.
@@ -48,6 +49,7 @@ def write_result(
         epochs: number of epochs trained.
         seconds: {what: seconds it took}.
         resumed: whether the run, or the search, went on with an interrupted one.
+        chosen: what was chosen in training of properties that are auto, {property: value}.
         search: of a search ``settings``, the ``trial`` that they are of, and the number of ``trials``.
 
     Returns:
@@ -62,6 +64,7 @@ def write_result(
         "dataset": config["dataset"],
         "seed": config["seed"],
         **(search or {}),
+        **({"chosen": dict(chosen)} if chosen else {}),
         "best_epoch": best_epoch,
         "epochs": epochs,
         "valid_metric": config["valid_metric"],

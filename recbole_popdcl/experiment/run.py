@@ -104,9 +104,11 @@ def _run(config: Config, run_dir: str | Path | None, *, resume: bool, started: f
                     trainer.events.results(results, epoch=trainer.best_epoch)
                     trainer.events.close()
                     folder.remove_analyses()
+                    chosen = chosen_by(trainer.model)
+                    write_config(folder, config, chosen=chosen)
                     result = write_result(
                         folder.path, config, data=data, results=results, best_epoch=trainer.best_epoch,
-                        epochs=len(trainer.train_loss_dict), seconds=seconds, resumed=resume,
+                        epochs=len(trainer.train_loss_dict), seconds=seconds, resumed=resume, chosen=chosen,
                     )  # fmt: skip
     return {**distributed.from_first(result), "run_dir": str(folder)}
 
@@ -184,11 +186,22 @@ def train(
         PopDCLError: as RunTrainer.fit, or a package is missing that the model needs.
     """
     if distributed.rank() == 0:
-        with written_whole(RunFolder(trainer.run_dir).config) as temporary:
-            temporary.write_text(dump_yaml(config.resolved()), encoding="utf-8")
+        write_config(RunFolder(trainer.run_dir), config)
     trainer.events.open(first_epoch=trainer.start_epoch)
     with _in_one_line(config), deterministic(config):
         trainer.fit(data.train, show_progress=True, callback_fn=callback)
+
+
+def write_config(folder: RunFolder, config: Config, *, chosen: Mapping[str, Any] | None = None) -> None:
+    """Write config.yaml of a run; what was chosen in training of properties that are auto is a comment in it."""
+    notes = "".join(f"# {name}: auto chose {value:g}\n" for name, value in (chosen or {}).items())
+    with written_whole(folder.config) as temporary:
+        temporary.write_text(dump_yaml(config.resolved()) + notes, encoding="utf-8")
+
+
+def chosen_by(model: AbstractRecommender) -> dict[str, Any]:
+    """Return what was chosen in training of a model's properties that are auto, {property: value}."""
+    return getattr(model, "chosen", dict)()
 
 
 def build_model(config: Config, data: Data) -> AbstractRecommender:

@@ -14,11 +14,14 @@ from recbole.utils import InputType
 
 from recbole_popdcl.compute.distributed import share_encoding
 from recbole_popdcl.compute.products import inner_products
-from recbole_popdcl.config.kinds import Choice, Real
+from recbole_popdcl.config.kinds import Choice, Either, Real
 from recbole_popdcl.config.properties import Property, Stage
 from recbole_popdcl.data.pairs import training_pairs
 from recbole_popdcl.encoder.base import build_encoder, encoder_names
 from recbole_popdcl.loss.l2 import l2_term
+
+AUTO = "auto"  # of score_norm_exponent: chosen on validation
+EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of which it is one
 
 
 class EncoderRecommender(GeneralRecommender):
@@ -33,13 +36,16 @@ class EncoderRecommender(GeneralRecommender):
     None; and ``parameter_groups()`` for learning rates of its own.
 
     Ranking scores are ⟨e_u, e_i⟩ / |e_i|^g with g = ``score_norm_exponent``, an attribute that may be set between
-    evaluations: g = 1 ranks as the cosine does, g = 0 as the inner product.
+    evaluations: g = 1 ranks as the cosine does, g = 0 as the inner product. With ``auto`` the trainer sets it to one of
+    EXPONENTS, and the checkpoint has it. Such a normalisation after training is that of TTEN (Kim et al., CIKM 2023);
+    r-AdjNorm (Zhao et al., SIGIR 2022) has it in the encoder.
 
     Args:
         config: reads the encoder's properties, reg_weight, l2_form and score_norm_exponent.
         dataset: the training set, a RecBole Dataset.
 
     Attributes:
+        exponents: values of ``score_norm_exponent`` to choose from; none where it is given.
         train_pairs: the training pairs, which know the degree of every user and item.
         train_users, train_items: their internal ids in the order of the data, arrays [N].
     """
@@ -50,7 +56,7 @@ class EncoderRecommender(GeneralRecommender):
         Property("encoder", Choice(encoder_names)),
         Property("reg_weight", Real(0)),
         Property("l2_form", Choice(("sum", "half"))),
-        Property("score_norm_exponent", Real(), Stage.SCORING),
+        Property("score_norm_exponent", Either((Real(), Choice((AUTO,)))), Stage.SCORING),
     )
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
@@ -62,7 +68,8 @@ class EncoderRecommender(GeneralRecommender):
         )
         share_encoding(self.encoder)
         self.reg_weight, self.l2_form = config["reg_weight"], config["l2_form"]
-        self.score_norm_exponent = config["score_norm_exponent"]
+        self.exponents = EXPONENTS if config["score_norm_exponent"] == AUTO else ()
+        self.score_norm_exponent = self.exponents[0] if self.exponents else config["score_norm_exponent"]
         self._encoded: tuple[torch.Tensor, torch.Tensor] | None = None
         self._tables: tuple[float, torch.Tensor, torch.Tensor] | None = None
 
@@ -70,6 +77,10 @@ class EncoderRecommender(GeneralRecommender):
         """Set the mode; embeddings kept for ranking are dropped, as the weights may have changed."""
         self._encoded = self._tables = None
         return super().train(mode)
+
+    def chosen(self) -> dict[str, float]:
+        """Return what was chosen in training of properties that are ``auto``, {property: value}."""
+        return {"score_norm_exponent": self.score_norm_exponent} if self.exponents else {}
 
     def item_popularity(self) -> np.ndarray:
         """Return the training degree of each item [n_items]."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,7 @@ def load_model(model: AbstractRecommender, state: dict[str, Any]) -> None:
 
     Args:
         model: a RecBole model.
-        state: ``weights``, and maybe ``other_parameter``.
+        state: ``weights``, and maybe ``other_parameter`` and ``chosen``, what was chosen of properties that are auto.
 
     Raises:
         ValueError, TypeError, KeyError, AttributeError, RuntimeError: they do not fit the model.
@@ -149,6 +150,11 @@ def load_model(model: AbstractRecommender, state: dict[str, Any]) -> None:
         if own[name] is not None and (type(value), _shape(value)) != (type(own[name]), _shape(own[name])):
             raise ValueError(f"'{name}' is not of the model's type and shape")
     model.load_other_parameter(other)
+    for name in getattr(model, "chosen", dict)():
+        value = (state.get("chosen") or {}).get(name)
+        if not isinstance(value, float) or not math.isfinite(value):
+            raise ValueError(f"property '{name}' is auto, but it holds {shown(value)} for it")
+        setattr(model, name, value)
 
 
 def _shape(value: Any) -> tuple[int, ...]:

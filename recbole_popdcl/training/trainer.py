@@ -279,10 +279,32 @@ class RunTrainer(Trainer):
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
         result = self.evaluate(names=self.objective.set_names, load_best_model=False, show_progress=show_progress)
+        if getattr(self.model, "exponents", ()) and self.objective.value(result) > self.best_valid_score:
+            result = self._at_best_exponent(result, show_progress=show_progress)
         self.events.validation(result, epoch=self._epoch)
         if self._has_own("fit"):
             self._append({"epoch": self._epoch, "train_loss": self.train_loss_dict[self._epoch], **result})
         return self.objective.value(result), result
+
+    def _at_best_exponent(self, result: dict[str, float], *, show_progress: bool) -> dict[str, float]:
+        """Set the model's score normalisation exponent to the best of its list, and return the results that it gives.
+
+        Args:
+            result: at the exponent that the model has now, which stays unless another is better.
+            show_progress: show bars.
+        """
+        best = self.model.score_norm_exponent
+        for exponent in self.model.exponents:
+            if exponent != best:
+                self.model.score_norm_exponent = exponent
+                other = self.evaluate(
+                    names=self.objective.set_names, load_best_model=False, show_progress=show_progress
+                )
+                if self.objective.value(other) > self.objective.value(result):
+                    best, result = exponent, other
+        self.model.score_norm_exponent = best
+        self.logger.info("epoch %d: score_norm_exponent %g of %s", self._epoch, best, list(self.model.exponents))
+        return result
 
     def evaluate(
         self,
@@ -316,8 +338,12 @@ class RunTrainer(Trainer):
         self.best_epoch = epoch
         if not self._writes:
             return
-        state = {"model": self.config["model"], "epoch": epoch, "weights": self.model.state_dict()}
+        state = {"model": self.config["model"], "epoch": epoch, "weights": self.model.state_dict(), **self._chosen()}
         save_checkpoint(self.saved_model_file, {**state, "other_parameter": self.model.other_parameter()})
+
+    def _chosen(self) -> dict[str, Any]:
+        chosen: dict[str, Any] = getattr(self.model, "chosen", dict)()
+        return {"chosen": chosen} if chosen else {}
 
     def _save_unvalidated(self, saved: bool) -> None:
         """Without any validation the last epoch stands."""
@@ -342,6 +368,7 @@ class RunTrainer(Trainer):
             "config": fixed_properties(self.config),
             "fingerprint": self.fingerprint,
             "epoch": epoch,
+            **self._chosen(),
             "seconds": self.seconds,
             "weights": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -532,7 +559,17 @@ def check_unchanged(before: dict[str, Any], config: Config, *, where: str | Path
 
 
 def check_valid_metric(config: Config, sets: EvaluationSets) -> None:
-    """Raise a PopDCLError if the dataset lacks a set that the property ``valid_metric`` names."""
+    """Check that what the properties ask of validations can be done.
+
+    Raises:
+        PopDCLError: the dataset lacks a set that ``valid_metric`` names, or there is no validation to choose by.
+    """
+    chooses = "score_norm_exponent" in config and config["score_norm_exponent"] == "auto"
+    if chooses and not 0 < config["eval_step"] <= config["epochs"]:
+        raise PopDCLError(
+            "property 'score_norm_exponent' is auto, which is chosen at a validation, but there is none: set eval_step "
+            "between 1 and epochs"
+        )
     objective = Objective.parse(config["valid_metric"], "property 'valid_metric'")
     missing = [name for name in objective.set_names if name not in sets.sets]
     if config["epochs"] and config["eval_step"] and missing:

@@ -150,6 +150,37 @@ def test_a_finished_run_can_be_given_more_epochs(toy, tmp_path):
     assert longer["test"] == direct["test"]
 
 
+@pytest.mark.parametrize("model", ["SSM", "LightGCN"])
+def test_auto_is_the_best_of_the_exponents(toy, tmp_path, model):
+    """By hand: the run's best weights ranked at each exponent; a weighted metric may choose another one."""
+    arguments = ["--score_norm_exponent=auto", "--split_ratio=[.5,.1,.15,.15,.1]", "--learning_rate=0.05"]
+    arguments += ["--valid_metric=0.5*valid/recall@5 + 0.5*valid_balanced/recall@5"]
+    result = run(model, config_dict=toy, arguments=arguments, run_dir=tmp_path / "r")
+    scores = {}
+    for exponent in (0.0, 0.25, 0.5, 0.75, 1.0):
+        again = evaluate(tmp_path / "r", [f"--score_norm_exponent={exponent}"])
+        scores[exponent] = 0.5 * again["valid/recall@5"] + 0.5 * again["valid_balanced/recall@5"]
+    chosen = result["chosen"]["score_norm_exponent"]
+    assert scores[chosen] == max(scores.values()) > min(scores.values())
+    assert f"# score_norm_exponent: auto chose {chosen:g}" in (tmp_path / "r" / "config.yaml").read_text()
+    evaluate(tmp_path / "r", output=tmp_path / "again.json")
+    again = json.loads((tmp_path / "again.json").read_text())
+    assert again["score_norm_exponent"] == chosen
+    assert again["results"] == pytest.approx({**result["valid"], **result["test"]})
+    assert run(run_dir=tmp_path / "r", resume=True) == result
+
+
+def test_auto_where_nothing_was_chosen(toy, tmp_path):
+    for arguments in (["--eval_step=0"], ["--eval_step=4"], ["--epochs=0"]):
+        with pytest.raises(PopDCLError, match="'score_norm_exponent' is auto, which is chosen at a validation"):
+            run("SSM", config_dict=toy, arguments=["--score_norm_exponent=auto", *arguments], run_dir=tmp_path / "r")
+    run("SSM", config_dict=toy, run_dir=tmp_path / "r")
+    with pytest.raises(PopDCLError, match="'score_norm_exponent' is auto, but it holds None for it"):
+        evaluate(tmp_path / "r", ["--score_norm_exponent=auto"])
+    with pytest.raises(PopDCLError, match="'score_norm_exponent' must be a number, or one of auto"):
+        run("SSM", config_dict=toy, arguments=["--score_norm_exponent=best"], run_dir=tmp_path / "s")
+
+
 def contents(folder):
     """What the files of a run folder hold, its log aside."""
     return {path.name: path.read_bytes() for path in folder.glob("*.*") if path.suffix != ".log"}

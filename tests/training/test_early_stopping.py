@@ -134,3 +134,40 @@ def test_negatives_without_a_gradient_are_told_at_each_validation(toy, tmp_path,
         batch = trainer._last_batch
         share = trainer.model.share_at_floor(batch["user_id"], batch["item_id"])
         assert lines[-1].startswith(f"{share:.0%} of the pairs of a batch")
+
+
+class ByExponent:
+    """A ranker whose score is given for each epoch and exponent; epochs are told by the model's exponents asked."""
+
+    def __init__(self, table):
+        self.table, self.asked, self.epoch = table, [], -1
+
+    def rank(self, model, names=None, **_):
+        self.asked.append((self.epoch, model.score_norm_exponent))
+        return {"valid/recall@20": self.table[self.epoch].get(model.score_norm_exponent, 0.0)}
+
+
+def test_the_exponent_is_chosen_at_each_new_best(toy, tmp_path, monkeypatch):
+    table = [
+        {0.0: 0.1, 0.5: 0.3, 1.0: 0.3},  # 0.5 is the first of the best
+        {0.0: 0.9, 0.5: 0.3},  # no new best at 0.5: nothing else is tried
+        {0.5: 0.4, 0.75: 0.6},
+        {0.75: 0.5},
+    ]
+    trainer, config, data = prepared(toy, tmp_path / "r", [], epochs=4, eval_step=1, score_norm_exponent="auto")
+    ranker = trainer.ranker = ByExponent(table)
+    epoch = type(trainer)._train_epoch
+
+    def counted(self, train_data, epoch_idx, *more, **options):
+        ranker.epoch = epoch_idx
+        return epoch(self, train_data, epoch_idx, *more, **options)
+
+    monkeypatch.setattr(type(trainer), "_train_epoch", counted)
+    train(trainer, config, data=data)
+    asked = [[exponent for at, exponent in ranker.asked if at == k] for k in range(4)]
+    assert asked == [[0.0, 0.25, 0.5, 0.75, 1.0], [0.5], [0.5, 0.0, 0.25, 0.75, 1.0], [0.75]]
+    assert (trainer.best_epoch, trainer.best_valid_score) == (2, 0.6)
+    assert load_checkpoint(tmp_path / "r" / "checkpoint.pt")["chosen"] == {"score_norm_exponent": 0.75}
+    again, _, _ = prepared(toy, tmp_path / "r", [], epochs=5, eval_step=1, score_norm_exponent="auto")
+    again.resume(data.train)
+    assert again.model.score_norm_exponent == 0.75

@@ -26,7 +26,7 @@ from recbole_popdcl.experiment.cluster import Cluster
 from recbole_popdcl.experiment.finished import load_run
 from recbole_popdcl.experiment.folder import SearchFolder, check_model
 from recbole_popdcl.experiment.result import write_result
-from recbole_popdcl.experiment.run import prepare_trainer, train
+from recbole_popdcl.experiment.run import chosen_by, prepare_trainer, train
 from recbole_popdcl.experiment.search.space import read_space, size_of
 from recbole_popdcl.experiment.search.trials import (
     BEST_SCORE,
@@ -416,6 +416,6 @@ def _conclude(
     result = write_result(
         folder.path, trial.config, data=trial.data, results=results, best_epoch=trial.best_epoch,
         epochs=trial_folder.n_epochs, seconds={**seconds, "evaluate": time.perf_counter() - started}, resumed=resumed,
-        search={"settings": settings, "trial": best[TRIAL], "trials": len(rows)},
+        chosen=chosen_by(trial.model), search={"settings": settings, "trial": best[TRIAL], "trials": len(rows)},
     )  # fmt: skip
     return {"best": settings, "score": best[SCORE], "result": result, "trials": rows, "run_dir": str(folder)}
