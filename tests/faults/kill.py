@@ -146,6 +146,7 @@ def final_state(folder: Path) -> dict[str, str]:
         f"{name}[{key}]": part
         for name in ("checkpoint.pt", "last.pt")
         for key, part in load_checkpoint(folder / name).items()
+        if key != "seconds"
     }
     result = json.loads((folder / "result.json").read_text())
     for name in ("seconds", "resumed"):

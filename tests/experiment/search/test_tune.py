@@ -234,7 +234,8 @@ def test_a_trial_whose_last_report_was_lost_reports_again(toy, tmp_path, monkeyp
     config = Config("SSM", config_dict=toy)
     (tmp_path / "search.yaml").touch()
     for _ in range(2):
-        _trial({"temperature": 0.2}, SearchFolder(tmp_path), properties=config.resolved(), data=load_sets(config),
+        _trial({"temperature": 0.2}, SearchFolder(tmp_path), model=config.model_class,
+               properties=config.resolved(), data=load_sets(config),
                search=Search())  # fmt: skip
     assert [report["validations"] for report in reports] == [1, 2, 3, 3]
     del reports[2]["score"], reports[3]["score"]  # of a validation, not of the best
@@ -298,7 +299,7 @@ def test_a_full_disk_is_one_line_and_no_loss(faultless, tmp_path):
         (["--cpus_per_trial=-1"], "must be a number of at least 0, not '-1'"),
         (["--gpus_per_trial=nan"], "must be a number of at least 0, not 'nan'"),
         (["--retries=-1"], "must be a whole number of at least 0, not '-1'"),
-        (["--resume", "--run_dir=here"], "model, dataset, properties and space stay as they are"),
+        (["--resume", "--run_dir=here"], "holds; dataset, properties and space stay as they are"),
         (["--trials=0"], "must be a whole number of at least 1, not '0'"),
         (["--space=nowhere.yaml"], "cannot read config file nowhere.yaml"),
     ],
