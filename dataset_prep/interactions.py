@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbole_popdcl.data.atomic import UNWRITABLE, finite_numbers, first_uncastable
+from recbole_popdcl.data.atomic import PADDING, UNWRITABLE, finite_numbers, first_uncastable
 from recbole_popdcl.errors import PopDCLError, reason
 
 # pop(i) and codes stay below 2**31: RecBole itself counts users and items in 32 bits on some paths.
@@ -131,6 +132,7 @@ def _checked_ids(block: Block, values: pa.Array, name: str) -> pa.DictionaryArra
     ids = encoded.dictionary.cast(pa.large_string())
     for pattern, problem in (
         (r"^\s*$", "is empty"),
+        (rf"^{re.escape(PADDING)}$", "is RecBole's token for padding; rename it"),
         (UNWRITABLE, "holds a tab, line end or NUL byte, which an atomic file cannot store"),
     ):
         matches = pc.match_substring_regex(ids, pattern)

@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
 
     compare = commands.add_parser("compare", help="several models, data sets and seeds, with paired tests",
                                   epilog=RUN_HELP, formatter_class=raw, allow_abbrev=False)  # fmt: skip
-    compare.add_argument("--models", default="", help="names, or package.module:Class, with commas between them")
+    compare.add_argument("--models", help="names, or package.module:Class, with commas between them")
     compare.add_argument("--datasets", required=True, help="names, with commas between them")
     compare.add_argument("--seeds", type=_positive, default=3, help="number of seeds, from 2020 on (default: 3)")
     compare.add_argument(
@@ -165,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--best", action="store_true", help="one setting of each model, the best on validation")
     report.add_argument("--topk", type=_list_length, default=20, help="K of the metrics (default: 20)")
     report.add_argument("--reference", help="row the others are tested against (default: PopDCL)")
-    report.add_argument("--models", default="", help="classes of your own among the runs: package.module:Class, ...")
+    report.add_argument("--models", help="classes of your own among the runs: package.module:Class, ...")
     report.add_argument("--no_analysis", action="store_true", help="only read files: do not load weights and data")
     report.add_argument("--title", default="Popularity-debiased recommendation", help="of the page")
     report.set_defaults(function=_report)
@@ -219,8 +219,8 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", "-m", help=OWN_MODEL_HELP)
 
 
-def _names(text: str) -> list[str]:
-    return [name for name in text.split(",") if name]
+def _names(text: str | None) -> list[str]:
+    return [name for name in (text or "").split(",") if name]
 
 
 def _positive(text: str) -> int:

@@ -24,7 +24,15 @@ class PopDCLError(Exception):
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong with the arguments in one line, as a PopDCLError does, instead of the usage before it."""
+    """Says what is wrong with the arguments in one line, as a PopDCLError does, instead of the usage before it.
+
+    An empty value, such as that of a variable of the shell that is not set, is refused.
+    """
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        if arg_string == "" and action.nargs != argparse.PARSER:  # which passes on what follows the command
+            raise argparse.ArgumentError(action, "expected a value, which is empty")
+        return super()._get_value(action, arg_string)
 
     def error(self, message: str) -> NoReturn:
         """Print the line and exit with status 2."""

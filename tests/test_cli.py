@@ -14,6 +14,7 @@ import pytest
 from dataset_prep.__main__ import main as main_of_preparation
 from recbole_popdcl.cli import main
 from recbole_popdcl.evaluation.keys import MAX_K
+from tests.conftest import the_one_line
 
 ROOT = Path(__file__).parent.parent
 
@@ -162,3 +163,31 @@ def test_an_interrupted_preparation(monkeypatch, tmp_path, capsys):
     assert main_of_preparation(["--input=raw.csv", "--name=x", f"--output={tmp_path / 'x'}"]) == 130
     assert capsys.readouterr().err == "dataset_prep: interrupted; nothing was written\n"
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "arguments"),
+    [
+        ("test", ["evaluate", "--run_dir=r", "--test="]),
+        ("output", ["evaluate", "--run_dir=r", "--output", ""]),
+        ("users", ["recommend", "--run_dir=r", "--output=l.csv", "--users="]),
+        ("run_dir", ["run", "--model=SSM", "--run_dir="]),
+        ("dataset/-d", ["evaluate", "--run_dir=r", "--dataset", ""]),
+        ("output", ["score", "--run_dir=r", "--pairs=p", "--output="]),
+        ("output", ["prepare", "--input", "x.csv", "--name=x", "--output="]),
+        ("input", ["prepare", "--input", "", "--name=x"]),
+        ("models", ["report", ".", "--output=x", "--models="]),
+    ],
+)
+def test_an_empty_value_is_not_taken_for_none(tmp_path, monkeypatch, capsys, option, arguments):
+    """As where a variable of the shell is not set."""
+    monkeypatch.chdir(tmp_path)
+    assert f"argument --{option}: expected a value, which is empty" in the_one_line(arguments, capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", ["--config_files=", "--data_path="])
+def test_an_empty_property_is_refused(tmp_path, monkeypatch, capsys, value):
+    monkeypatch.chdir(tmp_path)
+    line = the_one_line(["run", "--model=SSM", "--dataset=ml-100k", value], capsys)
+    assert f"property '{value[2:-1]}' must be a non-empty text" in line

@@ -78,6 +78,8 @@ class Config(RecBoleConfig):
         self._arguments = parse_arguments(arguments or [])
         self._layers: list[tuple[str, dict[str, Any]]] = []
         named = self._arguments.pop("config_files", None)
+        if named == "":
+            raise PopDCLError("command line: property 'config_files' must be a non-empty text, not ''")
         files = [config_files] if isinstance(config_files, (str, Path)) else list(config_files or [])
         files += [named] if named and find_config_file(named).is_file() else re.split(r"[\s,]+", (named or "").strip())
         files = [file for file in files if str(file)]
@@ -197,7 +199,8 @@ class Config(RecBoleConfig):
 
     def _check_effect(self, entry: Property, where: str) -> None:
         """Refuse, or leave aside in a file, what would have no effect."""
-        if entry.derived:
+        own_file = entry.name == "model_class" and where not in self._typed_in  # a run of a user's own class writes it
+        if entry.derived and not own_file:
             self._complain(where, f"property '{entry.name}' is worked out from others and cannot be set")
         if entry.derived or entry.replaced_by:
             self.external_config_dict.pop(entry.name, None)

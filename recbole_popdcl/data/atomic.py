@@ -24,6 +24,7 @@ ROWS_PER_WRITE = 1 << 20
 MAX_HEADER = 1 << 20  # characters
 BLOCK_BYTES = 1 << 24  # that Arrow parses at a time; no line may be longer
 NOT_UTF8 = "not UTF-8 text; is it a binary file, or text of another --encoding?"
+PADDING = "[PAD]"
 REPEATED_HEADER = "the header stands here again; take it away"
 NOTHING = pa.scalar("", pa.large_string())
 FIELD_TYPES = ("token", "token_seq", "float", "float_seq")
@@ -209,6 +210,7 @@ def _unusable(cells: pa.ChunkedArray, name: str, kind: str) -> tuple[int, str]:
         return -1, ""
     tokens = cells.chunk(0).dictionary
     for wrong, problem in (
+        (pc.equal(tokens, PADDING), f"'{name}' is {PADDING}, RecBole's token for padding; rename it"),
         (pc.match_substring_regex(tokens, r"^\s*$"), f"'{name}' is empty"),
         (pc.match_substring_regex(tokens, UNWRITABLE), f"'{name}' holds a tab or a NUL byte"),
         (pc.equal(tokens, f"{name}:{kind}"), REPEATED_HEADER),

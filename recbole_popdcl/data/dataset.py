@@ -150,7 +150,8 @@ class SplitDataset(SideInformation):
             return
         line = line_of_row(path, header, row=row, encoding=self.config["encoding"] or "utf-8")
         ids = f"'{self.uid_field}', '{self.iid_field}', '{name}'"
-        chosen = f"--load_col=\"{{'inter': [{ids}]}}\" --val_interval=\"{{'{name}': '[1,inf)'}}\""
+        wanted = "'[1,inf)'" if header.fields[name] == "float" else "['1']"
+        chosen = f"--load_col=\"{{'inter': [{ids}]}}\" --val_interval=\"{{'{name}': {wanted}}}\""
         raise PopDCLError(
             f"{path}, line {line}: '{name}' {problem}; take the others with {chosen}, or set --LABEL_FIELD to another "
             "name"
@@ -163,7 +164,13 @@ class SplitDataset(SideInformation):
 
     def _data_filtering(self) -> None:
         self._filter_by_threshold()
+        n = len(self.inter_feat)
         super()._data_filtering()
+        if len(self.inter_feat) < n:
+            getLogger().info(
+                "%d of %d interactions kept by val_interval, filter_inter_by_user_or_item, rm_dup_inter and the like",
+                len(self.inter_feat), n,
+            )  # fmt: skip
         users, items = (pd.factorize(self.inter_feat[field])[0] for field in (self.uid_field, self.iid_field))
         distinct = np.flatnonzero(first_occurrences(users, items))
         repeated = len(users) - len(distinct)

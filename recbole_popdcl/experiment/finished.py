@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from recbole_popdcl.experiment.other_data import with_dataset, with_file
 from recbole_popdcl.experiment.result import read_result
 from recbole_popdcl.experiment.run import build_model, build_ranker, chosen_by
 from recbole_popdcl.model.base import EncoderRecommender
-from recbole_popdcl.storage.files import write_json
+from recbole_popdcl.storage.files import check_outputs, write_json
 from recbole_popdcl.training.trainer import load_weights
 
 
@@ -77,6 +78,8 @@ def load_run(run_dir: str | Path, arguments: Sequence[str] = (), *, model: str |
             can = [other for other in names_of(AFTER_TRAINING) if other in config]
             raise PopDCLError(f"property '{name}' cannot change after training; {', '.join(can)} can")
     data = load_data(config, own_batches=issubclass(config.model_class, EncoderRecommender))
+    if not folder.finished:
+        getLogger().warning("%s is not finished: this is its best epoch so far", folder)
     if folder.finished and read_result(folder.path)["data"]["fingerprint"] != data.fingerprint:
         raise PopDCLError(f"the data of {config['dataset']} in {config['data_path']} are not those that {folder} saw")
     recommender = build_model(config, data)
@@ -121,11 +124,12 @@ def evaluate(
     Raises:
         PopDCLError: as load_run.
     """
-    if dataset and test:
+    if dataset is not None and test is not None:
         raise PopDCLError("--dataset and --test cannot be given together")
+    check_outputs(output, per_user_output)
     run = load_run(run_dir, arguments, model=model)
     other: dict[str, Any] = {}
-    if dataset:
+    if dataset is not None:
         config = Config(
             run.config.model_class,
             dataset,
@@ -135,7 +139,7 @@ def evaluate(
         )
         run.data, left = with_dataset(run.data, config)
         other = {"dataset": dataset, "unknown": asdict(left)}
-    elif test:
+    elif test is not None:
         run.data, left = with_file(run.data, test, config=run.config)
         other = {"test": str(test), "unknown": asdict(left)}
     run.ranker = build_ranker(run.config, run.data)

@@ -122,8 +122,8 @@ def recommend(
     if not candidates.any():
         raise PopDCLError("no item is left to recommend")
     frame = _lists(run, audience, candidates, topk=topk, ids=ids)
-    unknown.write(output)
     write_table(output, frame)
+    unknown.write(output)
     logging.getLogger().info("%d rows for %d users written to %s", len(frame), len(audience.users), output)
     return len(frame)
 

@@ -94,7 +94,8 @@ class Unknown:
         all are known."""
         path = output.with_suffix(".unknown.csv")
         if not self.rows:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                path.unlink()
             return
         with written_whole(path, make_folder=True) as temporary:
             pd.DataFrame(self.rows, columns=["option", "kind", "id"]).to_csv(temporary, index=False)

@@ -32,6 +32,8 @@ def written_whole(path: str | Path, make_folder: bool = False) -> Iterator[Path]
         PopDCLError: the folder is not there or cannot be written to, or the disk is full.
     """
     path = Path(path)
+    if path.is_dir():  # known before anything that belongs together is renamed
+        raise PopDCLError(f"cannot write {path}: it is a folder")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         if make_folder:
@@ -45,6 +47,21 @@ def written_whole(path: str | Path, make_folder: bool = False) -> Iterator[Path]
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_outputs(*paths: str | Path | None) -> None:
+    """Check, before long work, that files can be written whose folders must be there; None stands for no file.
+
+    Raises:
+        PopDCLError: a folder is missing or stands in the place of a file, or two files are the same.
+    """
+    outputs = [Path(path) for path in paths if path is not None]
+    for path in outputs:
+        if path.is_dir() or not path.parent.is_dir():
+            problem = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+            raise PopDCLError(f"cannot write {path}: {problem}")
+    if len({path.absolute() for path in outputs}) < len(outputs):
+        raise PopDCLError(f"cannot write {outputs[-1]}: it is the file of two outputs")
 
 
 def write_json(path: str | Path, value: Any) -> None:

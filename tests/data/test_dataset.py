@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -436,3 +438,32 @@ def test_what_to_set_is_named(tmp_path, header, arguments, message):
     with pytest.raises(PopDCLError) as raised:
         SplitDataset(Config("SSM", "x", arguments=[f"--data_path={tmp_path}", "--k_core=0", *arguments]))
     assert message in str(raised.value)
+
+
+def test_recboles_token_for_padding_is_no_id(tmp_path):
+    path = write_text(tmp_path, "x", HEADER + "u\ti\n[PAD]\tj\n")
+    with pytest.raises(PopDCLError, match=r"x\.inter, line 3: 'user_id' is \[PAD\], RecBole's token for padding"):
+        load(tmp_path, "x")
+    with pytest.raises(PopDCLError, match=r"x\.inter, line 3: the user id '\[PAD\]' is RecBole's token for padding"):
+        prepare([path], Recipe(), name="y", output=tmp_path / "y")
+    assert not (tmp_path / "y").exists()
+
+
+def test_interactions_that_recboles_filters_drop_are_told(tmp_path, caplog):
+    caplog.set_level("INFO")
+    write_text(tmp_path, "x", HEADER + "".join(f"u{u}\ti{i}\n" for u in range(12) for i in range(10)))
+    write_text(tmp_path, "x", "item_id:token\tyear:float\n" + "".join(f"i{i}\t{i}\n" for i in range(4)), ".item")
+    load(tmp_path, "x", "--load_col={'inter': ['user_id', 'item_id'], 'item': ['item_id', 'year']}", "--k_core=1")
+    assert any(line.startswith("48 of 120 interactions kept by val_interval, filter_inter") for line in caplog.messages)
+
+
+@pytest.mark.parametrize(("kind", "wanted"), [("float", "'[1,inf)'"), ("token", "['1']")])
+def test_the_interval_that_a_label_of_0_asks_for_is_accepted(tmp_path, kind, wanted):
+    write_text(tmp_path, "x", LABELS.replace("label:float", f"label:{kind}"))
+    with pytest.raises(PopDCLError) as raised:
+        load(tmp_path, "x", "--k_core=0")
+    advice = re.search(r'(--load_col=)"(.*?)" (--val_interval=)"(.*?)", or', str(raised.value))
+    assert wanted in advice[4]
+    dataset = SplitDataset(Config("SSM", "x", arguments=[f"--data_path={tmp_path}", "--k_core=0",
+                                                         advice[1] + advice[2], advice[3] + advice[4]]))  # fmt: skip
+    assert len(dataset.inter_feat) == 32

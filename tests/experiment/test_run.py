@@ -571,3 +571,20 @@ def test_a_metric_that_recbole_does_not_know(toy, tmp_path, declared_g_measure):
     properties = {**toy, "metrics": ["gmeasure"], "valid_metric": "valid/gmeasure@20", "epochs": 2}
     result = run("BPR", config_dict=properties, run_dir=tmp_path / "r")
     assert 0 < result["test"]["balanced/gmeasure@20"] < 1
+
+
+def test_outputs_of_an_evaluation_are_both_written_or_none(toy, tmp_path, caplog):
+    run("SSM", config_dict=toy, run_dir=tmp_path / "r")
+    (tmp_path / "folder").mkdir()
+    for output, problem in (
+        ("none/e.json", "there is no folder"),
+        ("folder", "is a folder"),
+        ("p.parquet", "two outputs"),
+    ):
+        with pytest.raises(PopDCLError, match=problem):
+            evaluate(tmp_path / "r", output=tmp_path / output, per_user_output=tmp_path / "p.parquet")
+        assert not (tmp_path / "p.parquet").exists()
+    assert "not finished" not in caplog.text
+    (tmp_path / "r" / "result.json").unlink()
+    evaluate(tmp_path / "r")
+    assert "r is not finished: this is its best epoch so far" in caplog.text
