@@ -134,7 +134,11 @@ def read_delimited(
             with batches(stream, lambda file: pacsv.open_csv(file, options, parse, convert)) as rows:
                 before = int(table.has_header)
                 line_of = partial(
-                    line_of_record, path, encoding=columns.encoding, quoted_between=table.separator if quoted else ""
+                    line_of_record,
+                    path,
+                    encoding=columns.encoding,
+                    quoted_between=table.separator if quoted else "",
+                    blanks_are_records=True,
                 )
                 for block in as_blocks(
                     path, rows, chosen=chosen, line_of=line_of, lines_before=before, columns=columns, verbatim=verbatim
@@ -144,7 +148,13 @@ def read_delimited(
             if "Empty CSV" in str(error) or "Could not skip initial" in str(error):  # a header and nothing after it
                 return
             raise _located(
-                error, path, parse=parse, options=options, encoding=columns.encoding, separator=long
+                error,
+                path,
+                parse=parse,
+                options=options,
+                records_before=int(table.has_header),
+                encoding=columns.encoding,
+                separator=long,
             ) from error
 
 
@@ -309,10 +319,11 @@ def _located(
     *,
     parse: pacsv.ParseOptions,
     options: pacsv.ReadOptions,
+    records_before: int,
     encoding: str,
     separator: str,
 ) -> PopDCLError:
-    """Find the line of an error that Arrow met while several threads were reading."""
+    """Find the line of an error that Arrow met while several threads were reading; ``records_before`` the first row."""
     for number, line in numbered_lines(path, encoding=encoding):
         decoded(line, path, number=number)
     invalid: list[pacsv.InvalidRow] = []
@@ -322,7 +333,9 @@ def _located(
         return "skip"
 
     names = options.column_names
-    serial = pacsv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False, column_names=names)
+    serial = pacsv.ReadOptions(
+        block_size=BLOCK_BYTES, use_threads=False, column_names=names, skip_rows=options.skip_rows
+    )
     parse = pacsv.ParseOptions(
         delimiter=parse.delimiter, quote_char=parse.quote_char, newlines_in_values=parse.newlines_in_values,
         invalid_row_handler=note,
@@ -340,6 +353,11 @@ def _located(
         return PopDCLError(f"{path}: {' '.join(str(error).split())}")
     row = invalid[0]
     between = parse.delimiter if parse.quote_char else ""
-    number = line_of_record(path, row.number - 1, encoding=encoding, quoted_between=between) if row.number else 0
+    record = (row.number or 0) - 1 - options.skip_rows + records_before  # Arrow counts what it skips
+    number = (
+        line_of_record(path, record, encoding=encoding, quoted_between=between, blanks_are_records=True)
+        if row.number
+        else 0
+    )
     text = row.text.replace(SEPARATOR, separator) if separator else row.text
     return PopDCLError(f"{path}, line {number}: {row.actual_columns} values, not {row.expected_columns}: {text[:80]!r}")

@@ -230,7 +230,9 @@ def numbered_lines(path: Path, *, encoding: str = "utf-8") -> Iterator[tuple[int
                 yield number, line
 
 
-def line_of_record(path: Path, record: int, *, encoding: str = "utf-8", quoted_between: str = "") -> int:
+def line_of_record(
+    path: Path, record: int, *, encoding: str = "utf-8", quoted_between: str = "", blanks_are_records: bool = False
+) -> int:
     """Return the number, from 1, of the line on which a record begins.
 
     Args:
@@ -238,22 +240,29 @@ def line_of_record(path: Path, record: int, *, encoding: str = "utf-8", quoted_b
         record: its place, from 0, among those that are not blank.
         encoding: of the text.
         quoted_between: separator of a file in which quoted values may hold line ends; "" if each line is a record.
+        blanks_are_records: whether a line of blanks behind the first record is one, as it is for Arrow's CSV reader.
     """
     if not quoted_between:
-        lines = numbered_lines(path, encoding=encoding)
-        return next((number for index, (number, _) in enumerate(lines) if index == record), 0)
+        n_records = -1
+        with opened(path, encoding=encoding) as stream:
+            for number, line in enumerate(stream, 1):
+                ends = b"\r\n" if blanks_are_records and n_records >= 0 else None
+                n_records += bool(line.strip(ends))
+                if n_records == record and line.strip(ends):
+                    return number
+        return 0
     with opened(path, encoding=encoding) as stream:
         texts = (line.decode("utf-8", "replace").replace("\0", "") for line in stream)
         rows = csv.reader(texts, delimiter=quoted_between)
         n_rows, n_lines = 0, 0
         with contextlib.suppress(csv.Error):
             for row in rows:
-                filled = len(row) > 1 or any(map(str.strip, row))
+                filled = len(row) > 1 or any(map(str.strip, row)) or bool(blanks_are_records and n_rows and row)
                 if filled and n_rows == record:
                     return n_lines + 1
                 n_rows += filled
                 n_lines = rows.line_num
-    return line_of_record(path, record, encoding=encoding)
+    return line_of_record(path, record, encoding=encoding, blanks_are_records=blanks_are_records)
 
 
 def sha256(path: Path) -> str:

@@ -244,9 +244,9 @@ _SHARED = (
         Stage.PLACE,
         no_effect="RecBole's file would be a pickle; the same seed and split_seed give the same again",
     ),
-    Property("run_dir", stage=Stage.PLACE, optional=True),
-    Property("config_files", stage=Stage.PLACE, optional=True),
-    Property("world_size", stage=Stage.PLACE, optional=True),
+    Property("run_dir", stage=Stage.PLACE, optional=True, no_effect="no file can say it: type --run_dir"),
+    Property("config_files", stage=Stage.PLACE, optional=True, no_effect="no file can say it: type --config_files"),
+    Property("world_size", stage=Stage.PLACE, optional=True, no_effect="torchrun starts several processes"),
     # data
     Property("model", Text(), Stage.DATA, optional=True),
     Property("dataset", Text(), Stage.DATA, optional=True),

@@ -381,3 +381,11 @@ def test_without_a_gpu():
 def test_a_valid_metric_that_is_none(text):
     with pytest.raises(PopDCLError, match=r"^property 'valid_metric' must be a result key .* not '"):
         Config("SSM", "ml-100k", config_dict={"valid_metric": text})
+
+
+@pytest.mark.parametrize("name", ["run_dir", "config_files", "world_size"])
+def test_what_no_file_can_say_is_warned_of(tmp_path, caplog, name):
+    config(config_files=[write(tmp_path / "c.yaml", f"{name}: 2\n")])
+    assert f"c.yaml: property '{name}' has no effect here: " in caplog.text
+    with pytest.raises(PopDCLError, match=f"property '{name}' has no effect here: "):
+        config(config_dict={name: 2})

@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 
 from dataset_prep.columns import Columns
+from dataset_prep.interactions import collect
+from dataset_prep.layouts import find_layout
 from dataset_prep.readers.parquet import ROWS
 from dataset_prep.recognise import recognise_format
 from dataset_prep.sets import files_by_set, set_of_file
@@ -205,3 +207,15 @@ def test_released_files_are_recognised(tmp_path):
 def test_real_files(real_data):
     gowalla = [read("lightgcn", real_data / "gowalla" / name) for name in ("train.txt", "test.txt")]
     assert [len(log) for log in gowalla] == [810_128, 217_242]
+
+
+@pytest.mark.parametrize("blank", ["   ", "\t", " \t "])
+@pytest.mark.parametrize("quoted", [False, True])
+@pytest.mark.parametrize("before", ["", "  \n \n", "\n\n", "\n \n\n"])
+def test_the_line_of_a_row_of_blanks(tmp_path, blank, quoted, before):
+    """Blank lines before the header and empty ones are passed over; a line of blanks among the rows is a bad row."""
+    rows = ['"a, x",1\n' if quoted else "a,1\n"] * 5
+    path = tmp_path / "x.csv"
+    path.write_text("".join([before, "user,item\n", *rows, "\n", f"{blank}\n", *rows]))
+    with pytest.raises(PopDCLError, match=f"x.csv, line {before.count(chr(10)) + 8}: "):
+        collect(find_layout("csv").read(path, Columns()))
