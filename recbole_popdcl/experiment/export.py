@@ -14,7 +14,7 @@ import torch
 
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.ranking import score_all_items
-from recbole_popdcl.experiment.finished import FinishedRun, load_run
+from recbole_popdcl.experiment.finished import OF_MEASURING, FinishedRun, load_run
 from recbole_popdcl.experiment.raw_ids import ITEM, USER, RawIds
 from recbole_popdcl.model.base import EncoderRecommender
 from recbole_popdcl.storage.files import written_whole
@@ -57,7 +57,7 @@ def export(
         raise PopDCLError(f"--output {output}: the file must end in {', '.join(WRITERS)}")
     if suffix == ".safetensors":
         _safetensors()
-    run = load_run(run_dir, arguments, model=model)
+    run = load_run(run_dir, arguments, model=model, without_effect=(*OF_MEASURING, "eval_mask"))
     files = WRITERS[suffix](output, folded_vectors(run))
     log = logging.getLogger()
     log.info("vectors written to %s", ", ".join(map(str, files)))

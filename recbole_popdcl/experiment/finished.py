@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from logging import getLogger
 from pathlib import Path
@@ -56,7 +56,18 @@ class FinishedRun:
         return self.ranker.rank(self.model, show_progress=self.show_progress, per_user=per_user)
 
 
-def load_run(run_dir: str | Path, arguments: Sequence[str] = (), *, model: str | type | None = None) -> FinishedRun:
+# Properties that may change after training, and that act in training alone.
+OF_TRAINING = ("log_wandb", "wandb_project", "log_mlflow", "mlflow_experiment", "loss_decimal_place")
+OF_MEASURING = ("metrics", "topk", "segment_by", "metric_decimal_place")  # of no use where nothing is measured
+
+
+def load_run(
+    run_dir: str | Path,
+    arguments: Sequence[str] = (),
+    *,
+    model: str | type | None = None,
+    without_effect: Collection[str] = (),
+) -> FinishedRun:
     """Load a run's configuration, data and best weights.
 
     Args:
@@ -64,6 +75,7 @@ def load_run(run_dir: str | Path, arguments: Sequence[str] = (), *, model: str |
         arguments: ``--property=value`` for properties that may change after training.
         model: the class of a run of a class of the user's own, or ``package.module:Class``, which is imported; the
             run's folder names it, but nothing is imported because a file names it.
+        without_effect: properties that have none on what is to be done with the run.
 
     Raises:
         PopDCLError: no run in that folder, a property that cannot change after training, data that have changed, or a
@@ -77,6 +89,8 @@ def load_run(run_dir: str | Path, arguments: Sequence[str] = (), *, model: str |
         if stage_of(name, config.model_class) not in AFTER_TRAINING:
             can = [other for other in names_of(AFTER_TRAINING) if other in config]
             raise PopDCLError(f"property '{name}' cannot change after training; {', '.join(can)} can")
+        if name in OF_TRAINING or name in without_effect:
+            raise PopDCLError(f"property '{name}' has no effect here")
     data = load_data(config, own_batches=issubclass(config.model_class, EncoderRecommender))
     if not folder.finished:
         getLogger().warning("%s is not finished: this is its best epoch so far", folder)

@@ -18,7 +18,7 @@ from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.evaluation.sets import EvaluationSets
-from recbole_popdcl.experiment.finished import FinishedRun, load_run
+from recbole_popdcl.experiment.finished import OF_MEASURING, FinishedRun, load_run
 from recbole_popdcl.experiment.raw_ids import (
     ITEM,
     USER,
@@ -108,7 +108,7 @@ def recommend(
     table_suffix(output)
     if users and history:
         raise PopDCLError("--users and --history cannot be given together: --history has users of its own")
-    run = load_run(run_dir, arguments, model=model)
+    run = load_run(run_dir, arguments, model=model, without_effect=OF_MEASURING)
     ids, unknown = RawIds(run.data.dataset), Unknown()
     audience = _new_users(run, ids, history, unknown=unknown) if history else _users(run, ids, users, unknown=unknown)
     candidates = run.data.evaluation.candidates.copy()

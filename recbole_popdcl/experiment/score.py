@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_popdcl.data.pairs import Pairs
-from recbole_popdcl.experiment.finished import load_run
+from recbole_popdcl.experiment.finished import OF_MEASURING, load_run
 from recbole_popdcl.experiment.raw_ids import RawIds, Unknown, known_pairs, read_pairs
 from recbole_popdcl.storage.files import table_suffix, write_table
 
@@ -42,7 +42,7 @@ def score(
     """
     if output:
         table_suffix(output)
-    run = load_run(run_dir, arguments, model=model)
+    run = load_run(run_dir, arguments, model=model, without_effect=(*OF_MEASURING, "eval_mask", "cold_items"))
     ids, unknown = RawIds(run.data.dataset), Unknown()
     asked = read_pairs(pairs, option="--pairs")
     users, items, known = known_pairs(ids, asked, option="--pairs", unknown=unknown)

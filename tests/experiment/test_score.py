@@ -11,6 +11,7 @@ import pytest
 
 import recbole_popdcl
 from recbole_popdcl.cli import main
+from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.finished import load_run
 from recbole_popdcl.experiment.lists import recommend
 from recbole_popdcl.experiment.run import run
@@ -93,3 +94,28 @@ def test_the_command_line(toy, work, capsys):
     line = the_one_line(["score", "--run_dir=r", "--pairs=pairs.csv", "--output=x.txt"], capsys)
     assert line == "recbole-popdcl: error: --output x.txt: the file must end in .csv or .parquet"
     assert not list(work.glob("x*"))
+
+
+def test_a_property_without_effect_is_refused(toy, tmp_path):
+    """Each command says so before it loads any data, and does what the others ask for."""
+    run("SSM", config_dict={**toy, "epochs": 1}, run_dir=tmp_path / "r")
+    (tmp_path / "pairs.csv").write_text("user_id,item_id\nu1,i1\n")
+    commands = {
+        "evaluate": lambda more: recbole_popdcl.evaluate(tmp_path / "r", more),
+        "recommend": lambda more: recommend(tmp_path / "r", tmp_path / "l.csv", arguments=more),
+        "score": lambda more: recbole_popdcl.score(tmp_path / "r", tmp_path / "pairs.csv", arguments=more),
+        "export": lambda more: recbole_popdcl.export(tmp_path / "r", tmp_path / "v.parquet", arguments=more),
+    }
+    without = {
+        "log_wandb=True": set(commands), "loss_decimal_place=2": set(commands), "eval_mask=others": {"score", "export"},
+        "metrics=[ARP]": set(commands) - {"evaluate"}, "topk=[3]": set(commands) - {"evaluate"},
+        "segment_by=items": set(commands) - {"evaluate"}, "cold_items=rank": {"score"},
+        "score_norm_exponent=0.5": set(),
+    }  # fmt: skip
+    for argument, refusing in without.items():
+        for name, command in commands.items():
+            if name in refusing:
+                with pytest.raises(PopDCLError, match=f"property '{argument.split('=')[0]}' has no effect here"):
+                    command([f"--{argument}"])
+            else:
+                command([f"--{argument}"])
