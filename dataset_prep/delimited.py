@@ -19,10 +19,10 @@ from dataset_prep.interactions import Block
 from dataset_prep.recognise import take_sample
 from dataset_prep.sources import SEPARATOR, decoded, line_of_record, numbered_lines, opened
 from dataset_prep.tables import USUAL_NAMES, Table, has_quotes, table_of
+from recbole_popdcl.data.atomic import BLOCK_BYTES, has_no_rows
 from recbole_popdcl.data.labels import plain
 from recbole_popdcl.errors import PopDCLError, nearest
 
-BLOCK_BYTES = 1 << 24
 TEXT_BYTES = 1 << 25  # of text that is split at blanks at a time
 MAX_COLUMNS = 10_000
 COLUMN_OF = "equal_to "  # before the number of a column that rows are chosen by
@@ -145,7 +145,7 @@ def read_delimited(
                 ):
                     yield _without_header(block, chosen) if table.has_header else block
         except pa.ArrowInvalid as error:
-            if "Empty CSV" in str(error) or "Could not skip initial" in str(error):  # a header and nothing after it
+            if has_no_rows(error):
                 return
             raise _located(
                 error,

@@ -125,6 +125,7 @@ COLUMNS_OF_FILES = "\"{'item': ['item_id', 'brand']}\""
 FILES_OF_SETS = Either((ListOf(Name()), MappingOf("\"{'train': 'part1', 'test_balanced': 'part2'}\"", every=Name())))
 FIELDS = Optional(OrEmpty(ListOf(Text())))
 PICKLE = (None, "")
+AUTO = "auto"  # a value that training chooses, by valid_metric
 LEVELS = ("debug", "info", "warning", "error", "critical")
 SEQUENTIAL = "sequential models alone read it, and general models alone rank here"
 KNOWLEDGE = "knowledge-aware models alone read it, and general models alone rank here"

@@ -159,9 +159,14 @@ def _read_by_arrow(path: Path, header: Header, *, columns: list[str], separator:
             pyarrow.csv.ConvertOptions(include_columns=columns, column_types=kinds),
         ).unify_dictionaries()
     except (pa.ArrowException, ValueError, OSError) as error:
-        if "Empty CSV" in str(error) or "Could not skip initial" in str(error):  # a header and nothing after it
+        if has_no_rows(error):
             return pa.schema(list(kinds.items())).empty_table()
         raise _located(error, path, header, separator=separator, encoding=encoding) from error
+
+
+def has_no_rows(error: Exception) -> bool:
+    """Whether Arrow's CSV reader says so that a file has a header and nothing after it."""
+    return "Empty CSV" in str(error) or "Could not skip initial" in str(error)
 
 
 def _as_utf8(path: Path, encoding: str) -> bytes:

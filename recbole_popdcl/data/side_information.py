@@ -17,7 +17,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_popdcl.config.kinds import ListOf, Real, Text, Whole
-from recbole_popdcl.data.atomic import Header, flat, lists, read_features, read_header
+from recbole_popdcl.data.atomic import PADDING, Header, flat, lists, read_features, read_header
 from recbole_popdcl.errors import PopDCLError, nearest, shown
 
 NUMBERS = (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
@@ -201,7 +201,7 @@ class SideInformation(Dataset):
         codes, found = zip(*(_numbered(part) for part in texts))
         # the distinct tokens of each column in their order, joined, come in the order of the joined columns
         places, distinct = pd.factorize(np.concatenate(found))
-        tokens = np.array(["[PAD]", *distinct])
+        tokens = np.array([PADDING, *distinct])
         numbers = {token: number for number, token in enumerate(tokens)}
         start = 0
         for (feat, field, _), length, code, some in zip(remap_list, lengths, codes, found):

@@ -26,7 +26,14 @@ from recbole_popdcl.model.base import EncoderRecommender
 from recbole_popdcl.storage.files import written_whole
 from recbole_popdcl.storage.logs import logged
 from recbole_popdcl.training.determinism import deterministic
-from recbole_popdcl.training.trainer import RunTrainer, build_trainer, check_unchanged, check_valid_metric, load_last
+from recbole_popdcl.training.trainer import (
+    RunTrainer,
+    build_trainer,
+    check_not_shorter,
+    check_unchanged,
+    check_valid_metric,
+    load_last,
+)
 
 
 def run(
@@ -122,11 +129,7 @@ def _trained(result: Mapping[str, Any], config: Config, *, folder: RunFolder) ->
     n_epochs = result.get("epochs")
     if not isinstance(n_epochs, int):
         raise PopDCLError(f"{folder.result}: 'epochs' is {shown(n_epochs)}, not a whole number")
-    if config["epochs"] < n_epochs:
-        raise PopDCLError(
-            f"property 'epochs' is {config['epochs']}, but {folder} has trained {n_epochs}; a run that is resumed can "
-            "only become longer"
-        )
+    check_not_shorter(config["epochs"], n_epochs, where=folder.path)
     if config["epochs"] == n_epochs:
         logging.getLogger().info("%s is finished: all %d epochs are trained", folder, n_epochs)
     return n_epochs

@@ -15,13 +15,12 @@ from recbole.utils import InputType
 from recbole_popdcl.compute.distributed import share_encoding
 from recbole_popdcl.compute.products import inner_products
 from recbole_popdcl.config.kinds import Choice, Either, Real
-from recbole_popdcl.config.properties import Property, Stage
+from recbole_popdcl.config.properties import AUTO, Property, Stage
 from recbole_popdcl.data.pairs import training_pairs
 from recbole_popdcl.encoder.base import build_encoder, encoder_names
 from recbole_popdcl.loss.l2 import l2_term
 
-AUTO = "auto"  # of score_norm_exponent: chosen on validation
-EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of which it is one
+EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of which score_norm_exponent is one, where it is auto
 
 
 class EncoderRecommender(GeneralRecommender):

@@ -26,7 +26,7 @@ from recbole_popdcl.compat import early_stopping_by, without_tensorboard
 from recbole_popdcl.compute.device import tf32
 from recbole_popdcl.compute.distributed import average_gradients, from_first, rank
 from recbole_popdcl.config.config import Config, recbole_metrics
-from recbole_popdcl.config.properties import ON_RESUME, names_of, stage_of
+from recbole_popdcl.config.properties import AUTO, ON_RESUME, names_of, stage_of
 from recbole_popdcl.data.batches import batches_state, set_batches_state
 from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.evaluation.objective import Objective
@@ -399,7 +399,7 @@ class RunTrainer(Trainer):
             if state["fingerprint"] != self.fingerprint:
                 raise PopDCLError(f"the data of {self.config['dataset']} are not those that {self.run_dir} saw")
             check_resumable(state)
-            self._check_not_shorter(state["epoch"] + 1)
+            check_not_shorter(self.epochs, state["epoch"] + 1, where=self.run_dir)
             load_model(self.model, state)
             load_optimizer(self.optimizer, state["optimizer"])
             self.cur_step, self.best_epoch = state["cur_step"], state["best_epoch"]
@@ -413,13 +413,6 @@ class RunTrainer(Trainer):
             raise PopDCLError(f"{self.run_dir / LAST} does not fit this model and data: {reason(error)}") from error
         self._cut_metrics(state["epoch"])
         self.logger.info("resumed after epoch %d", state["epoch"])
-
-    def _check_not_shorter(self, n_epochs: int) -> None:
-        if self.epochs < n_epochs:
-            raise PopDCLError(
-                f"property 'epochs' is {self.epochs}, but {self.run_dir} has trained {n_epochs}; a run that is resumed "
-                "can only become longer"
-            )
 
     @property
     def seconds(self) -> float:
@@ -558,13 +551,22 @@ def check_unchanged(before: dict[str, Any], config: Config, *, where: str | Path
             )
 
 
+def check_not_shorter(epochs: int, n_trained: int, *, where: str | Path) -> None:
+    """Raise a PopDCLError if the property ``epochs`` of a resumed run is less than it has trained."""
+    if epochs < n_trained:
+        raise PopDCLError(
+            f"property 'epochs' is {epochs}, but {where} has trained {n_trained}; a run that is resumed can only "
+            "become longer"
+        )
+
+
 def check_valid_metric(config: Config, sets: EvaluationSets) -> None:
     """Check that what the properties ask of validations can be done.
 
     Raises:
         PopDCLError: the dataset lacks a set that ``valid_metric`` names, or there is no validation to choose by.
     """
-    chooses = "score_norm_exponent" in config and config["score_norm_exponent"] == "auto"
+    chooses = "score_norm_exponent" in config and config["score_norm_exponent"] == AUTO
     if chooses and not 0 < config["eval_step"] <= config["epochs"]:
         raise PopDCLError(
             "property 'score_norm_exponent' is auto, which is chosen at a validation, but there is none: set eval_step "
