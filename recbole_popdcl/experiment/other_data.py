@@ -99,7 +99,5 @@ def _with_sets(data: Data, sets: dict[str, Interactions], *, option: str, config
     log.info("%s: %d of %d interactions are of users and items of the run", option, total - n_left, total)
     if n_seen:
         log.warning("%s: %d pairs are training pairs of the run, which are hidden and never hit", option, n_seen)
-    old = data.evaluation
     evaluation = EvaluationSets(train, known_sets, segment_by=config["segment_by"], cold_items=config["cold_items"])
-    evaluation.candidates = old.candidates
     return replace(data, evaluation=evaluation), left

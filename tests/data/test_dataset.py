@@ -467,3 +467,12 @@ def test_the_interval_that_a_label_of_0_asks_for_is_accepted(tmp_path, kind, wan
     dataset = SplitDataset(Config("SSM", "x", arguments=[f"--data_path={tmp_path}", "--k_core=0",
                                                          advice[1] + advice[2], advice[3] + advice[4]]))  # fmt: skip
     assert len(dataset.inter_feat) == 32
+
+
+@pytest.mark.parametrize("text", ["user\titem\n1\t2\n", "user_id:token\titem_id:float\n1\t2\n"])
+def test_the_line_of_a_header_behind_blank_lines(tmp_path, text):
+    path = write_text(tmp_path, "x", "\n\n" + text)
+    with pytest.raises(PopDCLError, match=r"x\.inter, line 3: "):
+        load(tmp_path, "x")
+    with pytest.raises(PopDCLError, match=r"x\.inter, line 3: "):
+        collect(read_inter(path, Columns()))

@@ -128,3 +128,18 @@ def test_faults(finished, tmp_path, monkeypatch, capsys):
     assert not Path("x.json").exists()
     with pytest.raises(PopDCLError, match="'dataset' cannot change after training"):
         evaluate(folder / "run", ["--dataset=toy"])
+
+
+@pytest.mark.parametrize("cold_items", ["exclude", "rank"])
+def test_items_without_training_interactions_are_ranked_as_the_run_ranks_them(tmp_path, cold_items):
+    """ItemCoverage divides by the number of candidates: the run's own test set as a file gives the run's results."""
+    train = [(f"u{u}", f"i{i}") for u in range(8) for i in range(6) if (u + i) % 3]
+    test = [("u0", "cold"), ("u1", "i5"), ("u2", "i1")]
+    for name, pairs in (("train", train), ("test", test)):
+        users, items = zip(*pairs)
+        write_interactions(tmp_path / "x" / f"x.{name}.inter", users=users, items=items)
+    properties = {"data_path": str(tmp_path), "epochs": 1, "eval_step": 0, "embedding_size": 4, "topk": [2],
+                  "metrics": ["Recall", "ItemCoverage"], "cold_items": cold_items}  # fmt: skip
+    result = run("SSM", "x", config_dict=properties, run_dir=tmp_path / "r")
+    again = evaluate(tmp_path / "r", test=tmp_path / "x" / "x.test.inter")
+    assert again == pytest.approx(result["test"])
