@@ -35,9 +35,10 @@ class EncoderRecommender(GeneralRecommender):
     None; and ``parameter_groups()`` for learning rates of its own.
 
     Ranking scores are ⟨e_u, e_i⟩ / |e_i|^g with g = ``score_norm_exponent``, an attribute that may be set between
-    evaluations: g = 1 ranks as the cosine does, g = 0 as the inner product. With ``auto`` the trainer sets it to one of
-    EXPONENTS, and the checkpoint has it. Such a normalisation after training is that of TTEN (Kim et al., CIKM 2023);
-    r-AdjNorm (Zhao et al., SIGIR 2022) has it in the encoder.
+    evaluations: g = 1 ranks as the cosine does, g = 0 as the inner product; the default of each
+    model is what its authors do. With ``auto`` the trainer sets it to one of EXPONENTS, and the checkpoint has it.
+    Such a normalisation after training is that of TTEN (Kim et al., CIKM 2023); r-AdjNorm (Zhao et al., SIGIR 2022)
+    has it in the encoder.
 
     Args:
         config: reads the encoder's properties, reg_weight, l2_form and score_norm_exponent.
@@ -167,7 +168,7 @@ class EncoderRecommender(GeneralRecommender):
 
 
 class InBatchRecommender(EncoderRecommender):
-    """An encoder with a loss whose negatives are the other items of the batch, trained and ranked on the cosine."""
+    """An encoder with a loss whose negatives are the other items of the batch, trained on the cosine."""
 
     properties: ClassVar[tuple[Property, ...]] = (Property("false_negatives", Choice(("keep", "mask"))),)
 

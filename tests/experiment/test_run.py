@@ -247,13 +247,13 @@ def test_without_validation_the_last_epoch_stands(toy, tmp_path):
     ["--encoder=mf", "--layer_combination=last", "--embedding_init=normal", "--l2_form=half", "--n_layers=3",
      "--epoch_sampling=users", "--positive_margin=False", "--negative_margin=none", "--negative_margin=exact",
      "--omega_leave_one_out=True", "--omega_max=0.01", "--negative_score_floor=0.9", "--reg_weight=0.1",
-     "--score_norm_exponent=0", "--eval_mask=others", "--temperature=0.3", "--amp_dtype=bfloat16"],
+     "--score_norm_exponent=1", "--eval_mask=others", "--temperature=0.3", "--amp_dtype=bfloat16"],
 )  # fmt: skip
 def test_each_switch_changes_the_run(toy, tmp_path, finished, switch):
     folder, plain = finished
     switched = run("PopDCL", config_dict=toy, arguments=[switch], run_dir=tmp_path / "r")
     before, after = weights(folder), weights(tmp_path / "r")
-    if switch in ("--score_norm_exponent=0", "--eval_mask=others"):  # ranking alone, on the weights of the same epoch
+    if switch in ("--score_norm_exponent=1", "--eval_mask=others"):  # ranking alone, on the weights of the same epoch
         assert plain["test"]["balanced/ndcg@20"] != switched["test"]["balanced/ndcg@20"]
     elif switch != "--amp_dtype=bfloat16":  # scores and losses stay in float32: nothing else is autocast on the CPU
         assert any(not torch.equal(before[name], after[name]) for name in before)
@@ -273,7 +273,7 @@ def test_evaluate_again(finished):
     other = evaluate(folder, ["--topk=[7]", "--score_norm_exponent=0.5", "--eval_mask=others", "--metrics=Hit"])
     # the validation's own metric stays among those measured
     assert {"balanced/hit@7", "imbalanced/tail/hit@7"} <= set(other)
-    assert evaluate(folder, ["--score_norm_exponent=0"])["balanced/ndcg@20"] != result["test"]["balanced/ndcg@20"]
+    assert evaluate(folder, ["--score_norm_exponent=1"])["balanced/ndcg@20"] != result["test"]["balanced/ndcg@20"]
 
 
 def test_evaluation_is_that_of_recbole(finished):

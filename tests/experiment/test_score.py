@@ -66,9 +66,12 @@ def test_training_items_and_unknown_ids(toy, work, caplog):
     pairs = pd.DataFrame([("nobody", "i1"), *known, ("u1", "x"), ("nobody", "x")], columns=["user_id", "item_id"])
     with caplog.at_level("WARNING"):
         scores = recbole_popdcl.score("r", written(pairs, ".csv"))
+        cosines = recbole_popdcl.score("r", written(pairs, ".csv"), arguments=["--score_norm_exponent=1"])
     users, items = (table.detach().double().numpy() for table in loaded.model.encoder.tables())
-    cosines = [users[u] @ items[i] / np.linalg.norm(items[i]) for u, i in zip(train.users[:40], train.items[:40])]
-    np.testing.assert_allclose(scores["score"][1:41], cosines, rtol=1e-4, atol=1e-6)
+    products = [users[u] @ items[i] for u, i in zip(train.users[:40], train.items[:40])]
+    norms = np.linalg.norm(items[train.items[:40]], axis=1)
+    np.testing.assert_allclose(scores["score"][1:41], products, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(cosines["score"][1:41], products / norms, rtol=1e-4, atol=1e-6)
     assert scores["score"].isna().to_numpy().nonzero()[0].tolist() == [0, 41, 42]
     assert "3 of 43 pairs have no score, as their user or item is unknown" in caplog.text
     assert "--pairs: 1 of" in caplog.text
