@@ -29,6 +29,7 @@ setup(
     package_data={
         PROPERTIES: ["*.yaml", "*/*.yaml"],
         "recbole_popdcl": ["py.typed"],
+        "recbole_popdcl.experiment.known_results": ["*.json"],
         "recbole_popdcl.reporting": ["page.html"],
         "dataset_prep": ["py.typed"],
     },

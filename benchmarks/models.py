@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,16 +20,20 @@ from typing import Any
 
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.config.models import model_names
+from recbole_popdcl.config.reading import read_yaml
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.keys import SEGMENTS, ResultKey
 from recbole_popdcl.experiment.comparison.compare import COLUMNS, finish
 from recbole_popdcl.experiment.comparison.summary import TEST_SETS, markdown_table
+from recbole_popdcl.experiment.known_results import write_known_results
 from recbole_popdcl.experiment.result import read_result, valid_score
 from recbole_popdcl.storage.files import written_whole
 
+Grids = Mapping[str, Sequence[Mapping[str, Sequence[Any]]]]
+
 TEMPERATURES = {"temperature": [0.15, 0.2, 0.25]}
 # Properties searched one after another, the other ones at what was best so far; other models have their defaults.
-GRIDS: dict[str, list[dict[str, list[Any]]]] = {
+GRIDS: Grids = {
     "CausE": [{"discrepancy_weight": [0.01, 0.05, 0.5]}],
     "SamReg": [{"correlation_weight": [0.05, 0.2]}],
     "MACR": [{"counterfactual_constant": [0, 1, 30]}],
@@ -77,10 +81,13 @@ class Comparison:
         output: folder of the runs.
         common: properties that all runs share.
         pool: where the runs are run.
+        grids: {model: properties to search, one after another}; a model that it lacks has its defaults.
     """
 
-    def __init__(self, dataset: str, output: Path, common: dict[str, Any], pool: ProcessPoolExecutor) -> None:
-        self.dataset, self.output, self.common, self.pool = dataset, output, common, pool
+    def __init__(
+        self, dataset: str, output: Path, common: dict[str, Any], pool: ProcessPoolExecutor, *, grids: Grids = GRIDS
+    ) -> None:
+        self.dataset, self.output, self.common, self.pool, self.grids = dataset, output, common, pool, grids
         self._defaults: dict[str, Config] = {}
 
     def folder(self, model: str, settings: dict[str, Any], seed: int) -> Path:
@@ -100,7 +107,7 @@ class Comparison:
     def search(self, model: str, seed: int):
         """Yield lists of settings to run with ``seed``, after each of which the best is taken on; return the best."""
         best: dict[str, Any] = {}
-        for grid in GRIDS.get(model, []):
+        for grid in self.grids.get(model, []):
             ((name, values),) = grid.items()
             candidates = [{**best, name: value} for value in values]
             yield candidates
@@ -112,8 +119,10 @@ class Comparison:
         return valid_score(read_result(self.folder(model, settings, seed)))
 
 
-def compare(comparison: Comparison, models: Sequence[str], seeds: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
-    """Search, run the seeds of the best settings, and return {label: results} in the order of ``models``."""
+def compare(
+    comparison: Comparison, models: Sequence[str], seeds: Sequence[int]
+) -> dict[str, tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Search, run the seeds of the best settings; return {model: (settings, results)} in the order of ``models``."""
     searches = {model: comparison.search(model, seeds[0]) for model in models}
     best, open_runs = {}, {}
     waiting: dict[str, set[str]] = {model: set() for model in models}
@@ -142,13 +151,15 @@ def compare(comparison: Comparison, models: Sequence[str], seeds: Sequence[int])
         print(f"{folder}  ({len(open_runs)} runs submitted)", file=sys.stderr, flush=True)
         if not waiting[model]:
             go_on(model)
-    labels = {
-        model: model + (f" ({', '.join(f'{k} {v}' for k, v in best[model].items())})" if best[model] else "")
+    return {
+        model: (best[model], [read_result(comparison.folder(model, best[model], seed)) for seed in seeds])
         for model in models
     }
-    return {
-        labels[model]: [read_result(comparison.folder(model, best[model], seed)) for seed in seeds] for model in models
-    }
+
+
+def label(model: str, settings: dict[str, Any]) -> str:
+    """Return a model and what was chosen for it, as tables name them."""
+    return model + (f" ({', '.join(f'{name} {value}' for name, value in settings.items())})" if settings else "")
 
 
 def main() -> None:
@@ -159,8 +170,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--models", default=",".join(model_names()))
     parser.add_argument("--seeds", default="2020,2021,2022")
+    parser.add_argument(
+        "--grids", type=Path, help="yaml file {model: [{property: values}, …]} to search instead of GRIDS"
+    )
     parser.add_argument("--workers", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--table", type=Path, help="Markdown file to write the tables to")
+    parser.add_argument("--known", type=Path, help="file of recbole_popdcl/experiment/known_results/ to write")
     arguments, rest = parser.parse_known_args()
     common: dict[str, Any] = {"data_path": str(Path(arguments.data_path).absolute()), "show_progress": False}
     for argument in rest:
@@ -169,15 +184,26 @@ def main() -> None:
     models, seeds = arguments.models.split(","), [int(seed) for seed in arguments.seeds.split(",")]
     with ProcessPoolExecutor(arguments.workers, get_context("spawn"), one_thread) as pool:
         try:
-            rows = compare(Comparison(arguments.dataset, arguments.output, common, pool), models, seeds)
+            grids = read_yaml(arguments.grids) if arguments.grids else GRIDS
+            found = compare(Comparison(arguments.dataset, arguments.output, common, pool, grids=grids), models, seeds)
         except PopDCLError as error:
             pool.shutdown(cancel_futures=True)
             raise SystemExit(str(error)) from error
+    rows = {label(model, settings): results for model, (settings, results) in found.items()}
     text = markdown_table(rows, COLUMNS) + "\n\n" + markdown_table(rows, SEGMENT_COLUMNS) + "\n"
     print(text)
     if arguments.table:
         with written_whole(arguments.table) as temporary:
             temporary.write_text(text, encoding="utf-8")
+    if arguments.known:
+        given = (f"--{name}={value}" for name, value in common.items() if name not in ("data_path", "show_progress"))
+        command = ["python -m benchmarks.models", f"--dataset {arguments.dataset}", f"--models {arguments.models}"]
+        command += [f"--grids {arguments.grids}"] if arguments.grids else []
+        config = Config(models[0], arguments.dataset, config_dict=common)
+        write_known_results(
+            arguments.known, {model: results for model, (_, results) in found.items()}, config=config,
+            command=" ".join([*command, f"--seeds {arguments.seeds}", *given]),
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

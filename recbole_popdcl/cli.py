@@ -256,6 +256,7 @@ def _list_length(text: str) -> int:
 
 def _run(arguments: argparse.Namespace, properties: list[str]) -> int:
     from recbole_popdcl.evaluation.table import result_table
+    from recbole_popdcl.experiment.known_results import compared_with_known
     from recbole_popdcl.experiment.result import all_results
     from recbole_popdcl.experiment.run import run
     from recbole_popdcl.storage.layout import CONFIG
@@ -266,7 +267,10 @@ def _run(arguments: argparse.Namespace, properties: list[str]) -> int:
     if not _tells():
         return 0
     print(f"\n{result['model']} on {result['dataset']}, best epoch {result['best_epoch']}, {result['run_dir']}")
-    print(result_table(all_results(result), _decimals(Path(result["run_dir"]) / CONFIG)))
+    decimals = _decimals(Path(result["run_dir"]) / CONFIG)
+    print(result_table(all_results(result), decimals))
+    if known := compared_with_known(result, decimals):
+        print(f"\n{known}")
     return 0
 
 
