@@ -14,6 +14,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from recbole_popdcl.compute.threads import share_cores
+
 if TYPE_CHECKING:
     from recbole_popdcl.config.config import Config
     from recbole_popdcl.experiment.comparison.compare import compare
@@ -39,6 +41,8 @@ _HOMES = {
     "score": "recbole_popdcl.experiment.score",
     "tune": "recbole_popdcl.experiment.search.tune",
 }
+
+share_cores()  # before anything imports torch
 
 
 def __getattr__(name: str) -> Any:
