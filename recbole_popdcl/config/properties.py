@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import recbole
-from recbole.utils import ModelType, argument_list
+from recbole.utils import argument_list
 
 from recbole_popdcl.config.kinds import (
     Anything,
@@ -34,7 +34,7 @@ from recbole_popdcl.config.kinds import (
     Text,
     Whole,
 )
-from recbole_popdcl.config.models import is_own, is_packaged
+from recbole_popdcl.config.models import is_own, is_packaged, takes_steps
 from recbole_popdcl.config.reading import properties_folder
 from recbole_popdcl.config.registry import classes_in
 from recbole_popdcl.errors import PopDCLError, shown
@@ -129,8 +129,6 @@ AUTO = "auto"  # a value that training chooses, by valid_metric
 LEVELS = ("debug", "info", "warning", "error", "critical")
 SEQUENTIAL = "sequential models alone read it, and general models alone rank here"
 KNOWLEDGE = "knowledge-aware models alone read it, and general models alone rank here"
-# General models of RecBole that are worked out before the first epoch, beside those that RecBole calls traditional.
-NOT_TRAINED = ("NCEPLRec",)
 # The field of interactions, beside the ids, that a general model of RecBole reads.
 FIELD_READ = {"DMF": "RATING_FIELD", "DiffRec": "TIME_FIELD", "LDiffRec": "TIME_FIELD"}
 
@@ -167,8 +165,7 @@ def _of_own_batches(model: type, values: Mapping[str, Any], value: Any) -> str:
 
 
 def _of_trained(model: type, values: Mapping[str, Any], value: Any) -> str:
-    by_steps = values["MODEL_TYPE"] != ModelType.TRADITIONAL and model.__name__ not in NOT_TRAINED
-    return "" if by_steps else f"{model.__name__} is not trained by steps"
+    return "" if takes_steps(model) else f"{model.__name__} is not trained by steps"
 
 
 def _of_steps(model: type, values: Mapping[str, Any], value: Any) -> str:

@@ -21,7 +21,7 @@ from tests.conftest import the_one_line
 @pytest.fixture(scope="module", params=["PopDCL", "MACR", "BPR", "EASE"])
 def folder(request, tmp_path_factory, toy) -> Path:
     folder = tmp_path_factory.mktemp("score") / "run"
-    properties = {name: value for name, value in toy.items() if name != "embedding_size"}
+    properties = {name: value for name, value in toy.items() if name not in ("embedding_size", "train_batch_size")}
     run(request.param, config_dict={**properties, "epochs": 1}, run_dir=folder)
     return folder
 
