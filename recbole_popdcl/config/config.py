@@ -245,17 +245,20 @@ class Config(RecBoleConfig):
         Raises:
             PopDCLError: the property was typed; in a file it is warned of.
         """
-        where = next((where for where, values in reversed(self._layers) if name in values), None)
-        if where is not None and not self._asks_for_nothing(name, where):
+        where = self._asked_in(name)
+        if where is not None:
             self._complain(where, f"property '{name}' {problem}")
 
-    def _asks_for_nothing(self, name: str, where: str) -> bool:
-        """Whether a value is none, or the default: in a file, as one may list them all, or where that is off."""
+    def _asked_in(self, name: str) -> str | None:
+        """Where a property is set; None where it asks for nothing: it is none, or the default in a file, which may list
+        them all, or a default with which it is off."""
+        where = next((where for where, values in reversed(self._layers) if name in values), None)
         value, default = self.external_config_dict.get(name), self.internal_config_dict.get(name)
-        if value is None or (value in ([], {}) and not default):
-            return True
+        if where is None or value is None or (value in ([], {}) and not default):
+            return None
         off = value is False or (name in table() and value in table()[name].off)
-        return bool(value == default and (off or where not in self._typed_in))
+        is_default = value == default or str(value) == default  # RecBole's gpu_id is a text
+        return None if is_default and (off or where not in self._typed_in) else where
 
     def _check_effects(self) -> None:
         """Refuse what was typed, and take the default of what a file has, where the value has no effect."""
@@ -332,11 +335,17 @@ class Config(RecBoleConfig):
             values["topk"] = sorted({*values["topk"], key.k})
 
     def _init_device(self) -> None:
-        if not self.final_config_dict["use_gpu"]:
-            self.final_config_dict["gpu_id"] = ""
+        values = self.final_config_dict
+        asked, given = values["gpu_id"], [name for name in ("gpu_id", "use_gpu") if self._asked_in(name) is not None]
+        asked = ",".join(map(str, asked if isinstance(asked, (list, tuple)) else [asked]))
+        if not values["use_gpu"]:
+            values["gpu_id"] = ""
         elif distributed.asked_for():  # a GPU a process
-            self.final_config_dict["gpu_id"] = str(distributed.local_rank())
+            values["gpu_id"] = str(distributed.local_rank())
         super()._init_device()
+        values["gpu_id"] = asked  # which another start may use
+        if values["use_gpu"] and values["device"].type == "cpu" and given:  # the same command may run elsewhere
+            getLogger().warning("no GPU is found, whatever %s says: this runs on the CPU", " and ".join(given))
 
     def __getitem__(self, name: str) -> Any:
         """Return the value of a property.

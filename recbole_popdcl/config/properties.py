@@ -22,6 +22,7 @@ from recbole_popdcl.config.kinds import (
     Anything,
     Choice,
     Columns,
+    Devices,
     Either,
     Flag,
     Kind,
@@ -221,7 +222,7 @@ _SHARED = (
     Property("reproducibility", Flag()),
     Property("shuffle", Flag(), no_effect=_of_batches),
     Property("worker", Whole(0), off=(0,), no_effect=_of_recboles_batches),
-    Property("norm", optional=True),
+    Property("norm", Optional(Flag()), optional=True, no_effect=_read_by("DiffRec", "LDiffRec")),
     # duration
     Property("epochs", Whole(0), Stage.DURATION, no_effect=_epochs),
     Property("stopping_step", Whole(0), Stage.DURATION, no_effect=_stopping_step),
@@ -246,7 +247,7 @@ _SHARED = (
     Property("eval_memory_mb", Optional(Whole(1)), Stage.PLACE),
     Property("show_progress", Flag(), Stage.PLACE),
     Property("use_gpu", Flag(), Stage.PLACE),
-    Property("gpu_id", stage=Stage.PLACE),
+    Property("gpu_id", Devices(), Stage.PLACE),
     Property("state", Choice(LEVELS, any_case=True), Stage.PLACE),
     Property("loss_decimal_place", Whole(0, 16), Stage.PLACE),
     Property("metric_decimal_place", Whole(0, 16), Stage.PLACE),
@@ -314,7 +315,7 @@ _SHARED = (
         Stage.DATA,
         no_effect=_of_features,
     ),
-    Property("threshold", Optional(OrEmpty(MappingOf("\"{'rating': 3}\""))), Stage.DATA, before_split=True),
+    Property("threshold", Optional(MappingOf("\"{'rating': 3}\"", most=1)), Stage.DATA, before_split=True),
     *(
         Property(name, stage=Stage.DATA, no_effect=SEQUENTIAL)
         for name in ("ITEM_LIST_LENGTH_FIELD", "LIST_SUFFIX", "MAX_ITEM_LIST_LENGTH", "POSITION_FIELD")

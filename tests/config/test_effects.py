@@ -209,6 +209,30 @@ def gpu_id(quick):
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
 
 
+@pytest.mark.parametrize("way", ["--use_gpu=True", "--gpu_id=3", "--gpu_id=0"])
+def test_a_gpu_that_is_not_there_is_told(way, quick, caplog):
+    """It is no error: the same command may run on another machine."""
+    quick.config("--seed=3")
+    assert caplog.messages == []
+    quick.config(way)
+    assert caplog.messages == [f"no GPU is found, whatever {way[2:].partition('=')[0]} says: this runs on the CPU"]
+
+
+@pytest.mark.parametrize(
+    ("value", "right"),
+    [("0", True), ("0,1", True), ("(0, 1)", True), ("GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", True), ("", True),
+     ("abc", False), ("{}", False), ("-1", False), ("0;1", False), ("True", False), ("1.5", False)],
+)  # fmt: skip
+def test_numbers_of_gpus(value, right, quick):
+    with contextlib.nullcontext() if right else pytest.raises(PopDCLError, match="'gpu_id' must be numbers of GPUs"):
+        quick.config(f"--gpu_id={value}")
+
+
+def test_a_run_on_the_cpu_keeps_the_number_of_the_gpu(quick):
+    """Its configuration with use_gpu may use it."""
+    assert quick.config("--use_gpu=False", "--gpu_id=3").resolved()["gpu_id"] == "3"
+
+
 def use_gpu(quick):
     quick.config("--gpu_id=7", "--use_gpu=False")
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
