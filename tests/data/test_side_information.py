@@ -150,6 +150,14 @@ def test_rows_that_are_not_whole_or_come_again(tmp_path, suffix, text, problem, 
     assert problem in str(raised.value)
 
 
+@pytest.mark.parametrize("value", ["{}", "{'rating': 3, 'price': 2}"])
+def test_a_threshold_of_no_or_several_fields(tmp_path, value):
+    with pytest.raises(
+        PopDCLError, match=r"^command line: property 'threshold' must be a mapping such as .*, or nothing"
+    ):
+        configured(tmp_path, {"inter": PAIRS}, f"--threshold={value}")
+
+
 def test_other_ids_may_come_again(tmp_path):
     """In a file of its own an id is not that of the row."""
     data = load(tmp_path, {"inter": PAIRS, "emb": "entity:token\tv:float\na\t1\na\t2\n"}, KEEP,
