@@ -19,6 +19,7 @@ class Columns:
         encoding: of the text.
         needs_rating, needs_timestamp, needs_label: whether these are read at all.
         equal_to: (column, value) pairs: only rows with this value in this column are interactions.
+        verbatim: whether blanks around ids are part of them, which they are in atomic files alone otherwise.
     """
 
     user: str | None = None
@@ -33,6 +34,7 @@ class Columns:
     needs_timestamp: bool = False
     needs_label: bool = False
     equal_to: tuple[tuple[str, str], ...] = ()
+    verbatim: bool = False
 
     @property
     def needed(self) -> tuple[str, ...]:

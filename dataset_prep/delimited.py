@@ -296,7 +296,7 @@ def as_block(
 ) -> Block:
     """Return a Block of the columns that ``choose_columns`` has chosen, {role: array}."""
     conditions = tuple(values.pop(f"{COLUMN_OF}{place}") for place in range(len(columns.equal_to)))
-    if not verbatim:
+    if not verbatim and not columns.verbatim:
         values.update({role: trimmed(values[role]) for role in ("user", "item")})
     return Block(path=path, line=line, equal_to=conditions, **values)
 

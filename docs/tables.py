@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import recbole
-from recbole.utils import ModelType, argument_list, get_model
+from recbole.utils import argument_list, get_model
 
 from dataset_prep.layouts import find_layout, format_names
 from recbole_popdcl.compat import REPAIRS
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.config.listing import Row, own_rows, owners, rows_of_model
-from recbole_popdcl.config.models import NEEDED_PACKAGES, UNSUPPORTED, general_models, own_models
+from recbole_popdcl.config.models import NEEDED_PACKAGES, UNSUPPORTED, general_models, own_models, takes_steps
 from recbole_popdcl.config.properties import Stage, comments, why_no_effect
 from recbole_popdcl.config.properties import table as property_table
 from recbole_popdcl.config.reading import properties_folder, read_yaml
@@ -102,7 +102,7 @@ def _of_stock_model(model: str) -> tuple[str, ...]:
     kind, state = "", "as under RecBole 1.2.1"
     if model in general_models():
         stock = get_model(model)
-        kind = "without training" if stock.type == ModelType.TRADITIONAL else stock.input_type.name.lower()
+        kind = stock.input_type.name.lower() if takes_steps(stock) else "without training"
     if model in REPAIRS:
         state = f"repaired: {REPAIRS[model].__doc__}"
     if model in NEEDED_PACKAGES:

@@ -27,11 +27,14 @@ def work(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_file_runs_as_it_is_and_says_what_has_no_effect(work, caplog):
+def test_the_file_runs_as_it_is_and_says_what_has_no_effect(work, capsys):
+    """On the screen, and in the run's log."""
     program, *arguments = shlex.split(COMMAND)
     assert program == "recbole-popdcl"
     assert main([*arguments, "--run_dir=run"]) == 0
-    assert [line for line in caplog.messages if "no effect" in line] == WARNINGS.splitlines()
+    for text in (capsys.readouterr().err, (work / "run" / "run.log").read_text()):
+        told = [line.partition(" WARNING ")[2] for line in text.splitlines() if "no effect" in line]
+        assert told == WARNINGS.splitlines()
     result = read_result("run")
     assert (result["seed"], result["valid_metric"], result["epochs"]) == (7, "valid/ndcg@10", 2)
     assert {"balanced/recall@10", "imbalanced/itemcoverage@20"} <= set(result["test"])

@@ -39,6 +39,11 @@ def asked_for() -> bool:
     return number_from_environment("WORLD_SIZE", 1) > 1
 
 
+def is_first() -> bool:
+    """Whether this process is the only one, or will be the one that writes; known before they know each other."""
+    return not asked_for() or number_from_environment("RANK", 0) == 0
+
+
 def local_rank() -> int:
     """Number of this process on its machine."""
     return number_from_environment("LOCAL_RANK", 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,10 @@ class Config(RecBoleConfig):
             folder, so that ``preset/released_code.yaml`` works anywhere.
         config_dict: properties; texts are parsed as literals.
         arguments: ``--property=value`` texts; None for none. ``sys.argv`` is never read.
-        shared: ``config_dict`` serves several runs, as a file does: what has no effect on this one is left aside.
+        shared: name of what ``config_dict`` comes from, where it serves several runs, as a file does: what has no
+            effect on this one is left aside. Empty where it is meant for this one.
+        fixed: whether a property of a finished run stands as the first file, which the run has written, says; what the
+            other files say of it is left aside, with a warning for each file. None: it never does.
 
     Raises:
         PopDCLError: unknown model or property, wrong type or range, unreadable file; one line that says where.
@@ -72,9 +75,13 @@ class Config(RecBoleConfig):
         config_files: Sequence[str | Path] | None = None,
         config_dict: Mapping[str, Any] | None = None,
         arguments: Sequence[str] | None = None,
-        shared: bool = False,
+        shared: str = "",
+        fixed: Callable[[str], bool] | None = None,
     ) -> None:
+        self._dict = shared or "dict"
         self._typed_in = ("command line",) if shared else ("command line", "dict")
+        self._fixed = fixed or (lambda name: False)
+        self._left_aside: list[tuple[str, dict[str, Any]]] = []
         self._arguments = parse_arguments(arguments or [])
         self._layers: list[tuple[str, dict[str, Any]]] = []
         named = self._arguments.pop("config_files", None)
@@ -96,14 +103,18 @@ class Config(RecBoleConfig):
 
     def _load_config_files(self, file_list: Sequence[str | Path] | None) -> dict[str, Any]:
         merged: dict[str, Any] = {}
-        for file in file_list or []:
+        for place, file in enumerate(file_list or []):
             content = {name: _nothing(value) for name, value in read_yaml(Path(file)).items()}
+            aside = {name: value for name, value in content.items() if place and self._fixed(name)}
+            content = {name: value for name, value in content.items() if name not in aside}
+            # what the run was made with may stand in a file again
+            self._left_aside.append((str(file), {n: value for n, value in aside.items() if value != merged.get(n)}))
             self._layers.append((str(file), content))
             merged.update(content)
         return merged
 
     def _load_variable_config_dict(self, config_dict: Mapping[str, Any]) -> dict[str, Any]:
-        return self._literals("dict", config_dict)
+        return self._literals(self._dict, config_dict)
 
     def _load_cmd_line(self) -> dict[str, Any]:
         return self._literals("command line", self._arguments)
@@ -170,6 +181,7 @@ class Config(RecBoleConfig):
         }
         of_model.update(entry.name for entry in declared(model_class))
         of_model.update(*(getattr(argument_list, name) for name in RECBOLE_LISTS))
+        self._warn_of_what_is_left_aside(known, of_model)
         for where, values in self._layers:
             # A file may serve several models; what is typed for one run must reach the model of that run.
             typed = where in self._typed_in
@@ -182,6 +194,15 @@ class Config(RecBoleConfig):
                     self.external_config_dict.pop(name, None)  # for other models that the file serves
                 if name in known:
                     self._check_effect(known[name], where)
+
+    def _warn_of_what_is_left_aside(self, known: Mapping[str, Property], of_model: Collection[str]) -> None:
+        for where, values in self._left_aside:
+            for name, value in values.items():
+                self._check_name(name, where, of_model=of_model, others=set(known))
+                check_value(known.get(name), value, where=where)
+            names = [name for name in values if name in of_model]  # a file may serve several models
+            if names:
+                self._complain(where, f"no effect on a finished run, which keeps its own: {', '.join(sorted(names))}")
 
     def _check_name(self, name: str, where: str, *, of_model: Collection[str], others: Collection[str]) -> None:
         """Refuse a property that neither the model nor any of the ``others`` has.
@@ -215,7 +236,7 @@ class Config(RecBoleConfig):
         getLogger().warning(one_line(message))
 
     def complain(self, name: str, problem: str) -> None:
-        """Say what is wrong with the value of a property, unless it is the default.
+        """Say what is wrong with the value of a property, unless it asks for nothing.
 
         Args:
             name: of the property.
@@ -224,13 +245,20 @@ class Config(RecBoleConfig):
         Raises:
             PopDCLError: the property was typed; in a file it is warned of.
         """
-        where = next((where for where, values in reversed(self._layers) if name in values), None)
-        if where is not None and not self._is_default(name):
+        where = self._asked_in(name)
+        if where is not None:
             self._complain(where, f"property '{name}' {problem}")
 
-    def _is_default(self, name: str) -> bool:
+    def _asked_in(self, name: str) -> str | None:
+        """Where a property is set; None where it asks for nothing: it is none, or the default in a file, which may list
+        them all, or a default with which it is off."""
+        where = next((where for where, values in reversed(self._layers) if name in values), None)
         value, default = self.external_config_dict.get(name), self.internal_config_dict.get(name)
-        return value is None or value == default or (value in ([], {}) and not default)
+        if where is None or value is None or (value in ([], {}) and not default):
+            return None
+        off = value is False or (name in table() and value in table()[name].off)
+        is_default = value == default or str(value) == default  # RecBole's gpu_id is a text
+        return None if is_default and (off or where not in self._typed_in) else where
 
     def _check_effects(self) -> None:
         """Refuse what was typed, and take the default of what a file has, where the value has no effect."""
@@ -307,11 +335,17 @@ class Config(RecBoleConfig):
             values["topk"] = sorted({*values["topk"], key.k})
 
     def _init_device(self) -> None:
-        if not self.final_config_dict["use_gpu"]:
-            self.final_config_dict["gpu_id"] = ""
+        values = self.final_config_dict
+        asked, given = values["gpu_id"], [name for name in ("gpu_id", "use_gpu") if self._asked_in(name) is not None]
+        asked = ",".join(map(str, asked if isinstance(asked, (list, tuple)) else [asked]))
+        if not values["use_gpu"]:
+            values["gpu_id"] = ""
         elif distributed.asked_for():  # a GPU a process
-            self.final_config_dict["gpu_id"] = str(distributed.local_rank())
+            values["gpu_id"] = str(distributed.local_rank())
         super()._init_device()
+        values["gpu_id"] = asked  # which another start may use
+        if values["use_gpu"] and values["device"].type == "cpu" and given:  # the same command may run elsewhere
+            getLogger().warning("no GPU is found, whatever %s says: this runs on the CPU", " and ".join(given))
 
     def __getitem__(self, name: str) -> Any:
         """Return the value of a property.
@@ -328,6 +362,14 @@ class Config(RecBoleConfig):
             lacks = "its default is missing in the property files of the model and its base classes, or it is another's"
             raise KeyError(f"{self.model} has no property '{name}': {lacks}")
         raise KeyError(f"{self.model} has no property '{name}'{nearest(name, values)}")
+
+    def given(self) -> dict[str, Any]:
+        """Return those of ``resolved`` that differ from the defaults of the model and the dataset."""
+        defaults = self.internal_config_dict
+        plain = {
+            name: value for name, value in self.resolved().items() if name not in ("dataset", "model", "model_class")
+        }
+        return {name: value for name, value in plain.items() if name not in defaults or defaults[name] != value}
 
     def resolved(self) -> dict[str, Any]:
         """Return the plain values that give this configuration again when read as a config file."""

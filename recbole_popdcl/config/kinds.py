@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -115,6 +116,20 @@ class Name:
 
 
 @dataclass(frozen=True)
+class Devices:
+    """Numbers of GPUs, or their ids as CUDA has them; an empty text for none."""
+
+    def wanted(self) -> str:
+        return "numbers of GPUs, such as 0 or '0,1'"
+
+    def check(self, value: Any) -> str | None:
+        parts = value if isinstance(value, (list, tuple)) else [value]
+        text = ",".join(map(str, parts)) if not any(isinstance(part, bool) for part in parts) else "?"
+        one = r"(?:\d+|(?:GPU|MIG)-[\w/-]+)"
+        return None if re.fullmatch(rf"(?:{one}(?:,\s*{one})*)?", text) else self.wanted()
+
+
+@dataclass(frozen=True)
 class Anything:
     """A value that RecBole checks, or nobody does."""
 
@@ -162,7 +177,8 @@ class OrEmpty:
         return self.kind.wanted()
 
     def check(self, value: Any) -> str | None:
-        return None if value in ([], {}) else self.kind.check(value)
+        empty: Any = {} if isinstance(self.kind, MappingOf) else []
+        return None if value == empty else self.kind.check(value)
 
 
 @dataclass(frozen=True)
@@ -190,13 +206,14 @@ class ListOf:
 class MappingOf:
     """A mapping; ``kinds`` checks the values of the keys it names, ``every`` those of all others.
 
-    There are no others where it is ``closed``.
+    There are no others where it is ``closed``, and no more than ``most`` where that is set.
     """
 
     example: str
     kinds: tuple[tuple[str, Kind], ...] = ()
     every: Kind | None = None
     closed: bool = False
+    most: int | None = None
 
     def wanted(self) -> str:
         return f"a mapping such as {self.example}"
@@ -204,6 +221,8 @@ class MappingOf:
     def check(self, value: Any) -> str | None:
         if not isinstance(value, dict) or not value or all(part is None for part in value.values()):
             return self.wanted()
+        if self.most is not None and len(value) > self.most:
+            return f"{self.wanted()}, of at most {self.most}"
         kinds = dict(self.kinds)
         unknown = [name for name in value if self.closed and name not in kinds]
         if unknown:

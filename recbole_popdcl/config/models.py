@@ -12,7 +12,7 @@ from pathlib import Path
 
 import recbole
 from recbole.model.abstract_recommender import AbstractRecommender, GeneralRecommender
-from recbole.utils import get_model
+from recbole.utils import ModelType, get_model
 
 from recbole_popdcl.compat import repaired
 from recbole_popdcl.config.registry import classes_in
@@ -27,6 +27,8 @@ UNSUPPORTED = {
 }
 # General models of RecBole that need a package which this one does not bring; {model: module}.
 NEEDED_PACKAGES = {"NCL": "faiss"}
+# General models of RecBole that are worked out before the first epoch, beside those that it calls traditional.
+NOT_TRAINED = ("NCEPLRec",)
 PATH = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")  # package.module:Class
 
 
@@ -53,6 +55,11 @@ def _place(owner: type) -> tuple[float, str]:
 def is_own(model: type) -> bool:
     """Return whether a class is one of ours, or derives from one."""
     return any(base.__module__.startswith("recbole_popdcl.model.") for base in model.__mro__)
+
+
+def takes_steps(model: type) -> bool:
+    """Return whether a model is trained by steps of an optimiser; others are worked out in one pass."""
+    return getattr(model, "type", None) != ModelType.TRADITIONAL and model.__name__ not in NOT_TRAINED
 
 
 def model_names() -> list[str]:

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import recbole
-from recbole.utils import ModelType, argument_list
+from recbole.utils import argument_list
 
 from recbole_popdcl.config.kinds import (
     Anything,
     Choice,
     Columns,
+    Devices,
     Either,
     Flag,
     Kind,
@@ -34,7 +35,7 @@ from recbole_popdcl.config.kinds import (
     Text,
     Whole,
 )
-from recbole_popdcl.config.models import is_own, is_packaged
+from recbole_popdcl.config.models import is_own, is_packaged, takes_steps
 from recbole_popdcl.config.reading import properties_folder
 from recbole_popdcl.config.registry import classes_in
 from recbole_popdcl.errors import PopDCLError, shown
@@ -80,7 +81,7 @@ class Property:
         no_effect: why a value other than the default would have no effect, whatever the model; or a function that says
             it of a model and its other properties.
         before_split: it acts on a dataset that is split here, and not on files that are split already.
-        off: values with which it does not act.
+        off: values with which it does not act, beside None and False; they ask for nothing.
         without_pickle: the only values that are allowed, where any other leads RecBole to unpickle a file, which can
             run code.
         derived: Config works it out from others on every start.
@@ -160,16 +161,36 @@ def _time_field(model: type, values: Mapping[str, Any], value: Any) -> str:
     return reason and f"{reason}, and rm_dup_inter is not set"
 
 
-def _of_recboles_batches(model: type, values: Mapping[str, Any], value: Any) -> str:
-    return f"{model.__name__} draws its batches in the training process" if is_own(model) else ""
-
-
 def _of_own_batches(model: type, values: Mapping[str, Any], value: Any) -> str:
     return "" if is_own(model) else f"the batches of {model.__name__} are RecBole's"
 
 
 def _of_trained(model: type, values: Mapping[str, Any], value: Any) -> str:
-    return f"{model.__name__} is not trained by steps" if values["MODEL_TYPE"] == ModelType.TRADITIONAL else ""
+    return "" if takes_steps(model) else f"{model.__name__} is not trained by steps"
+
+
+def _of_steps(model: type, values: Mapping[str, Any], value: Any) -> str:
+    """Of the steps themselves, which a class of the user's own may take in the one epoch that RecBole gives it."""
+    return _of_trained(model, values, value) if is_packaged(model) else ""
+
+
+def _of_batches(model: type, values: Mapping[str, Any], value: Any) -> str:
+    """Of the batches, of which Pop counts the items."""
+    return "" if model.__name__ == "Pop" else _of_steps(model, values, value)
+
+
+def _of_recboles_batches(model: type, values: Mapping[str, Any], value: Any) -> str:
+    if is_own(model):
+        return f"{model.__name__} draws its batches in the training process"
+    return _of_batches(model, values, value)
+
+
+def _epochs(model: type, values: Mapping[str, Any], value: Any) -> str:
+    return "" if value == 1 else _of_trained(model, values, value)
+
+
+def _stopping_step(model: type, values: Mapping[str, Any], value: Any) -> str:
+    return _with("eval_step")(model, values, value) or _of_trained(model, values, value)
 
 
 def _with(name: str) -> Reason:
@@ -185,26 +206,26 @@ _SHARED = (
     Property("discrepancy_weight", Real(0)),
     Property("negative_sampling", Choice(("balanced", "independent"))),
     Property("distributed_negatives", Choice(("gather", "local")), no_effect=_of_own_batches),
-    Property("amp_dtype", Choice(("none", "bfloat16"))),
-    Property("allow_tf32", Flag()),
+    Property("amp_dtype", Choice(("none", "bfloat16")), off=("none",), no_effect=_of_steps),
+    Property("allow_tf32", Flag(), no_effect=_of_steps),
     Property("epoch_sampling", Choice(("pairs", "users")), no_effect=_of_own_batches),
     Property("train_neg_sample_args", Optional(NEGATIVES), no_effect=_of_trained),
     # optimisation
-    Property("train_batch_size", Whole(1)),
-    Property("learner", Choice(("adam", "adamw", "sgd", "adagrad", "rmsprop"))),
-    Property("learning_rate", Real(0, open_=True)),
-    Property("weight_decay", Real(0)),
-    Property("clip_grad_norm", Optional(CLIPPING)),
+    Property("train_batch_size", Whole(1), no_effect=_of_batches),
+    Property("learner", Choice(("adam", "adamw", "sgd", "adagrad", "rmsprop")), no_effect=_of_steps),
+    Property("learning_rate", Real(0, open_=True), no_effect=_of_steps),
+    Property("weight_decay", Real(0), off=(0,), no_effect=_of_steps),
+    Property("clip_grad_norm", Optional(CLIPPING), no_effect=_of_steps),
     Property("require_pow", Flag(), no_effect=_read_by("SimpleX")),
     Property("transform", no_effect=SEQUENTIAL),
     Property("seed", SEED),
     Property("reproducibility", Flag()),
-    Property("shuffle", Flag()),
-    Property("worker", Whole(0), no_effect=_of_recboles_batches),
-    Property("norm", optional=True),
+    Property("shuffle", Flag(), no_effect=_of_batches),
+    Property("worker", Whole(0), off=(0,), no_effect=_of_recboles_batches),
+    Property("norm", Optional(Flag()), optional=True, no_effect=_read_by("DiffRec", "LDiffRec")),
     # duration
-    Property("epochs", Whole(0), Stage.DURATION),
-    Property("stopping_step", Whole(0), Stage.DURATION),
+    Property("epochs", Whole(0), Stage.DURATION, no_effect=_epochs),
+    Property("stopping_step", Whole(0), Stage.DURATION, no_effect=_stopping_step),
     # choice of the best epoch
     Property("valid_metric", Text(), Stage.CHOICE),
     Property("eval_step", Whole(0), Stage.CHOICE),
@@ -212,6 +233,7 @@ _SHARED = (
         "valid_metric_bigger",
         Flag(),
         Stage.PLACE,
+        off=(True,),
         no_effect="valid_metric takes metrics of accuracy alone, of which larger is better",
     ),
     # what is measured
@@ -225,7 +247,7 @@ _SHARED = (
     Property("eval_memory_mb", Optional(Whole(1)), Stage.PLACE),
     Property("show_progress", Flag(), Stage.PLACE),
     Property("use_gpu", Flag(), Stage.PLACE),
-    Property("gpu_id", stage=Stage.PLACE),
+    Property("gpu_id", Devices(), Stage.PLACE),
     Property("state", Choice(LEVELS, any_case=True), Stage.PLACE),
     Property("loss_decimal_place", Whole(0, 16), Stage.PLACE),
     Property("metric_decimal_place", Whole(0, 16), Stage.PLACE),
@@ -293,7 +315,7 @@ _SHARED = (
         Stage.DATA,
         no_effect=_of_features,
     ),
-    Property("threshold", Optional(OrEmpty(MappingOf("\"{'rating': 3}\""))), Stage.DATA, before_split=True),
+    Property("threshold", Optional(MappingOf("\"{'rating': 3}\"", most=1)), Stage.DATA, before_split=True),
     *(
         Property(name, stage=Stage.DATA, no_effect=SEQUENTIAL)
         for name in ("ITEM_LIST_LENGTH_FIELD", "LIST_SUFFIX", "MAX_ITEM_LIST_LENGTH", "POSITION_FIELD")

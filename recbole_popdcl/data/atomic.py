@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
+import functools
 import itertools
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,9 @@ def read_interactions(path: Path, columns: list[str], *, separator: str, encodin
     for column in columns:
         if column not in header.fields:
             raise PopDCLError(f"{path}, line {header.line}: no column '{column}'{nearest(column, header.fields)}")
-    table = _read_by_arrow(path, header, columns=columns, separator=separator, encoding=encoding)
+    token = pa.dictionary(pa.int32(), pa.string())
+    kinds = {name: pa.string() if header.fields[name] == "float" else token for name in columns}
+    table = _read_by_arrow(path, header, kinds=kinds, separator=separator, encoding=encoding).unify_dictionaries()
     frame = {}
     for name in columns:
         cells = table[name]
@@ -147,17 +149,17 @@ def read_interactions(path: Path, columns: list[str], *, separator: str, encodin
     return pd.DataFrame(frame)
 
 
-def _read_by_arrow(path: Path, header: Header, *, columns: list[str], separator: str, encoding: str) -> pa.Table:
-    """Tokens as dictionaries, floats as texts; raises as read_interactions."""
-    token = pa.dictionary(pa.int32(), pa.string())
-    kinds = {name: pa.string() if header.fields[name] == "float" else token for name in columns}
+def _read_by_arrow(
+    path: Path, header: Header, *, kinds: dict[str, pa.DataType], separator: str, encoding: str
+) -> pa.Table:
+    """The columns of ``kinds`` as these; raises PopDCLError where a row has too few or too many columns."""
     try:
         return pyarrow.csv.read_csv(
             path if is_utf8(encoding) else pa.BufferReader(_as_utf8(path, encoding)),
             pyarrow.csv.ReadOptions(column_names=list(header.fields), skip_rows=header.line, block_size=BLOCK_BYTES),
             pyarrow.csv.ParseOptions(delimiter=separator, quote_char=False),
-            pyarrow.csv.ConvertOptions(include_columns=columns, column_types=kinds),
-        ).unify_dictionaries()
+            pyarrow.csv.ConvertOptions(include_columns=list(kinds), column_types=kinds),
+        )
     except (pa.ArrowException, ValueError, OSError) as error:
         if has_no_rows(error):
             return pa.schema(list(kinds.items())).empty_table()
@@ -267,6 +269,7 @@ def read_features(
     *,
     columns: list[str],
     ids: Collection[str],
+    unique: Collection[str],
     verbatim: Collection[str],
     separator: str,
     seq_separator: str,
@@ -282,6 +285,7 @@ def read_features(
         header: as ``read_header`` returns it.
         columns: names of the fields to read.
         ids: those of which no cell may be missing.
+        unique: those of which no cell may be there twice.
         verbatim: those in which only an empty cell is missing, as an id may be called ``NA``.
         separator: one character between columns.
         seq_separator: text between the parts of a sequence.
@@ -292,10 +296,11 @@ def read_features(
         sequences as Arrow lists of texts or of float64, empty where the cell is missing.
 
     Raises:
-        PopDCLError: no rows, a row with too many columns, an empty id, or what is no finite number; names file and
-            line.
+        PopDCLError: no rows, a row with too few or too many columns, an empty or repeated id, or what is no finite
+            number; names file and line.
     """
-    texts = _texts(path, header, separator=separator, encoding=encoding)[columns].fillna("")
+    line = functools.partial(line_of_row, path, header, encoding=encoding)
+    texts = _texts(path, header, separator=separator, encoding=encoding)[columns]
     texts = texts[(texts != "").any(axis=1)]
     if texts.empty:
         raise PopDCLError(f"{path} holds no rows")
@@ -304,49 +309,29 @@ def read_features(
         cells, kind = texts[column], header.fields[column]
         missing = cells == "" if column in verbatim else cells.isin(MISSING)
         if column in ids and missing.any():
-            raise PopDCLError(f"{path}, line {missing.idxmax()}: '{column}' is empty")
+            raise PopDCLError(f"{path}, line {line(row=missing.idxmax())}: '{column}' is empty")
+        again = cells.duplicated() if column in unique else None
+        if again is not None and again.any():
+            token, row = cells[again.idxmax()], again.idxmax()
+            first = line(row=(cells == token).idxmax())
+            raise PopDCLError(f"{path}, line {line(row=row)}: '{column}' is {token!r} again, which line {first} is of")
         if kind == "token":
             frame[column] = cells.mask(missing)
         elif kind == "float":
-            frame[column] = _finite(cells.mask(missing), cells.index[~missing], path)
+            frame[column] = _finite(cells.mask(missing), cells.index[~missing], path, line)
         else:
             lengths, parts = _parts(cells.mask(missing, ""), seq_separator)
             if kind == "float_seq":
                 words = parts.to_pandas().astype(object).rename(column)
-                parts = pa.array(_finite(words, np.repeat(cells.index, lengths), path), pa.float64())
+                parts = pa.array(_finite(words, np.repeat(cells.index, lengths), path, line), pa.float64())
             frame[column] = lists(lengths, parts, index=cells.index)
     return pd.DataFrame(frame).reset_index(drop=True)
 
 
 def _texts(path: Path, header: Header, *, separator: str, encoding: str) -> pd.DataFrame:
-    """All cells as texts, indexed by the number of their line; what stands in no cell of a short line is missing.
-
-    Raises:
-        PopDCLError: the file cannot be read, or a row has too many columns; names file and line.
-    """
-    beyond = "\0beyond"  # takes what stands after the last column, which pandas would let pass
-    try:
-        frame = pd.read_csv(
-            path,
-            sep=separator,
-            header=None,
-            names=[*header.fields, beyond],
-            skiprows=header.line,
-            dtype=str,
-            encoding=encoding,
-            engine="c",
-            quoting=csv.QUOTE_NONE,
-            skip_blank_lines=False,
-            index_col=False,
-            na_filter=False,
-        )
-    except (ValueError, LookupError, OSError) as error:  # pandas' own errors and those of the encoding among them
-        raise PopDCLError(f"{path}: {' '.join(str(error).split())}") from error
-    frame.index += header.line + 1
-    excess = ~frame[beyond].isna() & (frame[beyond] != "")
-    if excess.any():
-        raise PopDCLError(f"{path}, line {excess.idxmax()}: more than the {len(header.fields)} columns of the header")
-    return frame.drop(columns=beyond)
+    """All cells as texts, a row each; raises as read_interactions where Arrow meets a fault."""
+    kinds: dict[str, pa.DataType] = dict.fromkeys(header.fields, pa.string())
+    return _read_by_arrow(path, header, kinds=kinds, separator=separator, encoding=encoding).to_pandas()
 
 
 def _parts(cells: pd.Series, seq_separator: str) -> tuple[np.ndarray, pa.Array]:
@@ -358,14 +343,17 @@ def _parts(cells: pd.Series, seq_separator: str) -> tuple[np.ndarray, pa.Array]:
     return np.bincount(rows, minlength=len(cells)), parts.filter(filled).cast(pa.large_string())
 
 
-def _finite(words: pd.Series, rows: pd.Index | np.ndarray, path: Path) -> np.ndarray:
-    """The words that are not missing as float64, missing ones as NaN; ``rows`` are those of the words not missing."""
+def _finite(words: pd.Series, rows: pd.Index | np.ndarray, path: Path, line: Callable[..., int]) -> np.ndarray:
+    """The words that are not missing as float64, missing ones as NaN; ``rows`` are those of the words not missing, and
+    ``line`` gives the line of one."""
     numbers = pd.to_numeric(words, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     there = words.notna().to_numpy()
     wrong = np.flatnonzero(~np.isfinite(numbers[there]))
     if len(wrong):
         word = words[there].iloc[wrong[0]]
-        raise PopDCLError(f"{path}, line {rows[wrong[0]]}: '{words.name}' holds {word!r}, not a finite number")
+        raise PopDCLError(
+            f"{path}, line {line(row=rows[wrong[0]])}: '{words.name}' holds {word!r}, not a finite number"
+        )
     return numbers
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 from collections.abc import Mapping, Sequence
 from logging import getLogger
@@ -28,7 +29,7 @@ class SplitDataset(SideInformation):
 
     Prepared files ``<dataset>.train.inter``, ``.valid.inter``, ``.test_imbalanced.inter``, ``.test_balanced.inter`` and
     ``.valid_balanced.inter`` are taken as they are (all but train may be missing; ``.test.inter`` stands for
-    test_imbalanced). The property
+    test_imbalanced, and only one of the two may be there). The property
     ``benchmark_filename`` names other files (``_named_sets``). Without prepared files ``<dataset>.inter`` is
     filtered (duplicates, RecBole's filters, k-core) and split in memory.
 
@@ -62,24 +63,47 @@ class SplitDataset(SideInformation):
         found = {}
         for name in SETS:
             files = [file for file in candidates.get(name, (name,)) if self._file(file).is_file()]
+            if len(files) > 1:
+                both = " and ".join(str(self._file(file)) for file in files)
+                raise PopDCLError(f"{both} are both the set {name}: keep one, or say which with benchmark_filename")
             if files:
                 found[name] = files[0]
         if "train" in found:
             self.set_names = list(found)
             self.benchmark_filename_list = list(found.values())
+        elif found and self._file().is_file():
+            left = ", ".join(self._file(file).name for file in found.values())
+            getLogger().warning(
+                "%s: left aside, as there is no %s; %s is split", left, self._file("train").name, self._file().name
+            )
 
     def _load_data(self, token: str, dataset_path: str) -> None:
         wanted = [self._file(file) for file in self.benchmark_filename_list or [""]]
         missing = [path for path in wanted if not path.is_file()]
         if missing:
-            folder = Path(dataset_path).parent
-            known = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
-            raise PopDCLError(
-                f"dataset '{token}': no file {missing[0]}{nearest(token, [*known, 'ml-100k'])}; set --data_path to the "
-                "folder that holds the dataset's folder, or prepare it: "
-                f"recbole-popdcl prepare --input FILE --name {token}"
-            )
+            raise self._not_there(token, missing[0])
         super()._load_data(token, dataset_path)
+
+    def _not_there(self, token: str, missing: Path) -> PopDCLError:
+        """The error for a file that is missing, with the name that may have been meant: of a set, or of a dataset."""
+        folder = missing.parent
+        if self.config["benchmark_filename"] is not None and folder.is_dir():
+            start = len(f"{token}.")
+            parts = [path.name[start : -len(".inter")] for path in folder.glob(f"{glob.escape(token)}.?*.inter")]
+            asked = missing.name[start : -len(".inter")]
+            names = (
+                f"it names files of {folder}: {', '.join(sorted(parts))}" if parts else f"{folder} holds no split files"
+            )
+            return PopDCLError(f"property 'benchmark_filename': no file {missing}{nearest(asked, parts)}; {names}")
+        datasets = [path.name for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
+        there = sorted(path.name for path in folder.glob("*.inter")) if folder.is_dir() else []
+        hint = nearest(token, {*datasets, "ml-100k"} - {token})
+        if there:  # the folder is right, and the names of the files are not
+            hint = f", but {', '.join(there[:5])}"
+        return PopDCLError(
+            f"dataset '{token}': no file {missing}{hint}; set --data_path to the folder that holds the dataset's "
+            f"folder, or prepare it: recbole-popdcl prepare --input FILE --name {token}"
+        )
 
     def _load_inter_feat(self, token: str, dataset_path: str) -> None:
         if self.benchmark_filename_list is None:

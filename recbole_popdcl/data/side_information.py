@@ -161,6 +161,7 @@ class SideInformation(Dataset):
             header,
             columns=columns,
             ids=ids,
+            unique=ids if source in (FeatureSource.USER, FeatureSource.ITEM) else (),
             verbatim=ids | aliases,
             separator=self.config["field_separator"],
             seq_separator=self.config["seq_separator"],

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_popdcl.config.config import Config
+from recbole_popdcl.config.models import typed_model
 from recbole_popdcl.config.properties import AFTER_TRAINING, Stage, names_of, stage_of
 from recbole_popdcl.config.reading import parse_arguments
 from recbole_popdcl.data.loading import Data, load_data
@@ -72,7 +73,8 @@ def load_run(
 
     Args:
         run_dir: the run's folder.
-        arguments: ``--property=value`` for properties that may change after training.
+        arguments: ``--property=value`` for properties that may change after training; what a file among them says of
+            others is left aside, with a warning.
         model: the class of a run of a class of the user's own, or ``package.module:Class``, which is imported; the
             run's folder names it, but nothing is imported because a file names it.
         without_effect: properties that have none on what is to be done with the run.
@@ -84,12 +86,18 @@ def load_run(
     folder = RunFolder(run_dir)
     if not folder.begun:
         raise PopDCLError(f"no run in {folder}: it has no {folder.config.name}")
-    config = stored_config(folder, model, arguments=arguments)
+    owner, idle = None if model is None else typed_model(model), {*OF_TRAINING, *without_effect}
+    config = stored_config(
+        folder,
+        owner,
+        arguments=arguments,
+        fixed=lambda name: name in idle or stage_of(name, owner) not in AFTER_TRAINING,
+    )
     for name in parse_arguments(arguments):
         if stage_of(name, config.model_class) not in AFTER_TRAINING:
-            can = [other for other in names_of(AFTER_TRAINING) if other in config]
+            can = [other for other in names_of(AFTER_TRAINING) if other in config and other not in idle]
             raise PopDCLError(f"property '{name}' cannot change after training; {', '.join(can)} can")
-        if name in OF_TRAINING or name in without_effect:
+        if name in idle:
             raise PopDCLError(f"property '{name}' has no effect here")
     data = load_data(config, own_batches=issubclass(config.model_class, EncoderRecommender))
     if not folder.finished:
@@ -144,13 +152,8 @@ def evaluate(
     run = load_run(run_dir, arguments, model=model)
     other: dict[str, Any] = {}
     if dataset is not None:
-        config = Config(
-            run.config.model_class,
-            dataset,
-            config_files=[RunFolder(run_dir).config],
-            config_dict={"k_core": 0},
-            arguments=arguments,
-        )
+        given = {**run.config.given(), "k_core": 0}  # and not what RecBole's file of the run's dataset has set
+        config = Config(run.config.model_class, dataset, config_dict=given, shared=str(RunFolder(run_dir).config))
         run.data, left = with_dataset(run.data, config)
         other = {"dataset": dataset, "unknown": asdict(left)}
     elif test is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -207,20 +207,27 @@ class RunFolder(OwnedFolder):
             self.analysis(name).unlink(missing_ok=True)
 
 
-def stored_config(folder: RunFolder, model: str | type | None = None, *, arguments: Sequence[str] = ()) -> Config:
+def stored_config(
+    folder: RunFolder,
+    model: str | type | None = None,
+    *,
+    arguments: Sequence[str] = (),
+    fixed: Callable[[str], bool] | None = None,
+) -> Config:
     """Return the configuration that a run has written into its folder.
 
     Args:
         folder: of the run.
         model: as in Config. Needed for a class of the user's own, and otherwise must be what the run was made with.
         arguments: ``--property=value`` on top of it.
+        fixed: as Config, of the files that the arguments name.
 
     Raises:
         PopDCLError: as Config, or the run is of another model.
     """
     if model is not None:
         check_model(read_yaml(folder.config), typed_model(model), where=folder.path)
-    return Config(model, config_files=[folder.config], arguments=arguments)
+    return Config(model, config_files=[folder.config], arguments=arguments, fixed=fixed)
 
 
 def check_model(properties: Mapping[str, Any], owner: type, *, where: str | Path) -> None:

@@ -114,7 +114,7 @@ def recommend(
     candidates = run.data.evaluation.candidates.copy()
     if items:
         wanted = known_ids(
-            ids, read_ids(items, option="--items", kind=ITEM), option="--items", kind=ITEM, unknown=unknown
+            ids, read_ids(items, ids=ids, option="--items", kind=ITEM), option="--items", kind=ITEM, unknown=unknown
         )
         candidates &= np.isin(np.arange(len(candidates)), wanted)
     if exclude:
@@ -132,7 +132,7 @@ def _users(run: FinishedRun, ids: RawIds, path: str | Path | None, *, unknown: U
     """The users whom a file names, of the run's own; all without one."""
     wanted = np.arange(1, len(ids.users))
     if path:
-        tokens = read_ids(path, option="--users", kind=USER)
+        tokens = read_ids(path, ids=ids, option="--users", kind=USER)
         wanted = known_ids(ids, tokens, option="--users", kind=USER, unknown=unknown)
     return Audience(model=run.model, users=wanted, raw_ids=ids.users, seen=run.data.evaluation.train)
 
@@ -149,11 +149,11 @@ def _new_users(run: FinishedRun, ids: RawIds, path: str | Path, *, unknown: Unkn
             f"--history: {run.config['model']} ranks in a way of its own, not by vectors of users and items; the "
             "models of this package can be asked"
         )
-    pairs = read_pairs(path, option="--history", interactions=True)
+    pairs = read_pairs(path, ids=ids, option="--history", interactions=True)
     option, items = "--history", ids.find(ITEM, pairs.item_ids)
     there = np.unique(pairs.items)
     missing = pairs.item_ids.take(there[items[there] == 0]).to_pylist()
-    unknown.add(option, ITEM, ids=missing, of=len(there), dataset=ids.name)
+    unknown.add(option, ITEM, ids=missing, of=len(there), owner=ids.owner)
     of_pair = items[pairs.items]
     trained = run.data.evaluation.train.item_counts[of_pair] > 0  # of the others the vector says nothing; 0 is unknown
     seen = Pairs(
@@ -166,7 +166,7 @@ def _new_users(run: FinishedRun, ids: RawIds, path: str | Path, *, unknown: Unkn
     wanted = np.flatnonzero(learned.user_counts)
     raw_ids = np.array(["", *pairs.user_ids.to_pylist()], dtype=object)
     without = sorted(set(np.unique(pairs.users) + 1) - set(wanted.tolist()))
-    unknown.add(option, USER, ids=[raw_ids[user] for user in without], of=len(without) + len(wanted), dataset=ids.name)
+    unknown.add_without_items(option, ids=[raw_ids[user] for user in without], of=len(without) + len(wanted))
     vectors = mean_vectors(model.encoded_tables()[1].detach(), learned)
     return Audience(model=NewUsers(model, vectors), users=wanted, raw_ids=raw_ids, seen=seen)
 
@@ -193,9 +193,10 @@ def _without(
     if tokens is not None:
         excluded = known_ids(ids, tokens, option=option, kind=ITEM, unknown=unknown)
         return audience, candidates & ~np.isin(np.arange(len(candidates)), excluded)
-    pairs = read_pairs(path, option=option)
     of_audience = copy.copy(ids)
-    of_audience.users = audience.raw_ids
+    if isinstance(audience.model, NewUsers):
+        of_audience.users, of_audience.owner = audience.raw_ids, "--history"
+    pairs = read_pairs(path, ids=of_audience, option=option)
     users, items, known = known_pairs(of_audience, pairs, option=option, unknown=unknown)
     seen = audience.seen
     both = (np.concatenate(parts) for parts in ((seen.users, users[known]), (seen.items, items[known])))
@@ -205,7 +206,7 @@ def _without(
 def _item_ids(path: str | Path, ids: RawIds) -> list[str] | None:
     """The lines of a file if they are item ids, as one of them is an item; None if it may hold pairs."""
     try:
-        tokens = read_ids(path, option="--exclude", kind=ITEM)
+        tokens = read_ids(path, ids=ids, option="--exclude", kind=ITEM)
     except PopDCLError:
         if not Path(path).is_file():
             raise

@@ -47,7 +47,7 @@ def with_file(data: Data, path: str | Path, *, config: Config) -> tuple[Data, Le
     Raises:
         PopDCLError: the file cannot be read, or the run knows no pair of it.
     """
-    pairs = read_pairs(path, option="--test", interactions=True)
+    pairs = read_pairs(path, ids=RawIds(data.dataset), option="--test", interactions=True)
     return _with_sets(data, {TEST: pairs}, option="--test", config=config)
 
 

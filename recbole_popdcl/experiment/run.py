@@ -63,6 +63,27 @@ def run(
         PopDCLError: bad input, or a run folder that is taken.
     """
     started = time.perf_counter()
+    with logged(distributed.is_first(), level=None) as logs:  # what the configuration warns of is in the run's log too
+        config = _configured(
+            model, dataset, config_files=config_files, config_dict=config_dict, arguments=arguments, run_dir=run_dir,
+            resume=resume,
+        )  # fmt: skip
+        logs.set_level(config["state"])
+        with distributed.processes(config):
+            return _run(config, run_dir, resume=resume, started=started, logs=logs)
+
+
+def _configured(
+    model: str | type | None,
+    dataset: str | None,
+    *,
+    config_files: Sequence[str | Path] | None,
+    config_dict: Mapping[str, Any] | None,
+    arguments: Sequence[str] | None,
+    run_dir: str | Path | None,
+    resume: bool,
+) -> Config:
+    """The configuration of a new run, or of one to resume, which it fits; arguments and errors as of ``run``."""
     files = [config_files] if isinstance(config_files, (str, Path)) else list(config_files or [])
     begun = [RunFolder.to_resume(run_dir)] if resume else []
     files = [*(folder.config for folder in begun), *files]
@@ -71,11 +92,10 @@ def run(
         check_unchanged(stored_config(folder, config.model_class).resolved(), config, where=folder.config)
     if distributed.asked_for() and not issubclass(config.model_class, EncoderRecommender):
         raise PopDCLError(f"model {config['model']} is RecBole's own, and trains in one process only")
-    with distributed.processes(config):
-        return _run(config, run_dir, resume=resume, started=started)
+    return config
 
 
-def _run(config: Config, run_dir: str | Path | None, *, resume: bool, started: float) -> dict[str, Any]:
+def _run(config: Config, run_dir: str | Path | None, *, resume: bool, started: float, logs: logged) -> dict[str, Any]:
     """Run a configuration; of several processes the first one writes, and all return the same."""
     first = distributed.rank() == 0
     folder = distributed.from_first(_choose_folder(config, run_dir, resume=resume) if first else None)
@@ -84,39 +104,38 @@ def _run(config: Config, run_dir: str | Path | None, *, resume: bool, started: f
         load_last(folder.last, config)  # notices an edited configuration
     if before and _trained(before, config, folder=folder) >= config["epochs"]:
         return {**before, "run_dir": str(folder)}
-    with logged(first, level=config["state"]) as logs:
-        init_seed(config["seed"], config["reproducibility"])
-        data = load_data(config, own_batches=issubclass(config.model_class, EncoderRecommender))
-        check_valid_metric(config, data.evaluation)
-        result = None
-        with folder.held(resume=resume) if first else contextlib.nullcontext():
-            distributed.from_first(None)  # which has made the folder; RecBole would make it in each process
-            trainer = prepare_trainer(config, data, run_dir=folder.path, logs=logs if first else None)
-            seconds = {"load": time.perf_counter() - started}
-            with _says_how_to_resume(folder, config), trainer.events:
-                if resume:
-                    trainer.resume(data.train)
-                if before and trainer.start_epoch >= trainer.epochs:
-                    logging.getLogger().info("%s is finished: early stopping has ended it", folder)
-                    return {**before, "run_dir": str(folder)}
-                train(trainer, config, data=data)
-                seconds["train"] = trainer.seconds
-                evaluated = time.perf_counter()
-                per_user = trainer.ranker.per_user()
-                results = trainer.evaluate(show_progress=True, per_user=per_user)
-                if first:
-                    folder.check_there()
-                    per_user.write(folder.per_user, data.dataset.field2id_token[data.dataset.uid_field])
-                    seconds["evaluate"] = time.perf_counter() - evaluated
-                    trainer.events.results(results, epoch=trainer.best_epoch)
-                    trainer.events.close()
-                    folder.remove_analyses()
-                    chosen = chosen_by(trainer.model)
-                    write_config(folder, config, chosen=chosen)
-                    result = write_result(
-                        folder.path, config, data=data, results=results, best_epoch=trainer.best_epoch,
-                        epochs=len(trainer.train_loss_dict), seconds=seconds, resumed=resume, chosen=chosen,
-                    )  # fmt: skip
+    init_seed(config["seed"], config["reproducibility"])
+    data = load_data(config, own_batches=issubclass(config.model_class, EncoderRecommender))
+    check_valid_metric(config, data.evaluation)
+    result = None
+    with folder.held(resume=resume) if first else contextlib.nullcontext():
+        distributed.from_first(None)  # which has made the folder; RecBole would make it in each process
+        trainer = prepare_trainer(config, data, run_dir=folder.path, logs=logs if first else None)
+        seconds = {"load": time.perf_counter() - started}
+        with _says_how_to_resume(folder, config), trainer.events:
+            if resume:
+                trainer.resume(data.train)
+            if before and trainer.start_epoch >= trainer.epochs:
+                logging.getLogger().info("%s is finished: early stopping has ended it", folder)
+                return {**before, "run_dir": str(folder)}
+            train(trainer, config, data=data)
+            seconds["train"] = trainer.seconds
+            evaluated = time.perf_counter()
+            per_user = trainer.ranker.per_user()
+            results = trainer.evaluate(show_progress=True, per_user=per_user)
+            if first:
+                folder.check_there()
+                per_user.write(folder.per_user, data.dataset.field2id_token[data.dataset.uid_field])
+                seconds["evaluate"] = time.perf_counter() - evaluated
+                trainer.events.results(results, epoch=trainer.best_epoch)
+                trainer.events.close()
+                folder.remove_analyses()
+                chosen = chosen_by(trainer.model)
+                write_config(folder, config, chosen=chosen)
+                result = write_result(
+                    folder.path, config, data=data, results=results, best_epoch=trainer.best_epoch,
+                    epochs=len(trainer.train_loss_dict), seconds=seconds, resumed=resume, chosen=chosen,
+                )  # fmt: skip
     return {**distributed.from_first(result), "run_dir": str(folder)}
 
 

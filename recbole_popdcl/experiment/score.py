@@ -44,7 +44,7 @@ def score(
         table_suffix(output)
     run = load_run(run_dir, arguments, model=model, without_effect=(*OF_MEASURING, "eval_mask", "cold_items"))
     ids, unknown = RawIds(run.data.dataset), Unknown()
-    asked = read_pairs(pairs, option="--pairs")
+    asked = read_pairs(pairs, ids=ids, option="--pairs")
     users, items, known = known_pairs(ids, asked, option="--pairs", unknown=unknown)
     of_known = Pairs(users[known], items[known], n_users=len(ids.users), n_items=len(ids.items))
     values = run.ranker.score(run.model, of_known, show_progress=run.show_progress).numpy()

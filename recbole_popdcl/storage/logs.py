@@ -19,11 +19,12 @@ class logged:  # noqa: N801 - reads as a statement
 
     Args:
         all_lines: False for errors alone.
-        level: least level of a line, such as ``info``, in either case.
+        level: least level of a line, such as ``info``, in either case; None until ``set_level`` says it, which shows
+            the lines before it then. It is ``info`` where the block fails before.
     """
 
-    def __init__(self, all_lines: bool = True, *, level: str = "info") -> None:
-        self._level = logging.getLevelNamesMapping().get(level.upper(), logging.INFO) if all_lines else logging.ERROR
+    def __init__(self, all_lines: bool = True, *, level: str | None = "info") -> None:
+        self._all_lines, self._level = all_lines, level
 
     def __enter__(self) -> logged:
         root = logging.getLogger()
@@ -31,10 +32,27 @@ class logged:  # noqa: N801 - reads as a statement
         self._form = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
         screen = logging.StreamHandler(sys.stderr)
         screen.setFormatter(self._form)
-        self._kept = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
-        root.setLevel(self._level)
-        root.handlers[:] = [screen, self._kept]
+        self._kept = _kept_lines()
+        self._screen, self._waiting = screen, _kept_lines()
+        self._waiting.setTarget(screen)
+        root.setLevel(self._number(self._level or "debug"))
+        root.handlers[:] = [self._waiting, self._kept]
+        if self._level:
+            self.set_level(self._level)
         return self
+
+    def set_level(self, level: str) -> None:
+        """Take lines of this level and above alone, of those before it too."""
+        root, number = logging.getLogger(), self._number(level)
+        self._level = level
+        root.setLevel(number)
+        for handler in (self._waiting, self._kept):
+            handler.buffer[:] = [record for record in handler.buffer if record.levelno >= number]
+        self._waiting.flush()
+        root.handlers[0] = self._screen
+
+    def _number(self, level: str) -> int:
+        return logging.getLevelNamesMapping().get(level.upper(), logging.INFO) if self._all_lines else logging.ERROR
 
     def to_file(self, path: Path) -> None:
         """Write the lines so far, and those to come, to the end of ``path``.
@@ -53,11 +71,17 @@ class logged:  # noqa: N801 - reads as a statement
 
     def __exit__(self, *_: object) -> None:
         root = logging.getLogger()
+        if self._level is None:
+            self.set_level("info")
         for handler in root.handlers:
             with contextlib.suppress(OSError):  # a full disk has been reported by the line that did not fit
                 handler.close()
         root.handlers[:] = self._before[1]
         root.setLevel(self._before[0])
+
+
+def _kept_lines() -> MemoryHandler:
+    return MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
 
 
 class _File(logging.FileHandler):

@@ -110,7 +110,7 @@ def test_a_data_set_has_temperatures_for_the_models_it_names():
 def test_valid_metric_may_be_a_weighted_sum(text, canonical):
     values = config(f"--valid_metric={text}")
     assert values["valid_metric"] == canonical
-    assert Config(config_dict=values.resolved())["valid_metric"] == canonical
+    assert Config(config_dict=values.resolved(), shared="it")["valid_metric"] == canonical
     assert {"Recall", "NDCG"} <= set(values["metrics"])
     assert all(int(k) in values["topk"] for k in re.findall(r"@(\d+)", canonical))
 

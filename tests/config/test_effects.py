@@ -19,7 +19,7 @@ from recbole.utils import argument_list
 
 from recbole_popdcl.cli import main
 from recbole_popdcl.config.config import RECBOLE_LISTS, Config
-from recbole_popdcl.config.models import general_models, is_own
+from recbole_popdcl.config.models import find_model, general_models, is_own
 from recbole_popdcl.config.properties import names_of, table
 from recbole_popdcl.config.reading import parse_literal
 from recbole_popdcl.data.loading import load_data
@@ -207,6 +207,30 @@ def other_weights(*arguments, model="BPR"):
 def gpu_id(quick):
     quick.config("--gpu_id=7")
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
+
+
+@pytest.mark.parametrize("way", ["--use_gpu=True", "--gpu_id=3", "--gpu_id=0"])
+def test_a_gpu_that_is_not_there_is_told(way, quick, caplog):
+    """It is no error: the same command may run on another machine."""
+    quick.config("--seed=3")
+    assert caplog.messages == []
+    quick.config(way)
+    assert caplog.messages == [f"no GPU is found, whatever {way[2:].partition('=')[0]} says: this runs on the CPU"]
+
+
+@pytest.mark.parametrize(
+    ("value", "right"),
+    [("0", True), ("0,1", True), ("(0, 1)", True), ("GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", True), ("", True),
+     ("abc", False), ("{}", False), ("-1", False), ("0;1", False), ("True", False), ("1.5", False)],
+)  # fmt: skip
+def test_numbers_of_gpus(value, right, quick):
+    with contextlib.nullcontext() if right else pytest.raises(PopDCLError, match="'gpu_id' must be numbers of GPUs"):
+        quick.config(f"--gpu_id={value}")
+
+
+def test_a_run_on_the_cpu_keeps_the_number_of_the_gpu(quick):
+    """Its configuration with use_gpu may use it."""
+    assert quick.config("--use_gpu=False", "--gpu_id=3").resolved()["gpu_id"] == "3"
 
 
 def use_gpu(quick):
@@ -502,6 +526,13 @@ ALWAYS_REPLACED = (
 )  # fmt: skip
 
 
+OF_STEPS = {
+    "learner": "sgd", "learning_rate": 0.5, "weight_decay": 0.5, "clip_grad_norm": {"max_norm": 1.0},
+    "train_batch_size": 7, "shuffle": False, "amp_dtype": "bfloat16", "allow_tf32": True,
+    "stopping_step": 3, "train_neg_sample_args": {"distribution": "popularity"},
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("name", "value", "model", "with_", "reason"),
     [
@@ -520,6 +551,11 @@ ALWAYS_REPLACED = (
         ("require_pow", True, "PopDCL", {}, "SimpleX alone reads it, not PopDCL"),
         ("wandb_project", "mine", "PopDCL", {}, "log_wandb is False"),
         ("train_neg_sample_args", {"distribution": "popularity"}, "Pop", {}, "Pop is not trained by steps"),
+        ("stopping_step", 3, "PopDCL", {"eval_step": 0}, "eval_step is 0"),
+        ("learner", "sgd", "Pop", {}, "Pop is not trained by steps"),
+        ("worker", 2, "EASE", {}, "EASE is not trained by steps"),
+        *((name, value, "ItemKNN", {}, "ItemKNN is not trained by steps") for name, value in OF_STEPS.items()),
+        *((name, value, "NCEPLRec", {}, "NCEPLRec is not trained by steps") for name, value in OF_STEPS.items()),
     ],
 )  # fmt: skip
 def test_a_property_that_depends_on_others(name, value, model, with_, reason, quick, tmp_path, caplog):
@@ -531,15 +567,91 @@ def test_a_property_that_depends_on_others(name, value, model, with_, reason, qu
     assert f"{file}: property '{name}' has no effect here: {reason}" in caplog.text
     assert values.resolved() == quick.config(model=model, config_dict=with_).resolved()
     caplog.clear()
-    again = Config(config_dict=values.resolved())  # as a search and a resumed run do
+    again = Config(config_dict=values.resolved(), shared="search.yaml")  # as a search does
     assert again.resolved() == values.resolved()
     assert caplog.messages == []
 
 
+@pytest.mark.parametrize(
+    ("name", "model", "name_of_data", "with_"),
+    [("n_layers", "PopDCL", "x", {"encoder": "mf"}),
+     ("epoch_sampling", "BPR", "x", {}), ("wandb_project", "PopDCL", "x", {}), ("learner", "ItemKNN", "x", {}),
+     ("TIME_FIELD", "PopDCL", "x", {}), ("k_core", "PopDCL", "z", {}), ("split_seed", "PopDCL", "z", {}),
+     ("split_ratio", "PopDCL", "z", {}), ("LIST_SUFFIX", "PopDCL", "x", {})],
+)  # fmt: skip
+def test_the_default_is_refused_too_where_it_is_typed(name, model, name_of_data, with_, quick, tmp_path, caplog):
+    """It may differ from what the user thinks it does; a file may list every default."""
+    plain = Config(model, name_of_data, config_dict={"data_path": str(quick.folder), **with_})
+    default = plain.internal_config_dict[name]
+    given = {"data_path": str(quick.folder), **({} if name == "k_core" else {"k_core": 0}), **with_}
+
+    def loaded(**more):
+        return load_data(Config(model, name_of_data, **more), own_batches=is_own(plain.model_class))
+
+    with pytest.raises(PopDCLError, match=f"^dict: property '{name}' has no effect here: "):
+        loaded(config_dict={**given, name: default})
+    with pytest.raises(PopDCLError, match=f"^command line: property '{name}' has no effect here: "):
+        loaded(config_dict=given, arguments=[f"--{name}={default}"])
+    file = tmp_path / "all.yaml"
+    file.write_text(yaml.safe_dump({name: default}))
+    loaded(config_dict=given, config_files=[file])
+    assert not [text for text in caplog.messages if name in text]
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["log_wandb=False", "transform=None", "worker=0", "valid_metric_bigger=True", "save_dataset=False",
+     "require_pow=False", "numerical_features=[]", "seq_len={}", "train_neg_sample_args=None"],
+)  # fmt: skip
+def test_what_asks_for_nothing_is_accepted(argument, quick):
+    assert quick.config(f"--{argument}", model="PopDCL").resolved() == quick.config(model="PopDCL").resolved()
+
+
+@pytest.mark.parametrize(
+    "argument", ["k_core=0", "k_core=1", "val_interval=None", "filter_inter_by_user_or_item=False"]
+)
+def test_no_filter_is_accepted_beside_split_files(argument, quick):
+    assert len(quick.data(f"--{argument}", name="z").train_set.inter_feat) == 97
+
+
+def test_a_class_of_ones_own_may_take_steps_in_its_one_epoch(quick):
+    """RecBole gives a class of this type one epoch; what it does in it is its own."""
+    own = type("Own", (find_model("Pop"),), {})
+    assert quick.config("--learner=sgd", "--train_batch_size=7", model=own)["learner"] == "sgd"
+    with pytest.raises(PopDCLError, match="'epochs' has no effect here: Own is not trained by steps"):
+        quick.config("--epochs=5", model=own)
+
+
+def test_a_model_that_is_not_trained_has_one_epoch(quick, tmp_path, caplog):
+    """One may be asked for; more are refused, and warned of in a file."""
+    (tmp_path / "two.yaml").write_text("epochs: 2\n")
+    assert quick.config("--epochs=1", model="ItemKNN")["epochs"] == 1
+    with pytest.raises(PopDCLError, match=r"^command line: property 'epochs' has no effect here: ItemKNN is not"):
+        quick.config("--epochs=2", model="ItemKNN")
+    quick.config(model="ItemKNN", config_files=[tmp_path / "two.yaml"])
+    assert "two.yaml: property 'epochs' has no effect here: ItemKNN is not trained by steps" in caplog.text
+    assert len(lines(quick.trained(model="ItemKNN"))) == 1
+
+
+def test_models_that_are_not_trained_are_named(quick):
+    """Their loss is a new zero, whatever the batch."""
+    folder = Path(recbole.__file__).parent / "model" / "general_recommender"
+    found = set()
+    for model in set(general_models()) - {"RaCT"}:
+        body = (folder / f"{model.lower()}.py").read_text("utf-8").partition("def calculate_loss")[2].split("def ")[0]
+        found |= {model} if re.search(r"return torch.nn.Parameter\(torch.zeros\(1\)\)", body) else set()
+    file = quick.tmp_path / "shared.yaml"
+    file.write_text("learner: sgd\n")
+    assert len(found) > 5
+    for model in set(general_models()) - {"RaCT"}:
+        kept = quick.config(model=model, config_files=[file])["learner"]
+        assert kept == ("adam" if model in found else "sgd"), model
+
+
 def test_a_search_may_vary_the_encoder(quick, caplog):
-    values = quick.config(model="SSM", config_dict={"encoder": "mf", "n_layers": 3}, shared=True)
+    values = quick.config(model="SSM", config_dict={"encoder": "mf", "n_layers": 3}, shared="search.yaml")
     assert values["n_layers"] == 2
-    assert "dict: property 'n_layers' has no effect here: encoder mf" in caplog.text
+    assert "search.yaml: property 'n_layers' has no effect here: encoder mf" in caplog.text
 
 
 @pytest.mark.parametrize(

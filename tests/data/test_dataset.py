@@ -82,6 +82,49 @@ def test_preparing_twice_gives_the_same_bytes(tmp_path):
         assert first.startswith(b"user_id:token\titem_id:token\n")
 
 
+ROW = "user_id:token\titem_id:token\nu\ti\n"
+
+
+def files(folder, *names, dataset="x"):
+    """Write a row into each file and return the Config of the dataset."""
+    (folder / dataset).mkdir()
+    for name in names:
+        (folder / dataset / name).write_text(ROW)
+    return lambda *more: Config("SSM", dataset, arguments=[f"--data_path={folder}", "--k_core=0", *more])
+
+
+def test_two_files_of_one_set(tmp_path):
+    configured = files(tmp_path, "x.train.inter", "x.test.inter", "x.test_imbalanced.inter")
+    with pytest.raises(PopDCLError, match=r"x\.test_imbalanced\.inter and .*x\.test\.inter are both the set test_imb"):
+        SplitDataset(configured())
+    data = SplitDataset(configured("--benchmark_filename=['train', 'test']"))
+    assert data.benchmark_filename_list == ["train", "test"]
+
+
+def test_sets_without_a_training_set_are_told(tmp_path, caplog):
+    SplitDataset(files(tmp_path, "x.inter", "x.valid.inter", "x.test.inter")())
+    assert "x.valid.inter, x.test.inter: left aside, as there is no x.train.inter; x.inter is split" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("there", "argument", "message"),
+    [
+        (["x.train.inter", "x.test.inter"], "--benchmark_filename=['train', 'tset']",
+         "property 'benchmark_filename': no file {}/x/x.tset.inter (did you mean 'test'?); it names files of {}/x: "
+         "test, train"),
+        (["x.inter"], "--benchmark_filename=['train', 'test']",
+         "property 'benchmark_filename': no file {}/x/x.train.inter; {}/x holds no split files"),
+        (["y.inter", "x.item"], "--seed=1", "dataset 'x': no file {}/x/x.inter, but y.inter; set --data_path to"),
+        (["x.item"], "--seed=1", "dataset 'x': no file {}/x/x.inter; set --data_path to"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_missing(tmp_path, there, argument, message):
+    """The dataset's own name is no hint."""
+    with pytest.raises(PopDCLError) as raised:
+        SplitDataset(files(tmp_path, *there)(argument))
+    assert str(raised.value).startswith(message.format(tmp_path, tmp_path))
+
+
 def test_some_prepared_sets_may_be_missing(tmp_path):
     users, items = (np.array(ids, dtype=str) for ids in skewed_pairs(30, 20, 300))
     write_interactions(tmp_path / "x" / "x.train.inter", users=users[:200], items=items[:200])

@@ -128,14 +128,41 @@ def test_interactions_with_sequences(tmp_path, end):
     assert inter["w"].tolist() == [[1.5, 2], [0, 0], [-3, 0], [0, 0]]
 
 
-@pytest.mark.parametrize("inter", ["inter", "train.inter"])
-def test_the_first_row_of_an_item_counts(tmp_path, inter):
-    items = "item_id:token\ttags:token_seq\tvec:float_seq\ni1\ta\t1\ni1\tb c\t2 3\ni0\td e\t4 5\ni2\t\t6\n"
-    data = load(tmp_path, {inter: PAIRS, "item": items}, KEEP)
-    tags = {key: texts(data, "tags", row) for key, row in by_id(data, "tags").items()}
-    assert (tags["i1"], tags["i0"], tags["i2"]) == (["a", "[PAD]"], ["d", "e"], ["[PAD]"] * 2)
-    vectors = by_id(data, "vec")
-    assert (vectors["i1"], vectors["i0"], vectors["i2"]) == ([1, 0], [4, 5], [6, 0])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("suffix", "text", "problem"),
+    [
+        ("item", ITEMS + "\ni3\tx\ty\t1\n", "x.item, line 7: 4 values, not 5: 'i3\\tx\\ty\\t1'"),
+        ("item", ITEMS + "i3\n", "x.item, line 6: 1 values, not 5: 'i3'"),
+        ("item", ITEMS + "i3\tx\ty\t1\t2\t\n", "x.item, line 6: 6 values, not 5"),
+        ("user", USERS + "\n\nu4\t9", "x.user, line 7: 2 values, not 3: 'u4\\t9'"),
+        ("item", ITEMS + "\ni0\tx\ty\t1\t2\n", "x.item, line 7: 'item_id' is 'i0' again, which line 3 is of"),
+        ("user", USERS + "u3\t41\t\n", "x.user, line 5: 'user_id' is 'u3' again, which line 4 is of"),
+        ("item", ITEMS + "i0\tx\ty\tmuch\t2\n", "x.item, line 6: 'item_id' is 'i0' again"),
+        ("item", "\n\n" + ITEMS + "i7\tx\ty\tmuch\t2\n", "x.item, line 8: 'price' holds 'much', not a finite number"),
+        ("item", ITEMS + "\t\t\t\t\n\n\tx\ty\t1\t2\n", "x.item, line 8: 'item_id' is empty"),
+    ],
+)  # fmt: skip
+def test_rows_that_are_not_whole_or_come_again(tmp_path, suffix, text, problem, end):
+    files = {"inter": PAIRS, "item": ITEMS, "user": USERS, suffix: text}
+    with pytest.raises(PopDCLError) as raised:
+        load(tmp_path, {name: part.replace("\n", end) for name, part in files.items()}, KEEP)
+    assert problem in str(raised.value)
+
+
+@pytest.mark.parametrize("value", ["{}", "{'rating': 3, 'price': 2}"])
+def test_a_threshold_of_no_or_several_fields(tmp_path, value):
+    with pytest.raises(
+        PopDCLError, match=r"^command line: property 'threshold' must be a mapping such as .*, or nothing"
+    ):
+        configured(tmp_path, {"inter": PAIRS}, f"--threshold={value}")
+
+
+def test_other_ids_may_come_again(tmp_path):
+    """In a file of its own an id is not that of the row."""
+    data = load(tmp_path, {"inter": PAIRS, "emb": "entity:token\tv:float\na\t1\na\t2\n"}, KEEP,
+                "--additional_feat_suffix=emb")  # fmt: skip
+    assert data.num("entity") == 2
 
 
 def test_ids_of_side_information_are_those_of_interactions(tmp_path):
@@ -383,7 +410,7 @@ ITEM_HEAD = ITEMS.splitlines()[0]
         ({"item": ITEMS + "\n\ni3\tx\ty\tgood\t1\n"}, (), "x.item, line 8: 'price' holds 'good', not a finite number"),
         ({"item": ITEMS + "i3\tx\ty\tinf\t1\n"}, (), "x.item, line 6: 'price' holds 'inf', not a finite number"),
         ({"item": ITEMS + "i3\tx\ty\t1\t2 nan 3\n"}, (), "x.item, line 6: 'vec' holds 'nan', not a finite number"),
-        ({"item": ITEMS + "i3\tx\ty\t1\t2\t3\n"}, (), "x.item, line 6: more than the 5 columns"),
+        ({"item": ITEMS + "i3\tx\ty\t1\t2\t3\n"}, (), "x.item, line 6: 6 values, not 5"),
         ({"item": ITEM_HEAD + "\n"}, (), "x.item holds no rows"),
         ({"item": "item:token\nx\n"}, (), "x.item, line 1: no column 'item_id' (did you mean 'item'?)"),
         ({"item": "item_id:token_seq\ni1\n"}, (), "x.item, line 1: 'item_id' must be of type token, not token_seq"),

@@ -21,7 +21,7 @@ from tests.conftest import the_one_line
 @pytest.fixture(scope="module", params=["PopDCL", "MACR", "BPR", "EASE"])
 def folder(request, tmp_path_factory, toy) -> Path:
     folder = tmp_path_factory.mktemp("score") / "run"
-    properties = {name: value for name, value in toy.items() if name != "embedding_size"}
+    properties = {name: value for name, value in toy.items() if name not in ("embedding_size", "train_batch_size")}
     run(request.param, config_dict={**properties, "epochs": 1}, run_dir=folder)
     return folder
 
@@ -90,7 +90,7 @@ def test_the_command_line(toy, work, capsys):
     for pairs, message in (
         ("none.csv", "--pairs: dataset 'toy' has none of the 1 users, such as 'nobody'"),
         ("nowhere.csv", "--pairs: cannot read nowhere.csv: No such file or directory"),
-        ("list.txt", "--pairs: list.txt, line 1: fits no known format ('u1'); choose one with --format, or"),
+        ("list.txt", "--pairs: list.txt, line 1: fits no known format ('u1'); a first line 'user_id,item_id' says"),
     ):
         line = the_one_line(["score", "--run_dir=r", f"--pairs={pairs}", "--output=x.csv"], capsys, logged=True)
         assert line.startswith(f"recbole-popdcl: error: {message}")

@@ -6,7 +6,14 @@ import importlib.util
 
 import pytest
 
-from recbole_popdcl.config.models import NEEDED_PACKAGES, UNSUPPORTED, general_models, model_names
+from recbole_popdcl.config.models import (
+    NEEDED_PACKAGES,
+    UNSUPPORTED,
+    find_model,
+    general_models,
+    model_names,
+    takes_steps,
+)
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.finished import evaluate
 from recbole_popdcl.experiment.run import run
@@ -15,8 +22,9 @@ from recbole_popdcl.experiment.run import run
 STOCK = [name for name in general_models() if name not in model_names()]
 
 
-def properties(toy: dict) -> dict:
-    return {name: value for name, value in toy.items() if name != "embedding_size"}
+def properties(toy: dict, model: str) -> dict:
+    idle = set() if model in UNSUPPORTED or takes_steps(find_model(model)) else {"train_batch_size"}
+    return {name: value for name, value in toy.items() if name not in {"embedding_size", *idle}}
 
 
 def refusal(model: str) -> str | None:
@@ -34,11 +42,11 @@ def test_ends_with_the_balanced_and_segment_results_or_one_line(toy, tmp_path, m
     folder = tmp_path / "r"
     if line := refusal(model):
         with pytest.raises(PopDCLError) as raised:
-            run(model, config_dict=properties(toy), run_dir=folder)
+            run(model, config_dict=properties(toy, model), run_dir=folder)
         assert str(raised.value) == line
         assert not list(tmp_path.rglob("result.json"))
         return
-    result = run(model, config_dict=properties(toy), arguments=["--epochs=1"], run_dir=folder)
+    result = run(model, config_dict=properties(toy, model), arguments=["--epochs=1"], run_dir=folder)
     assert result["model"] == model
     for name in ("balanced", "imbalanced"):
         for segment in ("", "head/", "mid/", "tail/"):

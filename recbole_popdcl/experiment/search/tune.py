@@ -181,7 +181,11 @@ def _stored(folder: SearchFolder, model: str | type | None) -> Task:
         if model is not None:
             check_model(properties, typed_model(model), where=folder.path)
             properties = {name: value for name, value in properties.items() if name != "model_class"}
-        return Task(Config(model, config_dict=properties), content["space"], Search(**content["search"]))
+        return Task(
+            Config(model, config_dict=properties, shared=str(folder.record)),
+            content["space"],
+            Search(**content["search"]),
+        )
     except (KeyError, TypeError, AttributeError) as error:
         raise PopDCLError(f"{folder.record} is not the record of a search: {error}") from error
 
@@ -280,7 +284,7 @@ def _trial(
 
     torch.set_num_threads(max(1, int(search.cpus_per_trial)))
     # a space may hold what an encoder of its own does not use, such as n_layers beside encoder
-    config = Config(model, config_dict={**properties, **values, "show_progress": False}, shared=True)
+    config = Config(model, config_dict={**properties, **values, "show_progress": False}, shared=folder.record.name)
     folder.check_there()
     # Ray's own folder of a trial is a temporary one, from which it copies now and then
     run_folder = folder.trial(trial_name(ray_tune.get_context().get_trial_id()))
