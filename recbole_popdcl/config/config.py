@@ -16,10 +16,12 @@ from recbole.utils import argument_list
 
 from recbole_popdcl.compat import add_numpy_names
 from recbole_popdcl.compute import distributed
+from recbole_popdcl.config import sections
 from recbole_popdcl.config.kinds import Text
 from recbole_popdcl.config.models import (
     class_path,
     find_model,
+    general_models,
     is_packaged,
     model_names,
     not_imported,
@@ -82,6 +84,7 @@ class Config(RecBoleConfig):
         self._typed_in = ("command line",) if shared else ("command line", "dict")
         self._fixed = fixed or (lambda name: False)
         self._left_aside: list[tuple[str, dict[str, Any]]] = []
+        self._sections: list[tuple[str, dict[str, dict[str, Any]]]] = []  # of files, by the name of a model
         self._arguments = parse_arguments(arguments or [])
         self._layers: list[tuple[str, dict[str, Any]]] = []
         named = self._arguments.pop("config_files", None)
@@ -90,6 +93,9 @@ class Config(RecBoleConfig):
         files = [config_files] if isinstance(config_files, (str, Path)) else list(config_files or [])
         files += [named] if named and find_config_file(named).is_file() else re.split(r"[\s,]+", (named or "").strip())
         files = [file for file in files if str(file)]
+        self._asked_model = self._arguments.get("model") if model is None else model
+        if self._asked_model is None:
+            self._asked_model = (config_dict or {}).get("model")
         super().__init__(model, dataset, [find_config_file(file) for file in files], dict(config_dict or {}))
 
     # -- reading the layers; RecBole's constructor calls these in order ----------------------------------------------
@@ -102,16 +108,39 @@ class Config(RecBoleConfig):
         return Loader  # RecBole's own property files are read with it too
 
     def _load_config_files(self, file_list: Sequence[str | Path] | None) -> dict[str, Any]:
+        contents = [(str(file), read_yaml(Path(file))) for file in file_list or []]
+        names = self._names_of_model([content.get("model") for _, content in contents])
         merged: dict[str, Any] = {}
-        for place, file in enumerate(file_list or []):
-            content = {name: _nothing(value) for name, value in read_yaml(Path(file)).items()}
+        for place, (file, content) in enumerate(contents):
+            content = self._flattened(content, names, where=file)
             aside = {name: value for name, value in content.items() if place and self._fixed(name)}
             content = {name: value for name, value in content.items() if name not in aside}
             # what the run was made with may stand in a file again
-            self._left_aside.append((str(file), {n: value for n, value in aside.items() if value != merged.get(n)}))
-            self._layers.append((str(file), content))
+            self._left_aside.append((file, {n: value for n, value in aside.items() if value != merged.get(n)}))
+            self._layers.append((file, content))
             merged.update(content)
         return merged
+
+    def _names_of_model(self, named: Sequence[Any]) -> list[str]:
+        """The names of the model's class and those that it derives from; whether there is such a model is seen later.
+
+        Args:
+            named: what the files name as model, the last one counts.
+        """
+        by_files = [str(name) for name in named if name is not None]
+        try:
+            owner = (
+                typed_model(self._asked_model) if self._asked_model else find_model(by_files[-1]) if by_files else None
+            )
+        except PopDCLError:
+            owner = None
+        return [base.__name__ for base in owner.__mro__[::-1]] if owner else []
+
+    def _flattened(self, content: Mapping[str, Any], names: Sequence[str], *, where: str) -> dict[str, Any]:
+        """What a file has for this model."""
+        shared, of_models = sections.split(content, more=names, where=where)
+        self._sections.append((where, of_models))
+        return {name: _nothing(value) for name, value in sections.merged(shared, of_models, names).items()}
 
     def _load_variable_config_dict(self, config_dict: Mapping[str, Any]) -> dict[str, Any]:
         return self._literals(self._dict, config_dict)
@@ -165,8 +194,8 @@ class Config(RecBoleConfig):
         for file in ("overall.yaml", *(f"model/{name}.yaml" for name in names), f"dataset/{dataset}.yaml"):
             path = properties_folder() / file
             values = read_yaml(path) if path.is_file() else {}
-            if file.startswith("dataset/"):  # a section named like a model is for that model alone
-                values = {**values, **{key: value for name in names for key, value in (values.get(name) or {}).items()}}
+            if file.startswith("dataset/"):
+                values = sections.merged(*sections.split(values, more=(), where=file), names)
                 values = {name: value for name, value in values.items() if name in self.internal_config_dict}
             self.internal_config_dict.update(values)
         self._check_layers(model_class)
@@ -182,6 +211,7 @@ class Config(RecBoleConfig):
         of_model.update(entry.name for entry in declared(model_class))
         of_model.update(*(getattr(argument_list, name) for name in RECBOLE_LISTS))
         self._warn_of_what_is_left_aside(known, of_model)
+        self._check_sections(known, of_model)
         for where, values in self._layers:
             # A file may serve several models; what is typed for one run must reach the model of that run.
             typed = where in self._typed_in
@@ -194,6 +224,17 @@ class Config(RecBoleConfig):
                     self.external_config_dict.pop(name, None)  # for other models that the file serves
                 if name in known:
                     self._check_effect(known[name], where)
+
+    def _check_sections(self, known: Mapping[str, Property], of_model: Collection[str]) -> None:
+        """What a section has for this model must reach it; of other models any property will do."""
+        stock = set(general_models())
+        for where, of_models in self._sections:
+            for section, values in of_models.items():
+                others = set() if section == self.model_class.__name__ else set(known)
+                for name, value in values.items():
+                    if section == self.model_class.__name__ or section not in stock:
+                        self._check_name(name, f"{where}, section {section}", of_model=of_model, others=others)
+                    check_value(known.get(name), _nothing(value), where=f"{where}, section {section}")
 
     def _warn_of_what_is_left_aside(self, known: Mapping[str, Property], of_model: Collection[str]) -> None:
         for where, values in self._left_aside:

@@ -23,6 +23,7 @@ from recbole_popdcl.config.reading import (
 from recbole_popdcl.errors import PopDCLError
 
 OURS = model_names()
+DATASETS = sorted(path.stem for path in (properties_folder() / "dataset").glob("*.yaml"))
 
 
 def config(*arguments, model="PopDCL", dataset="ml-100k", **more):
@@ -74,6 +75,66 @@ def test_the_preset_is_the_released_code(model):
     assert not any(name in values.final_config_dict for name in others)  # a file serves several models
 
 
+@pytest.mark.parametrize("model", OURS)
+def test_the_other_preset_is_the_text_of_the_paper(model):
+    plain, text = (
+        config(model=model).resolved(),
+        config(model=model, config_files=["preset/paper_text.yaml"]).resolved(),
+    )
+    by_cosine = {"PopDCL", "SSM", "BCLoss", "DCL", "HCL"}
+    assert {name for name in plain if plain[name] != text[name]} == (
+        {"score_norm_exponent"} & {*(["score_norm_exponent"] if model in by_cosine else [])}
+    )
+    assert model not in by_cosine or text["score_norm_exponent"] == 1
+
+
+def test_a_section_of_a_file_is_for_one_model_or_a_class_of_them(tmp_path):
+    """The file's other lines < a base class < the model; a later file is above an earlier one's section."""
+    first = write(
+        tmp_path / "a.yaml",
+        "temperature: 0.3\nreg_weight: 0.1\nPSL: {temperature: 0.5}\nInBatchRecommender: {temperature: 0.4}\n"
+        "BPR: {embedding_size: 32}\nLightGCN:\nDICE: {popularity_margin: 3}\n",
+    )
+    later = write(tmp_path / "b.yaml", "temperature: 0.6\nSSM: {false_negatives: mask}\n")
+    found = {model: config(model=model, config_files=[first]) for model in ("PSL", "SSM", "LightGCN", "BPR")}
+    assert {model: found[model].final_config_dict.get("temperature") for model in found} == {
+        "PSL": 0.5, "SSM": 0.4, "LightGCN": None, "BPR": None,
+    }  # fmt: skip
+    assert {model: found[model]["embedding_size"] for model in found} == {
+        "PSL": 64,
+        "SSM": 64,
+        "LightGCN": 64,
+        "BPR": 32,
+    }
+    both = config(model="SSM", config_files=[first, later])
+    assert (both["temperature"], both["false_negatives"], both["reg_weight"]) == (0.6, "mask", 0.1)
+    assert config("--temperature=0.7", model="SSM", config_files=[first])["temperature"] == 0.7
+    assert (
+        Config(config_dict=both.resolved(), shared="a run")["temperature"] == 0.6
+    )  # what a run writes has no sections
+    named = write(
+        tmp_path / "c.yaml", "model: PSL\ndataset: ml-100k\nPSL: {temperature: 0.5}\nSSM: {temperature: 0.4}\n"
+    )
+    assert Config(config_files=[named])["temperature"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("SSM: {popularity_margin: 3}", "section SSM: SSM has no property 'popularity_margin'"),
+        ("SSM: {tau: 3}", "section SSM: unknown property 'tau' (did you mean 'temperature'?)"),
+        ("PSL: {tempersture: 3}", "section PSL: unknown property 'tempersture' (did you mean 'temperature'?)"),
+        ("PSL: {temperature: hot}", "section PSL: property 'temperature' must be a number"),
+        ("SSM: 3", ": section 'SSM' must hold 'property: value', not 3"),
+        ("SSMM: {temperature: 1}", ": unknown property 'SSMM'"),
+    ],
+)
+def test_what_stands_in_a_section_is_checked(tmp_path, text, message):
+    file = write(tmp_path / "a.yaml", text)
+    with pytest.raises(PopDCLError, match=rf"^{re.escape(str(file))}.*{re.escape(message)}"):
+        config(model="SSM", config_files=[file])
+
+
 def test_a_shared_file_gives_a_model_what_it_has_alone(tmp_path):
     file = write(
         tmp_path / "shared.yaml",
@@ -95,11 +156,26 @@ def test_negatives_that_do_not_fit_the_loss(model, value):
         config(f"--train_neg_sample_args={value}", model=model)
 
 
-def test_a_data_set_has_temperatures_for_the_models_it_names():
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_a_data_set_has_a_temperature_for_every_model_that_has_one(dataset):
+    """Those of the losses on one batch are of one size, PSL's of half that, as it halves its scores."""
+    found = {model: config(model=model, dataset=dataset).final_config_dict.get("temperature") for model in OURS}
+    of_no_file = {model: config(model=model, dataset="none").final_config_dict.get("temperature") for model in OURS}
+    assert {model for model in OURS if found[model] is None} == {model for model in OURS if of_no_file[model] is None}
+    own = read_yaml(properties_folder() / "dataset" / f"{dataset}.yaml")
+    named = {
+        model
+        for model in OURS
+        if any("temperature" in (own.get(base.__name__) or {}) for base in find_model(model).__mro__)
+    }
+    assert named >= {model for model in OURS if found[model] is not None}
+
+
+def test_the_temperatures_of_tencent():
     found = {
         model: config(model=model, dataset="tencent")["temperature"] for model in ("PopDCL", "SSM", "PSL", "BCLoss")
     }
-    assert found == {"PopDCL": 0.12, "SSM": 0.12, "PSL": 0.05, "BCLoss": 0.07}
+    assert found == {"PopDCL": 0.12, "SSM": 0.12, "PSL": 0.06, "BCLoss": 0.12}
 
 
 @pytest.mark.parametrize(
