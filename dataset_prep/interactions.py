@@ -65,6 +65,7 @@ class Interactions:
         users, items: int32 codes [n], numbered in the order in which the ids appear in the files.
         user_ids, item_ids: raw ids as strings; a code is an index into them.
         rating, timestamp: float64 [n], or None.
+        labels: 1 where the user liked the item that was shown, else 0, int8 [n]; None for interactions.
     """
 
     users: np.ndarray
@@ -73,6 +74,7 @@ class Interactions:
     item_ids: pa.Array
     rating: np.ndarray | None = None
     timestamp: np.ndarray | None = None
+    labels: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -86,6 +88,7 @@ class Interactions:
             item_ids=self.item_ids,
             rating=None if self.rating is None else self.rating[rows],
             timestamp=None if self.timestamp is None else self.timestamp[rows],
+            labels=None if self.labels is None else self.labels[rows],
         )
 
     def raw(self) -> tuple[pa.DictionaryArray, pa.DictionaryArray]:

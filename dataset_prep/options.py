@@ -50,6 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
              "(default: 0.6 0.1 0.15 0.15)")  # fmt: skip
     add("--test_balanced", type=Path, metavar="FILE",
         help="an external balanced test, in the format of the others (default: drawn from the log)")  # fmt: skip
+    for name, what in (("test_unbiased", "a test"), ("valid_unbiased", "a validation")):
+        add(f"--{name}", type=Path, metavar="FILE",
+            help=f"{what} of all that users were shown at random, with labels of 0 and 1 or ratings")  # fmt: skip
+    add("--unbiased_rating", type=float, metavar="R", help="least rating of a liked item there (default: by labels)")
     add("--seed", type=int, help="seed of the sample and the split (default: 2020)")
     add("--preview", action="store_true", help="say how the files are understood, with their first rows; write nothing")
     add("--whole", action="store_true", help="also write NAME.inter, the log before the split")
@@ -95,6 +99,9 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
         columns=_columns(arguments),
         filters=_filters(arguments),
         test_balanced=arguments.test_balanced,
+        test_unbiased=arguments.test_unbiased,
+        valid_unbiased=arguments.valid_unbiased,
+        unbiased_rating=arguments.unbiased_rating,
         whole=arguments.whole,
         overwrite=arguments.overwrite,
         given=tuple(name for name in ("ratio", "seed", "k_core") if getattr(arguments, name) is not None),

@@ -26,8 +26,17 @@ from dataset_prep.recognise import recognise_format, take_sample
 from dataset_prep.sets import files_by_set, set_of_file
 from dataset_prep.sources import holds_no_data
 from dataset_prep.tables import table_of
+from dataset_prep.unbiased import of_users_and_items, read_exposures
 from recbole_popdcl.data.atomic import write_interactions
-from recbole_popdcl.data.split import SETS, balanced_split, counts, first_occurrences, temporal_split
+from recbole_popdcl.data.split import (
+    SETS,
+    SPLIT_SETS,
+    UNBIASED_SETS,
+    balanced_split,
+    counts,
+    first_occurrences,
+    temporal_split,
+)
 from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.storage.files import write_json
 from recbole_popdcl.storage.lock import locked
@@ -51,6 +60,8 @@ class Recipe:
             external balanced test, the others keep their proportions.
         seed: of the sample of users and of the split.
         test_balanced: file of an external balanced test, in the format of the others; None draws it from the log.
+        test_unbiased, valid_unbiased: file of everything that users were shown at random, with labels or ratings.
+        unbiased_rating: least rating of a liked item there; None reads labels.
         whole: also write ``<name>.inter``, the log before the split.
         overwrite: replace an existing dataset.
         given: those of ``ratio``, ``seed`` and ``k_core`` that the user asks for, which a finished split refuses.
@@ -63,6 +74,9 @@ class Recipe:
     ratio: Sequence[float] = RATIO
     seed: int = 2020
     test_balanced: Path | None = None
+    test_unbiased: Path | None = None
+    valid_unbiased: Path | None = None
+    unbiased_rating: float | None = None
     whole: bool = False
     overwrite: bool = False
     given: tuple[str, ...] = ()
@@ -130,15 +144,34 @@ def _sets(inputs: Sequence[Path], recipe: Recipe) -> tuple[list[Path], str, dict
         _check_finished(recipe)
         files = files_by_set(paths)
         sets, removed = _read_sets(files, layout, recipe=recipe)
-        return list(files.values()), file_format, sets, removed
-    named = [path for path in paths if set_of_file(path)]
-    if len(named) > 1:
-        getLogger().warning(
-            "%s are named as sets; they are joined into one log and split anew (--keep_splits takes them as the sets)",
-            ", ".join(path.name for path in named),
-        )
-    sets, removed = _split_log(paths, layout, recipe=recipe)
-    return paths + ([recipe.test_balanced] if recipe.test_balanced else []), file_format, sets, removed
+        sources = list(files.values())
+    else:
+        named = [path for path in paths if set_of_file(path)]
+        if len(named) > 1:
+            getLogger().warning(
+                "%s are named as sets; they are joined into one log and split anew (--keep_splits takes them as the "
+                "sets)", ", ".join(path.name for path in named),
+            )  # fmt: skip
+        sets, removed = _split_log(paths, layout, recipe=recipe)
+        sources = paths + ([recipe.test_balanced] if recipe.test_balanced else [])
+    unbiased = {name: path for name in UNBIASED_SETS if (path := getattr(recipe, name))}
+    for name, path in unbiased.items():
+        sets[name], of_set = _unbiased_set(name, path, sets, recipe=recipe)
+        removed.update(of_set)
+    return sources + list(unbiased.values()), file_format, sets, removed
+
+
+def _unbiased_set(
+    name: str, path: Path, sets: Mapping[str, Interactions], *, recipe: Recipe
+) -> tuple[Interactions, dict[str, int]]:
+    """Read what users were shown at random, and take what the sets of the log know."""
+    if not path.is_file():
+        raise PopDCLError(f"--{name}: cannot read {path}: no such file")
+    layout = find_layout(recipe.format or _recognised([path], recipe.columns))
+    shown = read_exposures(path, layout, columns=recipe.columns, liked_rating=recipe.unbiased_rating)
+    log = {other: part for other, part in sets.items() if other not in UNBIASED_SETS}
+    usable, n_unknown, n_repeated = of_users_and_items(shown, log, what=f"--{name} {path}")
+    return usable, {f"of {name}, unknown": n_unknown, f"of {name}, repeated": n_repeated}
 
 
 def _check_roles(layout: Layout, recipe: Recipe, file_format: str) -> None:
@@ -178,9 +211,11 @@ def _check_recipe(recipe: Recipe) -> None:
     # written so that "not a number" fails too
     if len(shares) not in (4, 5) or not min(shares) >= 0 or not abs(sum(shares) - 1) <= 1e-6:
         given = " ".join(f"{share:g}" for share in shares)
-        raise PopDCLError(f"--ratio must be 4 or 5 shares of {', '.join(SETS)} that add up to 1, not {given}")
+        raise PopDCLError(f"--ratio must be 4 or 5 shares of {', '.join(SPLIT_SETS)} that add up to 1, not {given}")
     if recipe.test_balanced and shares[0] <= 0:
         raise PopDCLError("--ratio leaves nothing for training beside the external balanced test")
+    if recipe.unbiased_rating is not None and not (recipe.test_unbiased or recipe.valid_unbiased):
+        raise PopDCLError("--unbiased_rating is of --test_unbiased or --valid_unbiased, and neither is given")
     filters = recipe.filters
     if min(filters.k_core, *filters.cores) < 0:
         raise PopDCLError("--k_core, --min_user and --min_item must be at least 0")
@@ -350,7 +385,7 @@ def _split_log(
     timed = (log.timestamp,) if recipe.split == "temporal" else ()
     codes = SPLITS[recipe.split](log.items, *timed, ratio=ratio, seed=recipe.seed)
     sets = {"": log} if recipe.whole else {}
-    sets |= {name: log.select(codes == code) for code, name in enumerate(SETS[: len(ratio)])}
+    sets |= {name: log.select(codes == code) for code, name in enumerate(SPLIT_SETS[: len(ratio)])}
     return sets | ({} if external is None else {"test_balanced": external}), removed
 
 
@@ -395,7 +430,9 @@ def _options(recipe: Recipe) -> dict[str, Any]:
     if recipe.split == "keep":  # what was not done is not told
         del options["ratio"], options["seed"]
         options["filters"] = {name: value for name, value in options["filters"].items() if name != "k_core"}
-    options["test_balanced"] = recipe.test_balanced and recipe.test_balanced.name
+    for name in ("test_balanced", *UNBIASED_SETS):
+        path = getattr(recipe, name)
+        options[name] = path and path.name
     del options["overwrite"], options["format"], options["given"]
     return options
 
@@ -413,7 +450,7 @@ def _write(sets: Mapping[str, Interactions], manifest: dict[str, Any], *, name: 
                     file = f"{name}.{part}.inter" if part else f"{name}.inter"
                     getLogger().info("writing %s: %d interactions", file, len(rows))
                     users, items = rows.raw()
-                    write_interactions(folder / file, users=users, items=items)
+                    write_interactions(folder / file, users=users, items=items, labels=rows.labels)
                     about = {"file": file, "statistics": statistics(rows), **_size_and_checksum(folder / file)}
                     manifest["sets"][part or "all"] = about
                 write_json(folder / MANIFEST, manifest)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataset_prep.sources import COMPRESSED
-from recbole_popdcl.data.split import SETS
+from recbole_popdcl.data.split import SETS, UNBIASED_SETS
 from recbole_popdcl.errors import PopDCLError
 
 # Endings of file names -> set; the authors of PopDCL and BC-Loss call the imbalanced test "id", the balanced one "ood".
@@ -20,6 +20,8 @@ SET_NAMES = {
     "test_imbalanced": "test_imbalanced",
     "test_id": "test_imbalanced",
     "test": "test_imbalanced",
+    "test_unbiased": "test_unbiased",
+    "valid_unbiased": "valid_unbiased",
 }
 SUFFIXES = (*COMPRESSED, ".txt", ".inter", ".csv", ".tsv", ".parquet")
 
@@ -46,6 +48,9 @@ def files_by_set(paths: Sequence[Path]) -> dict[str, Path]:
         if name in files:
             raise PopDCLError(f"{path} and {files[name]} are both named as the set {name}; give one of them")
         files[name] = path
+    for name in UNBIASED_SETS:
+        if name in files:
+            raise PopDCLError(f"{files[name]}: what users were shown at random is given by --{name}, not among --input")
     if "train" not in files:
         raise PopDCLError(_no_training_file(paths[0], files))
     return {name: files[name] for name in SETS if name in files}

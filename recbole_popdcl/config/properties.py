@@ -240,6 +240,8 @@ _SHARED = (
     Property("metrics", ListOf(Text(), single=True), Stage.MEASURING),
     Property("topk", ListOf(Whole(1, MAX_K), single=True), Stage.MEASURING),
     Property("eval_mask", Choice(("train", "others")), Stage.PROTOCOL),
+    Property("unbiased_candidates", Choice(("exposed", "all")), Stage.PROTOCOL),
+    Property("unbiased_rating", Optional(Real()), Stage.DATA),
     Property("cold_items", Choice(("exclude", "rank")), Stage.PROTOCOL),
     Property("segment_by", Choice(("interactions", "items")), Stage.PROTOCOL),
     # place

@@ -386,6 +386,7 @@ def write_interactions(
     *,
     users: Sequence[str] | np.ndarray | pa.DictionaryArray,
     items: Sequence[str] | np.ndarray | pa.DictionaryArray,
+    labels: np.ndarray | None = None,
 ) -> None:
     """Write raw ids as an atomic file with the columns ``user_id:token`` and ``item_id:token``, whole or not at all.
 
@@ -393,16 +394,21 @@ def write_interactions(
         path: the file to write.
         users: raw user ids as texts [n]: an array, a sequence, or Arrow's dictionary array.
         items: raw item ids as texts [n], likewise.
+        labels: 0 or 1 [n], for a third column ``label:float``.
 
     Raises:
         PopDCLError: an id holds a tab, a line end or a NUL byte, or the file cannot be written.
     """
-    users, items = (_lines(ids, end, path) for ids, end in ((users, "\t"), (items, "\n")))
+    columns = [_lines(users, "\t", path), _lines(items, "\n" if labels is None else "\t", path)]
+    if labels is not None:
+        columns.append(
+            pa.DictionaryArray.from_arrays(labels.astype(np.int32), pa.array(["0\n", "1\n"], pa.large_string()))
+        )
     with written_whole(path, make_folder=True) as temporary, open(temporary, "wb") as file:
-        file.write(b"user_id:token\titem_id:token\n")
-        for start in range(0, len(users), ROWS_PER_WRITE):
-            columns = (ids.slice(start, ROWS_PER_WRITE) for ids in (users, items))
-            parts = (column.dictionary.take(column.indices) for column in columns)
+        file.write(b"user_id:token\titem_id:token" + (b"\n" if labels is None else b"\tlabel:float\n"))
+        for start in range(0, len(columns[0]), ROWS_PER_WRITE):
+            slices = (column.slice(start, ROWS_PER_WRITE) for column in columns)
+            parts = (column.dictionary.take(column.indices) for column in slices)
             text = pc.binary_join_element_wise(*parts, NOTHING)
             _, offsets, values = text.buffers()
             file.write(memoryview(values)[: np.frombuffer(offsets, dtype=np.int64)[len(text)]])

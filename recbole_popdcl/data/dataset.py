@@ -18,7 +18,7 @@ from recbole_popdcl.data.atomic import Header, finite_numbers, line_of_row, read
 from recbole_popdcl.data.labels import first_negative, label_column
 from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.data.side_information import SideInformation
-from recbole_popdcl.data.split import SETS, balanced_split, first_occurrences, k_core
+from recbole_popdcl.data.split import SETS, SPLIT_SETS, UNBIASED_SETS, balanced_split, first_occurrences, k_core
 from recbole_popdcl.errors import PopDCLError, nearest
 
 DEFAULT_LABEL = "label"  # of RecBole's LABEL_FIELD
@@ -27,11 +27,13 @@ DEFAULT_LABEL = "label"  # of RecBole's LABEL_FIELD
 class SplitDataset(SideInformation):
     """Interactions of one dataset and their split into SETS.
 
-    Prepared files ``<dataset>.train.inter``, ``.valid.inter``, ``.test_imbalanced.inter``, ``.test_balanced.inter`` and
-    ``.valid_balanced.inter`` are taken as they are (all but train may be missing; ``.test.inter`` stands for
-    test_imbalanced, and only one of the two may be there). The property
-    ``benchmark_filename`` names other files (``_named_sets``). Without prepared files ``<dataset>.inter`` is
-    filtered (duplicates, RecBole's filters, k-core) and split in memory.
+    Prepared files ``<dataset>.<set>.inter``, of the sets in SETS, are taken as they are (all but train may be missing;
+    ``.test.inter`` stands for test_imbalanced, and only one of the two may be there). The property
+    ``benchmark_filename`` names other files (``_named_sets``). Without prepared files ``<dataset>.inter`` is filtered
+    (duplicates, RecBole's filters, k-core) and split in memory.
+
+    A file of UNBIASED_SETS holds everything that users were shown at random, with a column of labels, of which those
+    above 0 were liked; without labels the property ``unbiased_rating`` says which ratings are.
 
     Attributes:
         set_names: the sets at hand, in the order of SETS.
@@ -41,6 +43,7 @@ class SplitDataset(SideInformation):
     """
 
     _pairs: Pairs | None = None
+    _is_liked: np.ndarray | None = None  # of each interaction of UNBIASED_SETS
 
     def _get_preset(self) -> None:
         super()._get_preset()
@@ -50,7 +53,7 @@ class SplitDataset(SideInformation):
             self.benchmark_filename_list = None
             self._find_prepared_files()
             if self.benchmark_filename_list is None:
-                self.set_names = self.set_names[: len(self.config["split_ratio"])]
+                self.set_names = list(SPLIT_SETS[: len(self.config["split_ratio"])])
         else:
             named = _named_sets(files)
             self.set_names, self.benchmark_filename_list = list(named), list(named.values())
@@ -111,7 +114,10 @@ class SplitDataset(SideInformation):
             return
         frames: list[Any] = []
         lengths = dict(self.field2seqlen)
-        for file in self.benchmark_filename_list:
+        self._liked_of: dict[str, np.ndarray] = {}
+        for name, file in zip(self.set_names, self.benchmark_filename_list):
+            if name in UNBIASED_SETS:
+                self._liked_of[name] = self._labels(self._file(file))
             frames.append(self._load_feat(str(self._file(file)), FeatureSource.INTERACTION))
             for field, length in self.field2seqlen.items():
                 lengths[field] = max(lengths.get(field, 0), length)
@@ -131,7 +137,7 @@ class SplitDataset(SideInformation):
     def _load_feat(self, filepath: str, source: FeatureSource | str) -> pd.DataFrame | None:
         path = Path(filepath)
         header, columns = self._fields_to_load(path, source)
-        if source == FeatureSource.INTERACTION:
+        if source == FeatureSource.INTERACTION and path not in self._unbiased_files():
             self._check_labels(path, header)
         if source != FeatureSource.INTERACTION or any(header.fields[name].endswith("_seq") for name in columns):
             return super()._load_feat(filepath, source)
@@ -148,6 +154,37 @@ class SplitDataset(SideInformation):
     def _read(self, path: Path, columns: list[str]) -> pd.DataFrame:
         separator, encoding = self.config["field_separator"], self.config["encoding"] or "utf-8"
         return read_interactions(path, columns, separator=separator, encoding=encoding)
+
+    def _unbiased_files(self) -> list[Path]:
+        named = zip(self.set_names, self.benchmark_filename_list or [])
+        return [self._file(file) for name, file in named if name in UNBIASED_SETS]
+
+    def _labels(self, path: Path) -> np.ndarray:
+        """Which interactions of a file of UNBIASED_SETS were liked, bool [n].
+
+        Raises:
+            PopDCLError: no column says it, or a value is no number; names the line.
+        """
+        header, least = self._fields_to_load(path, FeatureSource.INTERACTION)[0], self.config["unbiased_rating"]
+        label = label_column(header.fields) if self.label_field == DEFAULT_LABEL else self.label_field
+        name = label if least is None else self.config["RATING_FIELD"]
+        if name not in header.fields:
+            wanted = (
+                f"no column of labels, such as {DEFAULT_LABEL}:float, that says what was liked; or set "
+                f"--unbiased_rating to the least liked {self.config['RATING_FIELD']}"
+                if least is None
+                else f"no column '{name}', which unbiased_rating is of"
+            )
+            raise PopDCLError(f"{path} has {wanted}")
+        values = self._read(path, [name])[name]
+        if header.fields[name] != "float":
+            numbers, row = finite_numbers(pa.array(values).dictionary_decode())
+        else:
+            numbers, row = values.to_numpy(), -1
+        if row >= 0:
+            line = line_of_row(path, header, row=row, encoding=self.config["encoding"] or "utf-8")
+            raise PopDCLError(f"{path}, line {line}: '{name}' is {values.iloc[row]!r}, not a finite number")
+        return numbers > 0 if least is None else numbers >= least
 
     def _check_labels(self, path: Path, header: Header) -> None:
         """Refuse a label of 0, which says that a row is no interaction, unless an interval says which labels to take.
@@ -231,6 +268,8 @@ class SplitDataset(SideInformation):
         """Return one Dataset a set, in the order of ``set_names``."""
         if self.benchmark_filename_list is not None:
             parts = super().build()
+            for name, part in zip(self.set_names, parts):
+                part._is_liked = self._liked_of.get(name)
         else:
             self._change_feat_format()
             self._drop_unused_col()
@@ -246,6 +285,8 @@ class SplitDataset(SideInformation):
         if not len(train):
             raise PopDCLError(f"dataset '{self.dataset_name}': the training set is empty")
         for name, part in pairs.items():
+            if name in UNBIASED_SETS:
+                continue  # told by loading.py: they are exposures
             repeated = len(part.rows[0]) - len(part)
             if repeated:
                 getLogger().warning("%s holds %d repeated (user, item) rows", name, repeated)
@@ -260,10 +301,17 @@ class SplitDataset(SideInformation):
             self._pairs = Pairs(*self.ids(), n_users=self.user_num, n_items=self.item_num)
         return self._pairs
 
+    def liked(self) -> Pairs:
+        """Return the pairs to find: of UNBIASED_SETS the liked ones, of any other set all."""
+        if self._is_liked is None:
+            return self.pairs()
+        ids = (side[self._is_liked] for side in self.ids())
+        return Pairs(*ids, n_users=self.user_num, n_items=self.item_num)
+
     def copy(self, new_inter_feat: Any) -> SplitDataset:
         """Return a dataset of the same fields with other interactions, as RecBole's; its pairs are its own."""
         other = super().copy(new_inter_feat)
-        other._pairs = None
+        other._pairs = other._is_liked = None
         return other
 
     def ids(self) -> tuple[np.ndarray, np.ndarray]:
@@ -301,4 +349,6 @@ def fingerprint(dataset: SplitDataset, parts: list[SplitDataset]) -> str:
     for name, part in zip(dataset.set_names, parts):
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(part.pairs().row_keys(), dtype="<i8").tobytes())
+        if part._is_liked is not None:
+            digest.update(part._is_liked.tobytes())
     return digest.hexdigest()

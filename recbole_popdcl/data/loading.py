@@ -19,7 +19,9 @@ from recbole_popdcl.config.models import is_packaged
 from recbole_popdcl.data.batches import PairLoader, build_sampler
 from recbole_popdcl.data.dataset import SplitDataset, fingerprint
 from recbole_popdcl.data.sampler import NegativeSampler
+from recbole_popdcl.data.split import UNBIASED_SETS
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation.metrics import LABELS, find_metrics
 from recbole_popdcl.evaluation.sets import EvaluationSets
 
 
@@ -62,17 +64,52 @@ def load_sets(config: Config) -> Data:
         reason = " ".join(str(error).split())
         raise PopDCLError(f"dataset '{config['dataset']}' cannot be loaded as configured: {reason}") from error
     train_set = parts[0]
-    sets = {name: part.pairs() for name, part in zip(dataset.set_names, parts)}
+    sets = {name: part.liked() for name, part in zip(dataset.set_names, parts)}
+    exposed = {name: part.pairs() for name, part in zip(dataset.set_names, parts) if name in UNBIASED_SETS}
     evaluation = EvaluationSets(
-        sets.pop("train"), sets, segment_by=config["segment_by"], cold_items=config["cold_items"]
-    )
+        sets.pop("train"), sets, segment_by=config["segment_by"], cold_items=config["cold_items"], exposed=exposed,
+        unbiased_candidates=config["unbiased_candidates"],
+    )  # fmt: skip
+    _check_unbiased(config, evaluation)
     log = getLogger()
     log.info(
         "%s: %d users, %d items; %s", dataset.dataset_name, dataset.user_num - 1, dataset.item_num - 1,
         ", ".join(f"{name} {len(part)}" for name, part in zip(dataset.set_names, parts)),
     )  # fmt: skip
+    for name in exposed:
+        _tell_unbiased(name, evaluation)
     _tell_cold(evaluation)
     return Data(dataset, train_set, evaluation, fingerprint(dataset, parts))
+
+
+def _check_unbiased(config: Config, evaluation: EvaluationSets) -> None:
+    """Refuse what is asked of items that users were shown at random, where the dataset has no such sets."""
+    if evaluation.exposed:
+        return
+    missing = f"dataset '{config['dataset']}' has no test_unbiased of items that users were shown at random"
+    by_label = [metric.name for metric in find_metrics(config["metrics"], "metrics") if metric.kind == LABELS]
+    if by_label:
+        raise PopDCLError(f"property 'metrics': {by_label[0]} cannot be measured: {missing}")
+    for name in ("unbiased_candidates", "unbiased_rating"):
+        config.complain(name, f"has no effect here: {missing}")
+
+
+def _tell_unbiased(name: str, evaluation: EvaluationSets) -> None:
+    """Log what users were shown at random, and how many of them can be measured."""
+    if name not in evaluation.sets:
+        getLogger().warning("%s: nobody liked anything that was shown: it has no results", name)
+        return
+    exposed, liked, train = evaluation.exposed[name], evaluation.sets[name], evaluation.train
+    shown = exposed.user_counts > 0
+    getLogger().info(
+        "%s: %d users were shown %d items at random and liked %d; %d users liked none and are left out, %d liked all "
+        "and have no AUC",
+        name, shown.sum(), len(exposed), len(liked), (shown & (liked.user_counts == 0)).sum(),
+        (shown & (liked.user_counts == exposed.user_counts)).sum(),
+    )  # fmt: skip
+    n_seen = int(np.isin(exposed.keys, train.keys).sum())
+    if n_seen:
+        getLogger().info("%s: %d of them are training items of their user and are not ranked", name, n_seen)
 
 
 def _tell_cold(evaluation: EvaluationSets) -> None:

@@ -9,7 +9,9 @@ import numpy as np
 
 from recbole_popdcl.errors import PopDCLError
 
-SETS = ("train", "valid", "test_imbalanced", "test_balanced", "valid_balanced")
+SPLIT_SETS = ("train", "valid", "test_imbalanced", "test_balanced", "valid_balanced")  # which a log is split into
+UNBIASED_SETS = ("valid_unbiased", "test_unbiased")  # what users were shown at random, with what they liked of it
+SETS = (*SPLIT_SETS, *UNBIASED_SETS)
 BLOCK = 1 << 20  # rows at a time where an array of 64-bit numbers for all rows would cost memory
 
 
@@ -122,7 +124,7 @@ def balanced_split(items: np.ndarray, ratio: Sequence[float], *, seed: int) -> n
         seed: the same seed on the same rows in the same order gives the same split.
 
     Returns:
-        int8 array [n]: the index in SETS of the set that each interaction went to.
+        int8 array [n]: the index in SPLIT_SETS of the set that each interaction went to.
 
     Raises:
         PopDCLError: the training set would be empty.
@@ -130,7 +132,7 @@ def balanced_split(items: np.ndarray, ratio: Sequence[float], *, seed: int) -> n
     Examples:
         >>> import numpy as np
         >>> codes = balanced_split(np.repeat([0, 1], [90, 10]), [0.6, 0.1, 0.15, 0.15], seed=2020)
-        >>> np.bincount(codes).tolist()  # of SETS, in their order
+        >>> np.bincount(codes).tolist()  # of SPLIT_SETS, in their order
         [60, 10, 15, 15]
     """
     sizes = _sizes(len(items), ratio)
@@ -226,7 +228,7 @@ def _item_blocks(popularity: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 def _sizes(n: int, ratio: Sequence[float]) -> np.ndarray:
-    sizes = split_sizes(n, [*ratio, 0.0][: len(SETS)])
+    sizes = split_sizes(n, [*ratio, 0.0][: len(SPLIT_SETS)])
     if sizes[0] < 1:
         raise PopDCLError(f"{n} interactions leave none for training with split_ratio {list(ratio)}")
     return sizes

@@ -17,7 +17,7 @@ import torch
 
 from recbole_popdcl.evaluation.exposure import Exposure
 from recbole_popdcl.evaluation.keys import SEGMENTS, SET_KEYS, ResultKey
-from recbole_popdcl.evaluation.metrics import ACCURACY, EXPOSURE, RANK_CORRELATION, Metric
+from recbole_popdcl.evaluation.metrics import ACCURACY, EXPOSURE, LABELS, RANK_CORRELATION, Metric
 from recbole_popdcl.evaluation.sets import GroundTruth
 
 # Pairs whose score is compared with all others of their user's at a time, for ranks in the whole list.
@@ -34,12 +34,15 @@ class RankedUsers:
         items: the best items of each, int64 [b, n]; 0 where fewer are left.
         hits: which of them are to be found, bool [b, n].
         scores: of all items, float32 [b, n_items], -inf for hidden ones; they change when the next set is ranked.
+        ranked: scores of the items that are ranked, [b, m], and -inf: ``scores`` itself, or those of the items that
+            each user was shown.
     """
 
     users: torch.Tensor
     items: torch.Tensor
     hits: torch.Tensor
     scores: torch.Tensor
+    ranked: torch.Tensor
 
 
 def _of_metric(metric: Metric, hits: torch.Tensor, n_truth: torch.Tensor, *, topk: Sequence[int]) -> torch.Tensor:
@@ -189,10 +192,9 @@ class ExposureCollector(Collector[ItemCounts]):
         sets, segments = self.truth.sets, self.truth.sets.segments[self.truth.name]
         to_find = sets.segment_counts[self.truth.name]
         some = to_find[0] > 0
-        n_users, sizes = int(some.sum()), np.bincount(segments[sets.candidates], minlength=len(SEGMENTS))
-        train = sets.train
+        train, n_users = sets.train, int(some.sum())
         ranked = np.concatenate([[0], np.flatnonzero(sets.candidates)])
-        taken = np.bincount(segments[train.items], weights=some[train.users], minlength=len(SEGMENTS))
+        candidates = sets.ranked_pairs(self.truth.name)
         shown, found = (total.cpu().numpy() for total in self._total)
         shown[:, 0] = 0  # padding in the lists of users with fewer items left
         for row, k in enumerate(self.topk):
@@ -204,7 +206,7 @@ class ExposureCollector(Collector[ItemCounts]):
                 popularity=train.item_counts[ranked],
                 segments=segments[ranked],
                 to_find=to_find[1:].sum(axis=1),
-                candidates=n_users * sizes - taken,
+                candidates=candidates,
             )
 
 
@@ -225,9 +227,9 @@ class RankCollector(Collector[PairRanks]):
     def measure(self, ranked: RankedUsers) -> PairRanks:
         rows, items = self.truth.pairs.of_users(ranked.users)
         candidates = self.truth.candidates[items]
-        rows, items, scores = rows[candidates], items[candidates], ranked.scores
+        rows, items = rows[candidates], items[candidates]
         ranks = [
-            1 + (scores[r] > scores[r, i].unsqueeze(1)).sum(dim=1)
+            1 + (ranked.ranked[r] > ranked.scores[r, i].unsqueeze(1)).sum(dim=1)
             for r, i in zip(rows.split(PAIRS_PER_COMPARISON), items.split(PAIRS_PER_COMPARISON))
         ]
         return PairRanks(ranked.users[rows], items, torch.cat(ranks))
@@ -247,8 +249,53 @@ class RankCollector(Collector[PairRanks]):
         }
 
 
+class LabelSums(NamedTuple):
+    """Sums of the users' values, float64 [metrics], and the number of users, int64 [1]."""
+
+    sums: torch.Tensor
+    n_users: torch.Tensor
+
+
+class LabelCollector(Collector[LabelSums]):
+    """Means over the users who liked some, but not all, of what they were shown at random; hidden items do not count.
+
+    A set of which nobody knows what was shown has none.
+    """
+
+    def _start(self) -> None:
+        self._parts: list[LabelSums] = []
+
+    def measure(self, ranked: RankedUsers) -> LabelSums:
+        if self.truth.exposed is None:
+            return LabelSums(torch.zeros(len(self.metrics), dtype=torch.float64), torch.zeros(1, dtype=torch.int64))
+        rows, items = self.truth.exposed.of_users(ranked.users)
+        scores = ranked.scores[rows, items]
+        there = ~scores.isneginf()
+        rows, items, scores = rows[there], items[there], scores[there]
+        liked = self.truth.pairs.contains(ranked.users[rows], items)
+        n_users = len(ranked.users)
+        n_liked, n_shown = torch.bincount(rows[liked], minlength=n_users), torch.bincount(rows, minlength=n_users)
+        both = (n_liked > 0) & (n_liked < n_shown)
+        values = [metric.function(rows, scores, liked=liked, n_users=n_users)[both].sum() for metric in self.metrics]
+        return LabelSums(torch.stack(values), both.sum().view(1))
+
+    def add(self, part: LabelSums) -> None:
+        self._parts.append(part)
+
+    def parts(self) -> list[LabelSums]:
+        return [LabelSums(*(values.cpu() for values in part)) for part in self._parts]
+
+    def results(self) -> dict[ResultKey, float]:
+        if self.truth.exposed is None:
+            return {}
+        sums, n_users = (torch.stack([values.cpu() for values in side]).sum(dim=0) for side in zip(*self._parts))
+        means = (sums / n_users.clamp(min=1)).tolist()
+        return {self._key(metric, k=None): mean for metric, mean in zip(self.metrics, means)}
+
+
 COLLECTORS: dict[str, type[Collector]] = {
     ACCURACY: AccuracyCollector,
     EXPOSURE: ExposureCollector,
     RANK_CORRELATION: RankCollector,
+    LABELS: LabelCollector,
 }

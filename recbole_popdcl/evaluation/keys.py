@@ -15,6 +15,8 @@ SET_KEYS = {
     "valid_balanced": "valid_balanced",
     "test_imbalanced": "imbalanced",
     "test_balanced": "balanced",
+    "valid_unbiased": "valid_unbiased",
+    "test_unbiased": "unbiased",
 }
 SEGMENTS = ("head", "mid", "tail")
 MAX_K = 10_000  # lists are held whole for a batch of users

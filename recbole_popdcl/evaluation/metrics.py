@@ -1,7 +1,7 @@
 """The registry of metrics.
 
-A metric is declared once, by a decorator above its function in ``accuracy.py``, ``exposure.py`` or ``ranks.py``.
-Everything else asks here which metrics there are. The registry imports these three files when it is first asked, so
+A metric is declared once, by a decorator above its function in the file of its kind (MODULES).
+Everything else asks here which metrics there are. The registry imports these files when it is first asked, so
 that result keys and the command line's help need no torch.
 """
 
@@ -15,20 +15,20 @@ from typing import Any, TypeVar
 
 from recbole_popdcl.errors import PopDCLError, nearest
 
-ACCURACY, EXPOSURE, RANK_CORRELATION = "accuracy", "exposure", "rank correlation"
+ACCURACY, EXPOSURE, RANK_CORRELATION, LABELS = "accuracy", "exposure", "rank correlation", "labels"
 # Where the metrics of each kind are declared; listed in this order.
 MODULES = {
     ACCURACY: "recbole_popdcl.evaluation.accuracy",
     EXPOSURE: "recbole_popdcl.evaluation.exposure",
     RANK_CORRELATION: "recbole_popdcl.evaluation.ranks",
+    LABELS: "recbole_popdcl.evaluation.liked",
 }
 # RecBole's metrics that have another name here, or none: what to do instead.
 OF_RECBOLE = {
     "averagepopularity": "RecBole's AveragePopularity is ARP here",
     "tailpercentage": "RecBole's TailPercentage is nearest to APLT, whose tail is what 80 % of the interactions leave",
     "shannonentropy": "RecBole's ShannonEntropy is not here; GiniIndex says too how evenly items are shown",
-    "gauc": "RecBole's GAUC is not here; take Recall, NDCG or MRR",
-    "auc": "RecBole's AUC judges predicted labels; what is judged here are rankings: take Recall, NDCG or MRR",
+    "gauc": "RecBole's GAUC is not here; AUC of an unbiased test is nearest to it",
     "logloss": "RecBole's LogLoss judges predicted labels; what is judged here are rankings: take Recall or NDCG",
     "mae": "RecBole's MAE judges predicted ratings; what is judged here are rankings: take Recall or NDCG",
     "rmse": "RecBole's RMSE judges predicted ratings; what is judged here are rankings: take Recall or NDCG",
@@ -43,7 +43,8 @@ class Metric:
     Attributes:
         name: as properties and documents write it, such as ``NDCG``.
         kind: ACCURACY (a value for each user, at K, over all items and each segment), EXPOSURE (a value for each set,
-            at K) or RANK_CORRELATION (a value for each set, without K).
+            at K), RANK_CORRELATION (a value for each set, without K) or LABELS (a value for each user, without K, in
+            sets that say what users were shown and liked).
         function: takes what the file of its kind says.
     """
 
@@ -59,7 +60,7 @@ class Metric:
     @property
     def has_k(self) -> bool:
         """Whether it looks at the first K places of a list."""
-        return self.kind != RANK_CORRELATION
+        return self.kind in (ACCURACY, EXPOSURE)
 
     @property
     def meaning(self) -> str:
@@ -87,6 +88,12 @@ def exposure_metric(name: str) -> Callable[[Function], Function]:
 def rank_correlation(name: str) -> Callable[[Function], Function]:
     """Declare a popularity metric of ranks: a function as ``ranks.py`` says; argument as accuracy_metric."""
     return _declared(name, RANK_CORRELATION)
+
+
+def label_metric(name: str) -> Callable[[Function], Function]:
+    """Declare a metric of what users liked of what they were shown: a function as ``liked.py`` says; argument as
+    accuracy_metric."""
+    return _declared(name, LABELS)
 
 
 def _declared(name: str, kind: str) -> Callable[[Function], Function]:
@@ -118,7 +125,7 @@ def all_metrics(kind: str | None = None) -> list[Metric]:
     """Return the metrics, in the order in which they are declared.
 
     Args:
-        kind: ACCURACY, EXPOSURE or RANK_CORRELATION; None for all, in this order.
+        kind: ACCURACY, EXPOSURE, RANK_CORRELATION or LABELS; None for all, in this order.
     """
     return [metric for of, metrics in _loaded().items() if kind in (None, of) for metric in metrics.values()]
 

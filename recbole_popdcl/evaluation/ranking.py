@@ -19,7 +19,7 @@ from recbole_popdcl.compute.memory import is_out_of_memory
 from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.collectors import COLLECTORS, Collector, RankedUsers
-from recbole_popdcl.evaluation.metrics import ACCURACY, find_metrics
+from recbole_popdcl.evaluation.metrics import ACCURACY, LABELS, all_metrics, find_metrics
 from recbole_popdcl.evaluation.per_user import PerUser
 from recbole_popdcl.evaluation.sets import EvaluationSets
 from recbole_popdcl.evaluation.top_k import top_k
@@ -121,13 +121,14 @@ class Ranker:
         return results
 
     def _collectors(self, names: list[str], by_user: bool) -> list[Collector]:
-        """One for each set and kind of metric, with nothing counted."""
+        """One for each set and kind of metric, with nothing counted; sets with labels have all of their metrics."""
         of_kind = {kind: [metric for metric in self.metrics if metric.kind == kind] for kind in COLLECTORS}
+        of_kind[LABELS] = all_metrics(LABELS) if self.sets.exposed else []
         return [
             COLLECTORS[kind](self._truths[name], metrics, topk=self.topk, by_user=by_user)
             for name in names
             for kind, metrics in of_kind.items()
-            if metrics
+            if metrics and (kind != LABELS or name in self.sets.exposed)
         ]
 
     def _collect(
@@ -252,21 +253,39 @@ class Ranker:
         k = self.topk[-1]
         shared = None
         for name in names:
+            if name in self.sets.ranked_exposed:
+                yield name, self._among_shown(name, users, scores)
+                continue
             others = [pairs for other, pairs in self.sets.sets.items() if other != name]
             if self.eval_mask == "train" or name.startswith("valid") or not others:
                 shared = top_k(scores, k, users=users)[0] if shared is None else shared
-                yield name, self._looked_up(name, users, shared, scores)
+                yield name, self._looked_up(name, users, shared, scores=scores, ranked=scores)
                 continue
             hidden = [pairs.of_users(users) for pairs in others]
             rows, items = (torch.cat(part) for part in zip(*hidden))
             kept = scores[rows, items]
             scores[rows, items] = -torch.inf
-            yield name, self._looked_up(name, users, top_k(scores, k, users=users)[0], scores)
+            best = top_k(scores, k, users=users)[0]
+            yield name, self._looked_up(name, users, best, scores=scores, ranked=scores)
             scores[rows, items] = kept
 
-    def _looked_up(self, name: str, users: torch.Tensor, items: torch.Tensor, scores: torch.Tensor) -> RankedUsers:
+    def _among_shown(self, name: str, users: torch.Tensor, scores: torch.Tensor) -> RankedUsers:
+        """Rank for each user the items that the user was shown; what is hidden for every set is hidden here too."""
+        rows, items = self.sets.exposed[name].of_users(users)
+        counts = torch.bincount(rows, minlength=len(users))
+        place = 1 + torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+        width = 1 + max(int(counts.max()), self.topk[-1])
+        shown = torch.zeros(len(users), width, dtype=torch.int64, device=rows.device)  # item 0, which is hidden
+        shown[rows, place] = items  # ascending, so that of equal scores the smaller item comes first
+        ranked = scores.gather(1, shown)
+        best = shown.gather(1, top_k(ranked, self.topk[-1], users=users)[0])
+        return self._looked_up(name, users, best, scores=scores, ranked=ranked)
+
+    def _looked_up(
+        self, name: str, users: torch.Tensor, items: torch.Tensor, *, scores: torch.Tensor, ranked: torch.Tensor
+    ) -> RankedUsers:
         hits = self.sets.sets[name].contains(users.unsqueeze(1), items)  # padding, item 0, is in no set
-        return RankedUsers(users=users, items=items, hits=hits, scores=scores)
+        return RankedUsers(users=users, items=items, hits=hits, scores=scores, ranked=ranked)
 
 
 def users_per_batch(n_items: int, device_type: str = "cpu", *, memory_mb: int | None = None) -> int:

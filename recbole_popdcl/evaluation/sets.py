@@ -19,6 +19,10 @@ class EvaluationSets:
         sets: evaluation sets by name (keys of SET_KEYS); empty ones are left out.
         segment_by: ``interactions``: head, mid and tail of a set hold the same number of that set's interactions (the
             paper, Table 4); ``items``: they are equal thirds of the candidates, for all sets the same (released code).
+        exposed: of sets in which users were shown items at random, all that were shown, the liked ones (those to find)
+            among them; by name.
+        unbiased_candidates: ``exposed``: in such a set a user's items are ranked among those that the user was shown;
+            ``all``: among all candidates.
         cold_items: ``exclude``: items without training pairs are no candidates, as nothing was learned of them; those
             to find are missed. ``rank``: every item is a candidate.
 
@@ -26,11 +30,24 @@ class EvaluationSets:
         candidates: which items are ranked, bool [n_items]; padding is not.
         segments: {set name: int8 [n_items]}, index in SEGMENTS of each item; the padding item is -1.
         segment_counts: {set name: int64 [4, n_users]}, items to find of each user: all, head, mid, tail.
+        exposed: as given, of the sets that are left.
+        ranked_exposed: names of the sets in which users' items are ranked among those that they were shown.
     """
 
-    def __init__(self, train: Pairs, sets: dict[str, Pairs], *, segment_by: str, cold_items: str = "exclude") -> None:
+    def __init__(
+        self,
+        train: Pairs,
+        sets: dict[str, Pairs],
+        *,
+        segment_by: str,
+        cold_items: str = "exclude",
+        exposed: dict[str, Pairs] | None = None,
+        unbiased_candidates: str = "exposed",
+    ) -> None:
         self.train = train
         self.sets = {name: pairs for name, pairs in sets.items() if len(pairs)}
+        self.exposed = {name: pairs for name, pairs in (exposed or {}).items() if name in self.sets}
+        self.ranked_exposed = set(self.exposed) if unbiased_candidates == "exposed" else set()
         self.n_users, self.n_items = train.n_users, train.n_items
         self.candidates = (train.item_counts > 0) | (cold_items == "rank")
         self.candidates[0] = False
@@ -44,6 +61,17 @@ class EvaluationSets:
                 np.bincount(pairs.users[of_pair == code], minlength=self.n_users) for code in range(len(SEGMENTS))
             ]
             self.segment_counts[name] = np.stack([pairs.user_counts, *by_segment])
+
+    def ranked_pairs(self, name: str) -> np.ndarray:
+        """Return how many pairs of a user of a set and an item of each segment are ranked, int64 [3]."""
+        some, segments = self.segment_counts[name][0] > 0, self.segments[name]
+        if name in self.ranked_exposed:
+            shown = self.exposed[name]
+            ranked = some[shown.users] & self.candidates[shown.items] & ~np.isin(shown.keys, self.train.keys)
+            return np.bincount(segments[shown.items[ranked]], minlength=len(SEGMENTS))
+        of_all = int(some.sum()) * np.bincount(segments[self.candidates], minlength=len(SEGMENTS))
+        taken = some[self.train.users]
+        return of_all - np.bincount(segments[self.train.items[taken]], minlength=len(SEGMENTS))
 
     def on(self, device: torch.device) -> dict[str, GroundTruth]:
         """Return the evaluation sets by name, as they are measured on a device."""
@@ -81,6 +109,11 @@ class GroundTruth:
     def pairs(self) -> Pairs:
         """The pairs to find."""
         return self.sets.sets[self.name]
+
+    @property
+    def exposed(self) -> Pairs | None:
+        """What the users were shown at random; None where nobody knows what they were shown."""
+        return self.sets.exposed.get(self.name)
 
     @property
     def device(self) -> torch.device:

@@ -173,7 +173,7 @@ FILES: dict[str, tuple] = {
     ),
     "libimseti.dat": (lines(lambda u, i, r, t: f"{u},{i},{r * 2}"), same),
     "jester_ratings.dat": (lines(lambda u, i, r, t: f"{u}\t\t{i}\t\t{r - 2.5}"), same, lambda r, t: r - 2.5 >= 0),
-    "ydata-ymusic-rating-study-v1_0-train.txt": (lines(lambda u, i, r, t: f"{u}\t{i}\t{r}"), same),
+    "ydata-ymusic-rating-study-v1_0-train.txt": (lines(lambda u, i, r, t: f"{u}\t{i}\t{r}"), same, lambda r, t: r >= 4),
     "train.ascii": (matrix(LOG), lambda u, i: (str(u), str(i - 500)), lambda r, t: r >= 4),
     "users.dat": ("".join(f"{len(own)} {' '.join(map(str, own))}\n" for own in lists(LOG).values()), same),
     "user_taggedbookmarks-timestamps.dat": (
@@ -206,12 +206,13 @@ FILES: dict[str, tuple] = {
     ),
     "big_matrix.csv": (
         lines(
-            lambda u, i, r, t: f"{u},{i},138,108,{date(t)}.222,{date(t, '%Y%m%d')},{t}.222,1.27",
+            lambda u, i, r, t: f"{u},{i},138,108,{date(t)}.222,{date(t, '%Y%m%d')},{t}.222,{r / 2}",
             "user_id,video_id,play_duration,video_duration,time,date,timestamp,watch_ratio\n",
         ),
         same,
+        lambda r, t: r >= 4,
     ),
-    "log_standard.csv": (
+    "log_standard_4_08_to_4_21_pure.csv": (
         lines(
             lambda u, i, r, t: f"{u},{i},{date(t, '%Y%m%d')},1200,{t}000,{int(r > 3)},0",
             "user_id,video_id,date,hourmin,time_ms,is_click,is_like\n",
@@ -267,15 +268,19 @@ FILES: dict[str, tuple] = {
     "dataset.inter": (lines(lambda u, i, r, t: f"{u}\t{i}\t{r}", "user_id:token\titem_id:token\trating:float\n"), same),
 }
 BESIDE = {
-    "ydata-ymusic-rating-study-v1_0-test.txt": "30\t501\t1\n29\t502\t2\n",
-    "test.ascii": matrix([(30, 501, 5, 0)]),
+    "ydata-ymusic-rating-study-v1_0-test.txt": "30\t501\t5\n29\t502\t2\n99\t502\t5\n",
+    "test.ascii": matrix([(30, 501, 5, 0), (29, 502, 2, 0)]),
+    "small_matrix.csv": "user_id,video_id,play_duration,watch_ratio\n30,501,9,2.5\n29,502,9,1.0\n30,999,1,5\n",
+    "log_random_4_22_to_5_08_pure.csv": "user_id,video_id,time_ms,is_click,is_like\n30,501,9,1,0\n29,502,9,0,0\n",
     "test.txt": "".join(f"{user} {' '.join(map(str, own))}\n" for user, own in lists(LOG[300:]).items()),
 }
 
 
 def written(folder: Path) -> set[tuple[str, ...]]:
-    """The pairs of all sets but an external balanced test."""
-    files = [file for file in folder.glob("*.inter") if ".test_balanced." not in file.name]
+    """The pairs of all sets but a balanced test and one of what was shown at random."""
+    files = [
+        file for file in folder.glob("*.inter") if file.name.split(".")[1] not in ("test_balanced", "test_unbiased")
+    ]
     return {tuple(line.split("\t")[:2]) for file in files for line in file.read_text(encoding="utf-8").splitlines()[1:]}
 
 
@@ -304,6 +309,10 @@ def test_a_row_of_the_table(tmp_path, monkeypatch, row):
         test = {ids(30, 501), ids(29, 502)} if "test.txt" in words[-1] else {ids(30, 501)}
         assert balanced(tmp_path / "out") == {(u, i) for u, i in test - expected if u in users and i in items}
         assert written(tmp_path / "out") == expected
+    elif "--test_unbiased" in words:
+        lines_of = (tmp_path / "out" / "x.test_unbiased.inter").read_text().splitlines()
+        assert sorted(lines_of[1:]) == ["\t".join((*ids(29, 502), "0")), "\t".join((*ids(30, 501), "1"))]
+        assert written(tmp_path / "out") | balanced(tmp_path / "out") == expected
     else:
         assert written(tmp_path / "out") | balanced(tmp_path / "out") == expected
 

@@ -16,13 +16,16 @@ def ranked(truth, scores, users):
     """Users ranked by a full sort, nothing hidden."""
     items = 1 + scores[users, 1:].argsort(dim=1, descending=True)[:, : TOPK[-1]]
     return RankedUsers(
-        users=users, items=items, hits=truth.pairs.contains(users.unsqueeze(1), items), scores=scores[users]
-    )
+        users=users, items=items, hits=truth.pairs.contains(users.unsqueeze(1), items), scores=scores[users],
+        ranked=scores[users],
+    )  # fmt: skip
 
 
 @pytest.fixture
 def truth(parts):
-    return build_sets(parts).on(torch.device("cpu"))["test_balanced"]
+    sets = build_sets(parts)
+    sets.exposed["test_balanced"] = sets.train  # as if users had been shown these and the set's own items at random
+    return sets.on(torch.device("cpu"))["test_balanced"]
 
 
 @pytest.fixture
@@ -45,7 +48,8 @@ def test_shares_add_up(truth, scores, users, kind):
             together.add(part)
     expected = {str(key): value for key, value in whole.results().items()}
     assert {str(key): value for key, value in together.results().items()} == pytest.approx(expected, abs=1e-12)
-    assert len(expected) == len(all_metrics(kind)) * {"accuracy": 4 * 2, "exposure": 2, "rank correlation": 1}[kind]
+    per_metric = {"accuracy": 4 * 2, "exposure": 2, "rank correlation": 1, "labels": 1}[kind]
+    assert len(expected) == len(all_metrics(kind)) * per_metric
 
 
 @pytest.mark.parametrize("kind", COLLECTORS)

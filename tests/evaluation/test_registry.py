@@ -13,6 +13,7 @@ from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.metrics import (
     ACCURACY,
     EXPOSURE,
+    LABELS,
     OF_RECBOLE,
     RANK_CORRELATION,
     accuracy_metric,
@@ -29,6 +30,7 @@ LISTED = {
     ACCURACY: ["Recall", "NDCG", "Precision", "Hit", "MRR", "MAP"],
     EXPOSURE: ["ARP", "APLT", "ACLT", "GiniIndex", "ItemCoverage", "PopREO", "PopRSP"],
     RANK_CORRELATION: ["PRU", "PRI"],
+    LABELS: ["AUC"],
 }
 
 
@@ -57,7 +59,9 @@ def test_the_order_of_listing(kind):
 
 def test_all_are_listed_by_kind():
     assert metric_names() == [name for kind in LISTED for name in metric_names(kind)]
-    assert [metric.has_k for metric in all_metrics()] == [metric.kind != RANK_CORRELATION for metric in all_metrics()]
+    assert [metric.has_k for metric in all_metrics()] == [
+        metric.kind in (ACCURACY, EXPOSURE) for metric in all_metrics()
+    ]
 
 
 def test_each_says_what_it_measures():
