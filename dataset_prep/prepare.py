@@ -22,7 +22,7 @@ from dataset_prep.filters import Filters, RowFilter, apply_filters
 from dataset_prep.interactions import Block, Interactions, collect
 from dataset_prep.layouts import Layout, find_layout
 from dataset_prep.manifest import MANIFEST, source, statistics, versions
-from dataset_prep.recognise import recognise_format, take_sample
+from dataset_prep.recognise import format_of, take_sample
 from dataset_prep.sets import files_by_set, set_of_file
 from dataset_prep.sources import holds_no_data
 from dataset_prep.tables import table_of
@@ -154,7 +154,7 @@ def _check_roles(layout: Layout, recipe: Recipe, file_format: str) -> None:
         raise PopDCLError(
             f"files in the format {file_format} have no column '{columns.equal_to[0][0]}' to choose rows by"
         )
-    if columns.order is not None and file_format not in ("table", "amazon"):
+    if columns.order is not None and not layout.takes_order:
         raise PopDCLError(f"--columns names the columns of a table without a header, not of the format {file_format}")
 
 
@@ -229,8 +229,8 @@ def _files_of(folder: Path) -> list[Path]:
 
 
 def _recognised(paths: Sequence[Path], columns: Columns) -> str:
-    file_format = recognise_format(paths, columns)
-    sample = take_sample(paths[:1], columns)
+    sample = take_sample(paths, columns)
+    file_format = format_of(sample)
     table = table_of(sample) if file_format in ("csv", "tsv", "table") else None
     getLogger().info("%s: recognised as %s%s", paths[0], file_format, f", {table}" if table else "")
     return file_format
