@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from logging import getLogger
@@ -123,6 +124,9 @@ def preview(inputs: Sequence[Path], recipe: Recipe) -> str:
 def _sets(inputs: Sequence[Path], recipe: Recipe) -> tuple[list[Path], str, dict[str, Interactions], dict[str, int]]:
     """Return the sources, the format, the sets and what each filter removed."""
     paths = list(_files(inputs))
+    for path, n in Counter(path.resolve() for path in paths).items():
+        if n > 1:
+            raise PopDCLError(f"--input names {path} {n} times")
     file_format = recipe.format or _recognised(paths, recipe.columns)
     layout = find_layout(file_format)
     _check_roles(layout, recipe, file_format)
@@ -391,7 +395,7 @@ def _usable_as_test(external: Interactions, log: Interactions) -> tuple[Interact
 def _options(recipe: Recipe) -> dict[str, Any]:
     options = asdict(recipe)
     for name in ("drop_users", "drop_items"):
-        options["filters"][name] = sorted(options["filters"][name])
+        options["filters"][name] = sorted({token.strip() for token in options["filters"][name]})
     if recipe.split == "keep":  # what was not done is not told
         del options["ratio"], options["seed"]
         options["filters"] = {name: value for name, value in options["filters"].items() if name != "k_core"}
