@@ -14,6 +14,8 @@ VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "recbole_popdcl/__init__.py
 PROPERTIES = "recbole_popdcl.properties"  # installed from properties/ at the top, so that a wheel has them too
 REPORT = ["matplotlib>=3.10.7", "jinja2>=3.1.6"]
 EXPORT = ["safetensors>=0.6"]
+WANDB = ["wandb>=0.31"]
+MLFLOW = ["mlflow-skinny>=3.17"]  # the client alone; a store of its own, other than files, needs mlflow itself
 DOCS = ["mkdocs>=1.6,<2", "mkdocstrings[python]>=0.27"]
 
 setup(
@@ -51,6 +53,8 @@ setup(
         "tune": ["ray[tune]>=2.55,<3", "fsspec", "optuna>=4.6", *REPORT],  # older versions let the network run code
         "report": REPORT,
         "export": EXPORT,
+        "wandb": WANDB,
+        "mlflow": MLFLOW,
         "docs": DOCS,
         "dev": [
             "pytest>=9",
@@ -67,9 +71,9 @@ setup(
             "usearch>=2.26",  # an index, which exported vectors must fit
             "nbclient>=0.10",
             "ipykernel>=7",
-            "wandb>=0.31",
             *REPORT,
             *EXPORT,
+            *WANDB,
             *DOCS,
         ],
     },

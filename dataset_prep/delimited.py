@@ -51,6 +51,10 @@ def choose_columns(names: Sequence[str], columns: Columns, *, path: Path, has_he
         usual = _usual(names, role)
         name = given if given is not None else (usual[0] if usual else role)
         chosen[role] = _checked(name, names, path=path, option=f"--{role}_column")
+    if chosen["user"] == chosen["item"]:
+        raise PopDCLError(
+            f"{path}, line 1: '{chosen['user']}' cannot be the column of both users and items; name the other"
+        )
     for place, (name, _) in enumerate(columns.equal_to):
         chosen[f"{COLUMN_OF}{place}"] = _checked(name, names, path=path, option="--keep")
     label = _usual(names, "label")

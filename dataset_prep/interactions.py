@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,12 +132,14 @@ def _ids(block: Block, name: str) -> pa.DictionaryArray:
 def _checked_ids(block: Block, values: pa.Array, name: str) -> pa.DictionaryArray:
     encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
     ids = encoded.dictionary.cast(pa.large_string())
-    for pattern, problem in (
-        (r"^\s*$", "is empty"),
-        (rf"^{re.escape(PADDING)}$", "is RecBole's token for padding; rename it"),
-        (UNWRITABLE, "holds a tab, line end or NUL byte, which an atomic file cannot store"),
+    for matches, problem in (
+        (pc.match_substring_regex(ids, r"^\s*$"), "is empty"),
+        (pc.equal(ids, PADDING), "is RecBole's token for padding; rename it"),
+        (
+            pc.match_substring_regex(ids, UNWRITABLE),
+            "holds a tab, line end or NUL byte, which an atomic file cannot store",
+        ),
     ):
-        matches = pc.match_substring_regex(ids, pattern)
         code = pc.index(matches, True).as_py()
         if code >= 0:
             raise block.error(pc.index(encoded.indices, code).as_py(), f"the {name} id {ids[code].as_py()!r} {problem}")

@@ -32,6 +32,7 @@ class Layout:
         evidence: how strongly files speak for this layout; it must not raise for any sample. A layout without it
             is chosen by ``--format`` only.
         roles: what its columns can hold; of others nothing can be asked.
+        takes_order: its files have no header, and ``--columns`` may name their columns.
         already_split: its files are the sets of a finished split, which are taken as they are.
     """
 
@@ -39,6 +40,7 @@ class Layout:
     read: Callable[[Path, Columns], Generator[Block, None, None]]
     evidence: Callable[[Sample], Evidence] = lambda _: Evidence.NONE
     roles: tuple[str, ...] = ("user", "item")
+    takes_order: bool = False
     already_split: bool = False
 
 

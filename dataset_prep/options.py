@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,14 +124,22 @@ def _columns(arguments: argparse.Namespace) -> Columns:
     if not all("=" in text and column for text, (column, _) in zip(arguments.keep, equal_to)):
         raise PopDCLError("--keep must be of the form COLUMN=VALUE")
     timed = arguments.split == "temporal" or (arguments.start, arguments.end, arguments.last) != (None, None, None)
+    needs = {
+        "rating": (arguments.min_rating is not None, "--min_rating"),
+        "timestamp": (timed, "--start, --end, --last or --split temporal"),
+        "label": (arguments.min_label is not None, "--min_label"),
+    }
+    for role, (needed, by) in needs.items():
+        if getattr(arguments, f"{role}_column") is not None and not needed:
+            raise PopDCLError(f"--{role}_column has no effect without {by}, which alone reads {role}s")
     return Columns(
         **{role: getattr(arguments, f"{role}_column") for role in ROLES},
         order=order,
         separator=arguments.separator and arguments.separator.replace("\\t", "\t"),
         encoding=arguments.encoding,
-        needs_rating=arguments.min_rating is not None,
-        needs_timestamp=timed,
-        needs_label=arguments.min_label is not None,
+        needs_rating=needs["rating"][0],
+        needs_timestamp=needs["timestamp"][0],
+        needs_label=needs["label"][0],
         equal_to=equal_to,
     )
 
@@ -182,9 +191,11 @@ def _ids(path: Path | None, option: str) -> frozenset[str]:
     if path is None:
         return frozenset()
     try:
-        ids = frozenset(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()) - {""}
+        lines = re.split(r"[\r\n]+", path.read_bytes().decode("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise PopDCLError(f"cannot read {option} {path}: {reason(error)}") from error
+    # blanks around an id count where the data have it with them
+    ids = frozenset(form for line in lines for form in (line, line.strip()) if line.strip())
     if not ids:
         raise PopDCLError(f"{option} {path} holds no id")
     return ids

@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from logging import getLogger
@@ -22,7 +23,7 @@ from dataset_prep.filters import Filters, RowFilter, apply_filters
 from dataset_prep.interactions import Block, Interactions, collect
 from dataset_prep.layouts import Layout, find_layout
 from dataset_prep.manifest import MANIFEST, source, statistics, versions
-from dataset_prep.recognise import recognise_format, take_sample
+from dataset_prep.recognise import format_of, take_sample
 from dataset_prep.sets import files_by_set, set_of_file
 from dataset_prep.sources import holds_no_data
 from dataset_prep.tables import table_of
@@ -137,6 +138,9 @@ def preview(inputs: Sequence[Path], recipe: Recipe) -> str:
 def _sets(inputs: Sequence[Path], recipe: Recipe) -> tuple[list[Path], str, dict[str, Interactions], dict[str, int]]:
     """Return the sources, the format, the sets and what each filter removed."""
     paths = list(_files(inputs))
+    for path, n in Counter(path.resolve() for path in paths).items():
+        if n > 1:
+            raise PopDCLError(f"--input names {path} {n} times")
     file_format = recipe.format or _recognised(paths, recipe.columns)
     layout = find_layout(file_format)
     _check_roles(layout, recipe, file_format)
@@ -187,7 +191,7 @@ def _check_roles(layout: Layout, recipe: Recipe, file_format: str) -> None:
         raise PopDCLError(
             f"files in the format {file_format} have no column '{columns.equal_to[0][0]}' to choose rows by"
         )
-    if columns.order is not None and file_format not in ("table", "amazon"):
+    if columns.order is not None and not layout.takes_order:
         raise PopDCLError(f"--columns names the columns of a table without a header, not of the format {file_format}")
 
 
@@ -264,8 +268,8 @@ def _files_of(folder: Path) -> list[Path]:
 
 
 def _recognised(paths: Sequence[Path], columns: Columns) -> str:
-    file_format = recognise_format(paths, columns)
-    sample = take_sample(paths[:1], columns)
+    sample = take_sample(paths, columns)
+    file_format = format_of(sample)
     table = table_of(sample) if file_format in ("csv", "tsv", "table") else None
     getLogger().info("%s: recognised as %s%s", paths[0], file_format, f", {table}" if table else "")
     return file_format
@@ -426,7 +430,7 @@ def _usable_as_test(external: Interactions, log: Interactions) -> tuple[Interact
 def _options(recipe: Recipe) -> dict[str, Any]:
     options = asdict(recipe)
     for name in ("drop_users", "drop_items"):
-        options["filters"][name] = sorted(options["filters"][name])
+        options["filters"][name] = sorted({token.strip() for token in options["filters"][name]})
     if recipe.split == "keep":  # what was not done is not told
         del options["ratio"], options["seed"]
         options["filters"] = {name: value for name, value in options["filters"].items() if name != "k_core"}

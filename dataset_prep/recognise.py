@@ -20,22 +20,30 @@ def recognise_format(paths: Sequence[Path], columns: Columns | None = None) -> s
     """Return the name of the format that raw files are in, by their names and many lines of the first one.
 
     Raises:
+        PopDCLError: as format_of.
+    """
+    return format_of(take_sample(paths, columns))
+
+
+def format_of(sample: Sample) -> str:
+    """Return the name of the format that a sample is of.
+
+    Raises:
         PopDCLError: no format fits, two formats fit equally well, or the first file cannot be read and the names
             alone do not decide.
     """
-    sample = take_sample(paths, columns)
     evidence = {name: find_layout(name).evidence(sample) for name in format_names()}
     strongest = max(evidence.values())
     if strongest == Evidence.NONE:
         raise sample.error or PopDCLError(
-            f"{paths[0]}, line 1: fits no known format ({sample.first_line[:80]!r}); choose one with --format, or name "
-            "the columns of a table with --columns"
+            f"{sample.paths[0]}, line 1: fits no known format ({sample.first_line[:80]!r}); choose one with --format, "
+            "or name the columns of a table with --columns"
         )
     names = [name for name, strength in evidence.items() if strength == strongest]
     if len(names) > 1:
         raise PopDCLError(
-            f"{paths[0]}: fits the formats {' and '.join(names)} equally well ({sample.first_line[:80]!r}); choose one "
-            "of them with --format"
+            f"{sample.paths[0]}: fits the formats {' and '.join(names)} equally well ({sample.first_line[:80]!r}); "
+            "choose one of them with --format"
         )
     return names[0]
 

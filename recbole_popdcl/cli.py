@@ -290,11 +290,12 @@ def _level(properties: Sequence[str]) -> str:
 
 
 def _tune(arguments: argparse.Namespace, properties: list[str]) -> int:
+    from recbole_popdcl.config.reading import read_yaml
     from recbole_popdcl.evaluation.table import result_table
     from recbole_popdcl.experiment.result import all_results
     from recbole_popdcl.experiment.search.trials import trials_table
     from recbole_popdcl.experiment.search.tune import Search, tune
-    from recbole_popdcl.storage.layout import BEST_SETTINGS
+    from recbole_popdcl.storage.layout import BEST_SETTINGS, SEARCH
 
     search = tune(
         arguments.model,
@@ -314,14 +315,15 @@ def _tune(arguments: argparse.Namespace, properties: list[str]) -> int:
         ray_address=arguments.ray_address,
         trusted=arguments.trusted,
     )
-    print(f"\n{trials_table(search['trials'])}\n\nbest: {search['run_dir']}/{BEST_SETTINGS}")
+    decimals = read_yaml(Path(search["run_dir"]) / SEARCH)["properties"]["metric_decimal_place"]
+    print(f"\n{trials_table(search['trials'], decimals)}\n\nbest: {search['run_dir']}/{BEST_SETTINGS}")
     try:
         from recbole_popdcl.reporting.build import plot_search
 
         print("".join(f"plot: {path}\n" for path in plot_search(search["run_dir"])[:1]), end="")
     except PopDCLError as error:  # a finished search is not lost for want of a plot
         print(f"no plot: {error}", file=sys.stderr)
-    print(result_table(all_results(search["result"])))
+    print(result_table(all_results(search["result"]), decimals))
     return 0
 
 

@@ -58,6 +58,24 @@ def requirements() -> list[Requirement]:
     return [Requirement(text) for text in texts if re.fullmatch(r"[\w.-]+(\[\w+\])?([<>=!]=?[\d.]+,?)+", text)]
 
 
+def test_every_extra_that_a_message_names_is_there():
+    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
+    (extras,) = (
+        {key.value for key in node.value.keys}
+        for node in ast.walk(tree)
+        if isinstance(node, ast.keyword) and node.arg == "extras_require"
+    )
+    files = [*(ROOT / "recbole_popdcl").rglob("*.py"), *(ROOT / "dataset_prep").rglob("*.py"), ROOT / "README.md",
+             *(ROOT / "docs").glob("*.md"), *(ROOT / "properties").rglob("*.yaml")]  # fmt: skip
+    named = {
+        name for file in files for name in re.findall(r"recbole-popdcl\[(\w+)\]", file.read_text(encoding="utf-8"))
+    }
+    assert named >= {"tune", "report", "export", "wandb", "mlflow"}
+    assert named <= extras
+    sinks = re.findall(r'_needed_by\("log_(\w+)"\)', (ROOT / "recbole_popdcl/training/events.py").read_text())
+    assert set(sinks) == {"wandb", "mlflow"} <= extras
+
+
 def test_the_bounds_agree():
     setup = (ROOT / "setup.py").read_text(encoding="utf-8")
     bound = SpecifierSet(re.search(r'python_requires="(.+)"', setup)[1])

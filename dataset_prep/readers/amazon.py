@@ -32,4 +32,5 @@ LAYOUT = Layout(
     description="Amazon's ratings or reviews (2014, 2018, 2023), as `table` and `json`",
     read=read_amazon,
     roles=("user", "item", "rating", "timestamp"),
+    takes_order=True,
 )

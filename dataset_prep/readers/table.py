@@ -41,4 +41,5 @@ LAYOUT = Layout(
     read=read_headerless,
     evidence=_evidence,
     roles=ROLES,
+    takes_order=True,
 )

@@ -22,7 +22,7 @@ from recbole_popdcl.experiment.other_data import with_dataset, with_file
 from recbole_popdcl.experiment.result import read_result
 from recbole_popdcl.experiment.run import build_model, build_ranker, chosen_by
 from recbole_popdcl.model.base import EncoderRecommender
-from recbole_popdcl.storage.files import check_outputs, write_json
+from recbole_popdcl.storage.files import check_outputs, check_suffix, write_json
 from recbole_popdcl.training.trainer import load_weights
 
 
@@ -148,6 +148,8 @@ def evaluate(
     """
     if dataset is not None and test is not None:
         raise PopDCLError("--dataset and --test cannot be given together")
+    check_suffix(output, ".json", option="--output")
+    check_suffix(per_user_output, ".parquet", option="--per_user")
     check_outputs(output, per_user_output)
     run = load_run(run_dir, arguments, model=model)
     other: dict[str, Any] = {}

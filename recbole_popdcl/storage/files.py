@@ -64,6 +64,21 @@ def check_outputs(*paths: str | Path | None) -> None:
         raise PopDCLError(f"cannot write {outputs[-1]}: it is the file of two outputs")
 
 
+def check_suffix(path: str | Path | None, suffix: str, *, option: str) -> None:
+    """Check that the name of a file, if there is one, does not promise another format.
+
+    Args:
+        path: of the file.
+        suffix: of its format; a name without one will do.
+        option: that named it.
+
+    Raises:
+        PopDCLError: it ends in another suffix.
+    """
+    if path is not None and Path(path).suffix.lower() not in ("", suffix):
+        raise PopDCLError(f"{option} {path}: the file must end in {suffix}")
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write ``value`` as indented JSON to ``path``, whole or not at all."""
     with written_whole(path) as temporary:

@@ -133,7 +133,9 @@ def _needed_by(name: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise PopDCLError(f"property '{name}' needs the package '{error.name}': install it first") from error
+        extra = name.removeprefix("log_")
+        problem = f"property '{name}' needs the package '{error.name}': pip install 'recbole-popdcl[{extra}]'"
+        raise PopDCLError(problem) from error
 
 
 class _TensorBoard:

@@ -193,6 +193,28 @@ def test_least_label(tmp_path, capsys):
     assert "no column 'label'" in refused(tmp_path, capsys, "--input", no_label, "--min_label=1")
 
 
+def test_what_would_have_no_effect(tmp_path, capsys):
+    path = table(tmp_path)
+    for option, by in (("rating", "--min_rating"), ("timestamp", "--start, --end, --last or --split temporal"),
+                       ("label", "--min_label")):  # fmt: skip
+        line = refused(tmp_path, capsys, "--input", path, f"--{option}_column=x")
+        assert f"--{option}_column has no effect without {by}, which alone reads {option}s" in line
+    assert f"--input names {path.resolve()} 2 times" in refused(tmp_path, capsys, "--input", path, path)
+    header = path.read_text().split("\n")[0].split(",")
+    line = refused(tmp_path, capsys, "--input", path, f"--user_column={header[1]}")
+    assert f"'{header[1]}' cannot be the column of both users and items; name the other" in line
+
+
+def test_dropped_ids_are_those_of_the_data(tmp_path):
+    """In an atomic file blanks and such signs as U+2028 are part of an id."""
+    users = ["a", " e", "b\u2028c", "d"]
+    rows = "".join(f"{user}\ti{item}\n" for user in users for item in range(4))
+    path = write(tmp_path / "x.inter", "user_id:token\titem_id:token\n" + rows)
+    drop = write(tmp_path / "drop.txt", " e\nb\u2028c\n d \n")
+    sets, _ = prepared(tmp_path, "--input", path, "--k_core=0", "--drop_users", drop)
+    assert {user for user, _ in everything(sets)} == {"a"}
+
+
 def test_a_preview_writes_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = write(tmp_path / "u.data", "".join(f"{n % 9}\t{n}\t{n % 5 + 1}\t{1_400_000_000 + n}\n" for n in range(100)))

@@ -111,6 +111,18 @@ def test_it_is_told_on_the_screen(finished, tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize(
+    ("argument", "suffix"),
+    [("--output=x.csv", ".json"), ("--per_user=x.csv", ".parquet"), ("--per_user=x.JSON", ".parquet")],
+)
+def test_a_file_is_what_its_name_says(finished, tmp_path, monkeypatch, argument, suffix, capsys):
+    monkeypatch.chdir(tmp_path)
+    option, name = argument.split("=")
+    line = the_one_line(["evaluate", f"--run_dir={finished / 'run'}", argument], capsys)
+    assert line == f"recbole-popdcl: error: {option} {name}: the file must end in {suffix}"
+    assert main(["evaluate", f"--run_dir={finished / 'run'}", f"{option}=x{suffix}", "--show_progress=False"]) == 0
+
+
 def test_typed_ones_are_refused(finished):
     with pytest.raises(PopDCLError, match="'temperature' cannot change after training"):
         evaluate(finished / "run", ["--temperature=0.9"])

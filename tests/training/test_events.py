@@ -202,8 +202,8 @@ def test_a_run_that_the_caller_has_begun_stays_open(toy, tmp_path, monkeypatch):
     ("name", "module", "message"),
     [
         ("log_wandb", RuntimeError("no API key\nconfigured"), "cannot log to Weights & Biases: no API key configured"),
-        ("log_wandb", None, "property 'log_wandb' needs the package 'wandb': install it first"),
-        ("log_mlflow", None, "property 'log_mlflow' needs the package 'mlflow': install it first"),
+        ("log_wandb", None, "property 'log_wandb' needs the package 'wandb': pip install 'recbole-popdcl[wandb]'"),
+        ("log_mlflow", None, "property 'log_mlflow' needs the package 'mlflow': pip install 'recbole-popdcl[mlflow]'"),
     ],
 )
 def test_a_sink_that_fails_leaves_no_folder(name, module, message, toy, tmp_path, monkeypatch, capsys):

@@ -78,16 +78,24 @@ def error_text(trial: Any) -> str:
         return ""
 
 
-def trials_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the rows as a text table."""
+def trials_table(rows: Sequence[Mapping[str, Any]], decimals: int = 4) -> str:
+    """Return the rows as a text table.
+
+    Args:
+        rows: as trial_rows returns them.
+        decimals: digits after the point of scores and results.
+    """
     columns = [name for name in rows[0] if name != ERROR or any(row[ERROR] for row in rows)]
-    texts = [columns] + [[_cell(row[name]) for name in columns] for row in rows]
+    measured = columns[columns.index(SCORE) : columns.index(VALIDATIONS)]
+    texts = [columns] + [[_cell(row[name], decimals if name in measured else None) for name in columns] for row in rows]
     widths = [max(len(line[place]) for line in texts) for place in range(len(columns))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in texts)
 
 
-def _cell(value: Any) -> str:
-    return "-" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
+def _cell(value: Any, decimals: int | None) -> str:
+    if not isinstance(value, float):
+        return "-" if value is None else str(value)
+    return f"{value:.5g}" if decimals is None else f"{value:.{decimals}f}"
 
 
 def write_trials(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -262,7 +262,7 @@ def _fit(folder: SearchFolder, task: Task, *, data: Data, searcher: Any, resume:
                 storage_filesystem=whole_files(),
                 failure_config=ray_tune.FailureConfig(max_failures=search.retries),
                 verbose=0,
-                callbacks=[_progress()],
+                callbacks=[_progress(config["metric_decimal_place"])],
             ),
         )
     grid = tuner.fit()
@@ -353,7 +353,7 @@ def _scheduler(search: Search, config: Config) -> Any:
     )
 
 
-def _progress() -> Any:
+def _progress(decimals: int) -> Any:
     from ray.tune import Callback
 
     class Progress(Callback):
@@ -363,8 +363,8 @@ def _progress() -> Any:
             last = trial.last_result
             ended = sum(other is trial or other.status in ("TERMINATED", "ERROR") for other in trials)
             logging.getLogger().info(
-                "%d of %d trials ended: %s, %s, best %.5f after %d validations", ended, len(trials), trial.trial_id,
-                _settings_text(trial.config), last.get(BEST_SCORE, float("nan")), last.get(VALIDATIONS, 0),
+                "%d of %d trials ended: %s, %s, best %.*f after %d validations", ended, len(trials), trial.trial_id,
+                _settings_text(trial.config), decimals, last.get(BEST_SCORE, float("nan")), last.get(VALIDATIONS, 0),
             )  # fmt: skip
 
         def on_trial_recover(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:

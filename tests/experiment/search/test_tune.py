@@ -6,6 +6,7 @@ import contextlib
 import csv
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -335,6 +336,21 @@ def test_a_ray_that_does_not_start_is_one_line(toy, tmp_path, monkeypatch, capsy
         ["tune", "--model=SSM", "--dataset=toy", "--space=space.yaml", *as_arguments(toy)], capsys, logged=True
     )
     assert "cannot use a Ray cluster at this machine: The current node timed out during startup." in line
+
+
+def test_the_decimals_that_are_asked_for(toy, tmp_path, monkeypatch, capsys):
+    """In the log, the table of trials and that of results; settings are shown as they are."""
+    monkeypatch.chdir(tmp_path)
+    Path("space.yaml").write_text("temperature: [0.15]\n")
+    properties = as_arguments({**toy, "epochs": 1}, "--metric_decimal_place=7")
+    assert main(["tune", "--model=SSM", "--dataset=toy", "--space=space.yaml", "--run_dir=s", *properties]) == 0
+    told = capsys.readouterr()
+    trials, results = told.out.split("best: ")
+    (row,) = [line.split() for line in trials.splitlines() if line.startswith("trial-")]
+    assert row[1] == "0.15"
+    assert all(re.fullmatch(r"0\.\d{7}", cell) for cell in row[2:5])
+    assert re.search(r"balanced +all +0\.\d{7} +0\.\d{7}\n", results)
+    assert re.search(r"best 0\.\d{7} after 1 validations", told.err)
 
 
 def test_nothing_to_resume(tmp_path, monkeypatch, capsys):
