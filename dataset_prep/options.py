@@ -129,8 +129,10 @@ def _columns(arguments: argparse.Namespace) -> Columns:
         "timestamp": (timed, "--start, --end, --last or --split temporal"),
         "label": (arguments.min_label is not None, "--min_label"),
     }
+    unbiased = arguments.test_unbiased or arguments.valid_unbiased
+    of_unbiased = {"rating" if arguments.unbiased_rating is not None else "label"} if unbiased else set()
     for role, (needed, by) in needs.items():
-        if getattr(arguments, f"{role}_column") is not None and not needed:
+        if getattr(arguments, f"{role}_column") is not None and not needed and role not in of_unbiased:
             raise PopDCLError(f"--{role}_column has no effect without {by}, which alone reads {role}s")
     return Columns(
         **{role: getattr(arguments, f"{role}_column") for role in ROLES},

@@ -93,9 +93,8 @@ class Config(RecBoleConfig):
         files = [config_files] if isinstance(config_files, (str, Path)) else list(config_files or [])
         files += [named] if named and find_config_file(named).is_file() else re.split(r"[\s,]+", (named or "").strip())
         files = [file for file in files if str(file)]
-        self._asked_model = self._arguments.get("model") if model is None else model
-        if self._asked_model is None:
-            self._asked_model = (config_dict or {}).get("model")
+        self._typed_model = self._arguments.get("model") if model is None else model
+        self._model_of_dict = (config_dict or {}).get("model")
         super().__init__(model, dataset, [find_config_file(file) for file in files], dict(config_dict or {}))
 
     # -- reading the layers; RecBole's constructor calls these in order ----------------------------------------------
@@ -125,13 +124,11 @@ class Config(RecBoleConfig):
         """The names of the model's class and those that it derives from; whether there is such a model is seen later.
 
         Args:
-            named: what the files name as model, the last one counts.
+            named: what the files name as model, the last one counts; nothing is imported for it, nor for the dict's.
         """
-        by_files = [str(name) for name in named if name is not None]
+        stored = [str(name) for name in (*named, self._model_of_dict) if name is not None]
         try:
-            owner = (
-                typed_model(self._asked_model) if self._asked_model else find_model(by_files[-1]) if by_files else None
-            )
+            owner = typed_model(self._typed_model) if self._typed_model else find_model(stored[-1]) if stored else None
         except PopDCLError:
             owner = None
         return [base.__name__ for base in owner.__mro__[::-1]] if owner else []

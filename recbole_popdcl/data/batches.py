@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,7 +28,8 @@ class PairLoader:
     A batch is an Interaction with ``user_id``, ``item_id`` and, where negatives are drawn, ``neg_item_id``, int64 [b].
 
     Args:
-        config: reads epoch_sampling, train_batch_size, train_neg_sample_args, shuffle, seed and device.
+        config: reads epoch_sampling, train_batch_size, drop_last_batch, train_neg_sample_args, shuffle, seed and
+            device.
         dataset: the training set.
     """
 
@@ -60,12 +60,14 @@ class PairLoader:
             self._sampler.begin_epoch(epoch)
 
     def __len__(self) -> int:
-        return math.ceil(len(self._users) / self.config["train_batch_size"])
+        whole, left_over = divmod(len(self._users), self.config["train_batch_size"])
+        drop = self.config["drop_last_batch"] and whole  # a single smaller batch is all there is
+        return whole + bool(left_over and not drop)
 
     def __iter__(self) -> Iterator[Interaction]:
         users, items = self._epoch()
         size = self.config["train_batch_size"]
-        for start in range(0, len(users), size):
+        for start in range(0, len(self) * size, size):
             yield self._batch(users[start : start + size], items[start : start + size])
 
     def _epoch(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -19,6 +19,7 @@ def bc_loss(
     *,
     margins: torch.Tensor,
     temperature: float,
+    margin_below: bool = True,
     false_negatives: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the mean over the batch of, with theta_ui the angle between the embeddings of u and i:
@@ -32,6 +33,8 @@ def bc_loss(
         items: embeddings [b, d]; row k is the item of pair k, and a negative for the other pairs.
         margins: M_ui of each pair in radians [b], at least 0; no gradient flows into it.
         temperature: tau, above 0.
+        margin_below: whether the positive has its margin in the denominator too (paper); False: it stands there as
+            cos(theta_ui), as in the released in-batch code.
         false_negatives: bool [b, b], True where item j is left out of the negatives of pair k; None keeps all, as
             the paper does.
 
@@ -47,7 +50,11 @@ def bc_loss(
     def row_losses(rows: Rows) -> torch.Tensor:
         cosines = rows.positive_cosines.clamp(-NEARLY_ONE, NEARLY_ONE)
         angle = torch.arccos(cosines) + rows.of_pairs(margins)
-        return rows.softmax_loss(torch.cos(angle.clamp(max=math.pi)) / temperature, rows.logits)
+        positives = torch.cos(angle.clamp(max=math.pi)) / temperature
+        if margin_below:
+            return rows.softmax_loss(positives, rows.logits)
+        plain = rows.positive_logits
+        return rows.softmax_loss(plain, rows.logits) + (plain - positives).squeeze(1)
 
     return in_batch_loss(users, items, row_losses=row_losses, temperature=temperature, false_negatives=false_negatives)
 

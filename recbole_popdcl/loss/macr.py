@@ -15,6 +15,7 @@ def macr_loss(
     negative_logits: torch.Tensor,
     item_branch_weight: float,
     user_branch_weight: float,
+    every_pair: bool = False,
 ) -> torch.Tensor:
     """Return L_O + alpha L_I + beta L_U: binary cross-entropies over the triples (u, i, j).
 
@@ -30,10 +31,15 @@ def macr_loss(
         negative_logits: y_j [b].
         item_branch_weight: alpha, at least 0.
         user_branch_weight: beta, at least 0.
+        every_pair: False: a matching score goes with the branches of its own pair (paper); True: with those of every
+            triple of the batch, b^2 fused scores, as shapes broadcast in the released code and in MACR's own.
     """
+    of_users, of_positives, of_negatives = (
+        logits.unsqueeze(1) if every_pair else logits for logits in (user_logits, positive_logits, negative_logits)
+    )
     loss = cross_entropy(
-        fused_scores(positive_scores, user_logits=user_logits, item_logits=positive_logits),
-        fused_scores(negative_scores, user_logits=user_logits, item_logits=negative_logits),
+        fused_scores(positive_scores, user_logits=of_users, item_logits=of_positives),
+        fused_scores(negative_scores, user_logits=of_users, item_logits=of_negatives),
     )
     loss = loss + item_branch_weight * cross_entropy(positive_logits, negative_logits)
     return loss + user_branch_weight * cross_entropy(user_logits, user_logits)

@@ -11,16 +11,27 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
+from torch import nn
 
 from recbole_popdcl.compute.distributed import share_encoding
 from recbole_popdcl.compute.products import inner_products
-from recbole_popdcl.config.kinds import Choice, Either, Real
+from recbole_popdcl.config.kinds import Choice, Either, Flag, Real
 from recbole_popdcl.config.properties import AUTO, Property, Stage
 from recbole_popdcl.data.pairs import training_pairs
 from recbole_popdcl.encoder.base import build_encoder, encoder_names
 from recbole_popdcl.loss.l2 import l2_term
 
 EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of which score_norm_exponent is one, where it is auto
+
+
+def init_table(weight: torch.Tensor, how: str) -> None:
+    """Initialise a table that is not the encoder's in place.
+
+    Args:
+        weight: [n, d].
+        how: ``xavier`` (uniform, as the encoder's tables) or ``xavier_normal`` (released code); Glorot and Bengio 2010.
+    """
+    (nn.init.xavier_uniform_ if how == "xavier" else nn.init.xavier_normal_)(weight)
 
 
 class EncoderRecommender(GeneralRecommender):
@@ -56,6 +67,8 @@ class EncoderRecommender(GeneralRecommender):
         Property("encoder", Choice(encoder_names)),
         Property("reg_weight", Real(0)),
         Property("l2_form", Choice(("sum", "half"))),
+        Property("l2_on", Choice(("layer0", "encoded"))),
+        Property("drop_last_batch", Flag()),
         Property("score_norm_exponent", Either((Real(), Choice((AUTO,)))), Stage.SCORING),
     )
 
@@ -67,7 +80,7 @@ class EncoderRecommender(GeneralRecommender):
             config, users=self.train_users, items=self.train_items, n_users=self.n_users, n_items=self.n_items
         )
         share_encoding(self.encoder)
-        self.reg_weight, self.l2_form = config["reg_weight"], config["l2_form"]
+        self.reg_weight, self.l2_form, self.l2_on = config["reg_weight"], config["l2_form"], config["l2_on"]
         self.exponents = EXPONENTS if config["score_norm_exponent"] == AUTO else ()
         self.score_norm_exponent = self.exponents[0] if self.exponents else config["score_norm_exponent"]
         self._encoded: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -101,13 +114,15 @@ class EncoderRecommender(GeneralRecommender):
         A gradient of the rows alone on the CPU, for a loss that also trains the encoder.
 
         Args:
-            users: internal ids [b]; the term is taken on their layer-0 embeddings.
+            users: internal ids [b]; the term is taken on their layer-0 embeddings, or with ``l2_on: encoded`` on what
+                the encoder makes of them.
             items: one or more blocks of internal ids [b], likewise.
             others: further embeddings [m, d].
         """
         if not self.reg_weight:
             return torch.zeros((), device=users.device)
-        tables = self.encoder.layer0(users, torch.cat(items))
+        embed = self.encoder if self.l2_on == "encoded" else self.encoder.layer0
+        tables = embed(users, torch.cat(items))
         return self.reg_weight * l2_term((*tables, *others), n_pairs=len(users), l2_form=self.l2_form)
 
     def predict(self, interaction: Interaction) -> torch.Tensor:

@@ -8,13 +8,13 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from torch import nn
 
-from recbole_popdcl.config.kinds import Choice, Real, Whole
+from recbole_popdcl.config.kinds import Choice, Flag, Real, Whole
 from recbole_popdcl.config.properties import Property
 from recbole_popdcl.data.popularity import degree_groups
 from recbole_popdcl.loss.bc_loss import bc_loss, popularity_angle, popularity_sigmoid
 from recbole_popdcl.loss.l2 import l2_term
 from recbole_popdcl.loss.ssm import ssm_loss
-from recbole_popdcl.model.base import InBatchRecommender
+from recbole_popdcl.model.base import InBatchRecommender, init_table
 
 MARGINS = {"angle": popularity_angle, "sigmoid": popularity_sigmoid}
 
@@ -37,6 +37,9 @@ class BCLoss(InBatchRecommender):
         Property("popularity_temperature", Real(0, open_=True)),
         Property("popularity_loss_weight", Real(0, 1, open_=True)),
         Property("warm_up_epochs", Whole(0)),
+        Property("margin_below", Flag()),
+        Property("item_l2", Choice(("mean", "sum"))),
+        Property("table_init", Choice(("xavier", "xavier_normal"))),
     )
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
@@ -48,10 +51,11 @@ class BCLoss(InBatchRecommender):
         self.user_popularity_embedding = nn.Embedding(n_user_groups, config["embedding_size"])
         self.item_popularity_embedding = nn.Embedding(n_item_groups, config["embedding_size"])
         for table in (self.user_popularity_embedding, self.item_popularity_embedding):
-            nn.init.xavier_uniform_(table.weight)
+            init_table(table.weight, config["table_init"])
         self.temperature, self.popularity_temperature = config["temperature"], config["popularity_temperature"]
         self.popularity_loss_weight = config["popularity_loss_weight"]
-        self.margin = MARGINS[config["bias_margin"]]
+        self.margin, self.margin_below = MARGINS[config["bias_margin"]], config["margin_below"]
+        self.item_l2 = config["item_l2"]
         self.warm_up_epochs = config["warm_up_epochs"]
         self.warming_up = self.warm_up_epochs > 0
 
@@ -69,7 +73,8 @@ class BCLoss(InBatchRecommender):
         false_negatives = self.false_negatives(users, items)
         if self.warming_up:
             loss = ssm_loss(*popularity, temperature=self.popularity_temperature, false_negatives=false_negatives)
-            l2 = l2_term(popularity, n_pairs=len(users), l2_form=self.l2_form)
+            own_users, own_items = popularity
+            l2 = l2_term((own_users, self._counted(own_items)), n_pairs=len(users), l2_form=self.l2_form)
             return self.popularity_loss_weight * loss + self.reg_weight * l2
         with torch.no_grad():
             margins = self.margin(*popularity)
@@ -77,6 +82,18 @@ class BCLoss(InBatchRecommender):
             *self.encoder(users, items),
             margins=margins,
             temperature=self.temperature,
+            margin_below=self.margin_below,
             false_negatives=false_negatives,
         )
-        return (1.0 - self.popularity_loss_weight) * loss + self.l2(users, items)
+        return (1.0 - self.popularity_loss_weight) * loss + self._l2(users, items)
+
+    def _l2(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """The L2 term, of whose item part the released code takes no mean."""
+        if self.item_l2 == "mean":
+            return self.l2(users, items)
+        of_both, of_users = self.l2(users, items), self.l2(users, items[:0])
+        return of_users + len(users) * (of_both - of_users)
+
+    def _counted(self, items: torch.Tensor) -> torch.Tensor:
+        """Embeddings [b, d] whose squares count as often as the L2 term takes them."""
+        return items if self.item_l2 == "mean" else items * len(items) ** 0.5

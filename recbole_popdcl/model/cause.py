@@ -13,7 +13,8 @@ from recbole_popdcl.config.properties import Property, Stage
 from recbole_popdcl.data.popularity import control_probability
 from recbole_popdcl.loss.bpr import bpr_loss
 from recbole_popdcl.loss.cause import discrepancy
-from recbole_popdcl.model.base import PairwiseRecommender
+from recbole_popdcl.loss.l2 import l2_term
+from recbole_popdcl.model.base import PairwiseRecommender, init_table
 
 
 class CausE(PairwiseRecommender):
@@ -31,13 +32,16 @@ class CausE(PairwiseRecommender):
     paper_row = 3
     properties = (
         Property("control_ratio", Real(0, 1, open_=True)),
+        Property("discrepancy_between", Choice(("tables", "chosen"))),
+        Property("table_init", Choice(("xavier", "xavier_normal"))),
         Property("rank_by", Choice(("treatment", "control")), Stage.SCORING),
     )
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         self.control = nn.Embedding(self.n_items, self.encoder.dimension)
-        nn.init.xavier_uniform_(self.control.weight)
+        init_table(self.control.weight, config["table_init"])
+        self.discrepancy_between = config["discrepancy_between"]
         self.register_statistic("probability", control_probability(self.item_popularity(), config["control_ratio"]))
         self.discrepancy_weight, self.rank_by = config["discrepancy_weight"], config["rank_by"]
 
@@ -49,7 +53,13 @@ class CausE(PairwiseRecommender):
         is_control = torch.bernoulli(self.probability[items[0]]).bool().unsqueeze(1)
         chosen = [torch.where(is_control, *tables) for tables in zip(control, treatment)]
         loss = bpr_loss(encoded_users, *chosen)
-        loss = loss + self.discrepancy_weight * discrepancy(torch.cat(treatment), torch.cat(control))
+        between = (treatment, control)
+        if self.discrepancy_between == "chosen":
+            between = (chosen, [torch.where(is_control, *tables) for tables in zip(treatment, control)])
+        loss = loss + self.discrepancy_weight * discrepancy(*map(torch.cat, between))
+        if self.l2_on == "encoded":
+            tables = (encoded_users, *chosen)
+            return loss + self.reg_weight * l2_term(tables, n_pairs=len(users), l2_form=self.l2_form)
         return loss + self.l2(users, *items, others=tuple(torch.where(is_control, table, 0.0) for table in control))
 
     def _item_table(self, items: torch.Tensor) -> torch.Tensor:

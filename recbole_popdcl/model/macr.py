@@ -8,10 +8,10 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from torch import nn
 
-from recbole_popdcl.config.kinds import Real
+from recbole_popdcl.config.kinds import Choice, Flag, Real
 from recbole_popdcl.config.properties import Property, Stage
 from recbole_popdcl.loss.macr import fused_scores, macr_loss
-from recbole_popdcl.model.base import PairwiseRecommender
+from recbole_popdcl.model.base import PairwiseRecommender, init_table
 
 
 class MACR(PairwiseRecommender):
@@ -28,6 +28,8 @@ class MACR(PairwiseRecommender):
     properties = (
         Property("item_branch_weight", Real(0)),
         Property("user_branch_weight", Real(0)),
+        Property("fuse_every_pair", Flag()),
+        Property("table_init", Choice(("xavier", "xavier_normal"))),
         Property("counterfactual_constant", Real(), Stage.SCORING),
     )
 
@@ -35,7 +37,8 @@ class MACR(PairwiseRecommender):
         super().__init__(config, dataset)
         self.user_branch, self.item_branch = (nn.Linear(self.encoder.dimension, 1, bias=False) for _ in range(2))
         for branch in (self.user_branch, self.item_branch):
-            nn.init.xavier_uniform_(branch.weight)
+            init_table(branch.weight, config["table_init"])
+        self.fuse_every_pair = config["fuse_every_pair"]
         self.item_weight, self.user_weight = config["item_branch_weight"], config["user_branch_weight"]
         self.counterfactual_constant = config["counterfactual_constant"]
 
@@ -50,6 +53,7 @@ class MACR(PairwiseRecommender):
             negative_logits=self.item_branch(negatives).squeeze(1),
             item_branch_weight=self.item_weight,
             user_branch_weight=self.user_weight,
+            every_pair=self.fuse_every_pair,
         )
         return loss + self.l2(interaction[self.USER_ID], interaction[self.ITEM_ID], interaction[self.NEG_ITEM_ID])
 

@@ -7,8 +7,9 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 
-from recbole_popdcl.config.kinds import Real
+from recbole_popdcl.config.kinds import Choice, Real
 from recbole_popdcl.config.properties import Property
+from recbole_popdcl.data.popularity import clipped_inverse_propensity
 from recbole_popdcl.loss.sam_reg import sam_reg_losses
 from recbole_popdcl.model.base import PairwiseRecommender
 
@@ -21,12 +22,18 @@ class SamReg(PairwiseRecommender):
     """
 
     paper_row = 4
-    properties = (Property("correlation_weight", Real(0, 1)),)
+    properties = (
+        Property("correlation_weight", Real(0, 1)),
+        Property("correlate_with", Choice(("popularity", "inverse_propensity"))),
+    )
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         popularity = self.item_popularity()
-        self.register_statistic("popularity", popularity / popularity.max())
+        inverse = config["correlate_with"] == "inverse_propensity"
+        self.register_statistic(
+            "popularity", clipped_inverse_propensity(popularity) if inverse else popularity / popularity.max()
+        )
         self.correlation_weight = config["correlation_weight"]
 
     @staticmethod

@@ -170,7 +170,7 @@ def test_benchmark_filename_says_which_set_is_which(parts_of_x, files, sizes):
     [
         ("{'train': 'a', 'tset_balanced': 'c'}", "no set 'tset_balanced' (did you mean 'test_balanced'?)"),
         ("{'valid': 'a'}", "names no training set, train"),
-        ("['a', 'b', 'c', 'a', 'b', 'c']", "names at most 5 files"),
+        ("['a', 'b', 'c', 'a', 'b', 'c', 'a', 'b']", "names at most 7 files"),
         ("{'train': '../a'}", "a name without a path"),
         ("{}", "a mapping such as"),
     ],

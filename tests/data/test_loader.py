@@ -34,6 +34,17 @@ def test_pairs_come_once_each(toy):
     assert not torch.equal(users, epoch(data)[0])  # another order in the next epoch
 
 
+@pytest.mark.parametrize("size", [256, 450, 1800, 5000])
+def test_the_last_batch_may_be_dropped(toy, size):
+    """Where it is smaller than the others; it stays where there is no other."""
+    data = load(toy, f"--train_batch_size={size}", "--drop_last_batch=True")
+    n = len(data.evaluation.train)
+    assert n == 1800
+    _, _, batches = epoch(data)
+    assert [len(batch["user_id"]) for batch in batches] == ([size] * (n // size) or [n])
+    assert len(batches) == len(data.train) == max(n // size, 1)
+
+
 def test_users_in_turn(toy):
     data = load(toy, "--epoch_sampling=users")
     users, items, _ = epoch(data)

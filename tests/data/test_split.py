@@ -7,6 +7,7 @@ import pytest
 
 from recbole_popdcl.data.split import (
     SETS,
+    SPLIT_SETS,
     balanced_draw,
     balanced_split,
     counts,
@@ -171,4 +172,5 @@ def test_nothing_left_for_training():
 
 
 def test_the_names_of_the_sets():
-    assert SETS == ("train", "valid", "test_imbalanced", "test_balanced", "valid_balanced")
+    assert SPLIT_SETS == ("train", "valid", "test_imbalanced", "test_balanced", "valid_balanced")
+    assert (*SPLIT_SETS, "valid_unbiased", "test_unbiased") == SETS

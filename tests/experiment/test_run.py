@@ -579,7 +579,7 @@ def test_outputs_of_an_evaluation_are_both_written_or_none(toy, tmp_path, caplog
     for output, problem in (
         ("none/e.json", "there is no folder"),
         ("folder", "is a folder"),
-        ("p.parquet", "two outputs"),
+        ("p.parquet", "must end in .json"),
     ):
         with pytest.raises(PopDCLError, match=problem):
             evaluate(tmp_path / "r", output=tmp_path / output, per_user_output=tmp_path / "p.parquet")

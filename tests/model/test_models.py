@@ -82,6 +82,9 @@ def test_predict_is_an_entry_of_full_sort_predict(toy, model):
      ("DICE", "conformity_weight=5"), ("DICE", "loss_decay=0.1"), ("DICE", "discrepancy=l2"),
      ("DICE", "discrepancy=dcor"), ("DICE", "discrepancy_weight=1"), ("DICE", "negative_sampling=independent"),
      ("DICE", "popularity_margin=1"), ("DICE", "margin_decay=0.1"), ("DICE", "popularity_pool=1"),
+     ("BCLoss", "margin_below=False"), ("BCLoss", "table_init=xavier_normal"), ("CausE", "table_init=xavier_normal"),
+     ("CausE", "discrepancy_between=chosen"), ("SamReg", "correlate_with=inverse_propensity"),
+     ("MACR", "fuse_every_pair=True"), ("MACR", "table_init=xavier_normal"), ("SSM", "drop_last_batch=True"),
      ("SSM", "false_negatives=mask"), ("PopDCL", "false_negatives=mask"), ("HCL", "false_negatives=mask")],
 )  # fmt: skip
 def test_each_property_changes_the_training(toy, tmp_path, model, switch):

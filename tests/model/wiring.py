@@ -66,7 +66,8 @@ class Hand:
 
     @cached_property
     def model(self):
-        properties = {**COMMON, "encoder": self.encoder, "l2_form": L2_FORMS[self.encoder], **self.p}
+        common = {name: value for name, value in COMMON.items() if name != "n_layers" or self.encoder != "mf"}
+        properties = {**common, "encoder": self.encoder, "l2_form": L2_FORMS[self.encoder], **self.p}
         config = Config(self.name, config_dict=properties)
         model = config.model_class(config, TrainingSet()).double()
         generator = torch.Generator().manual_seed(3)
