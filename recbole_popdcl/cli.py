@@ -202,6 +202,17 @@ def _parser() -> argparse.ArgumentParser:
     properties.add_argument("model", metavar="MODEL", nargs="?", help="those of a model; this package's by default")
     properties.set_defaults(function=_properties)
 
+    models = commands.add_parser("models", help="list models: source, loss", allow_abbrev=False)
+    models.set_defaults(function=_models)
+
+    metrics = commands.add_parser("metrics", help="list metrics: what they measure", allow_abbrev=False)
+    metrics.set_defaults(function=_metrics)
+
+    datasets = commands.add_parser("datasets", help="list data sets: those at hand, those to prepare",
+                                   allow_abbrev=False)  # fmt: skip
+    datasets.add_argument("--data_path", help="folder with a folder for each data set (default: dataset)")
+    datasets.set_defaults(function=_datasets)
+
     prepare = commands.add_parser("prepare", help="turn raw files into a dataset", allow_abbrev=False)
     preparation.add_arguments(prepare)
     prepare.set_defaults(function=_prepare)
@@ -433,6 +444,30 @@ def _properties(arguments: argparse.Namespace, unknown: list[str]) -> int:
 
     _none_left(unknown)
     print(as_text(rows_of_model(arguments.model) if arguments.model else own_rows()))
+    return 0
+
+
+def _models(arguments: argparse.Namespace, unknown: list[str]) -> int:
+    from recbole_popdcl.config.listing import models_as_text
+
+    _none_left(unknown)
+    print(models_as_text())
+    return 0
+
+
+def _metrics(arguments: argparse.Namespace, unknown: list[str]) -> int:
+    from recbole_popdcl.config.listing import metrics_as_text
+
+    _none_left(unknown)
+    print(metrics_as_text())
+    return 0
+
+
+def _datasets(arguments: argparse.Namespace, unknown: list[str]) -> int:
+    from recbole_popdcl.data.datasets import datasets_as_text
+
+    _none_left(unknown)
+    print(datasets_as_text(arguments.data_path))
     return 0
 
 
