@@ -14,6 +14,7 @@ VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "recbole_popdcl/__init__.py
 PROPERTIES = "recbole_popdcl.properties"  # installed from properties/ at the top, so that a wheel has them too
 REPORT = ["matplotlib>=3.10.7", "jinja2>=3.1.6"]
 EXPORT = ["safetensors>=0.6"]
+COMPLETION = ["shtab>=1.13"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocstrings[python]>=0.27"]
 
 setup(
@@ -46,11 +47,14 @@ setup(
         "filelock>=3.20",
         "tqdm>=4.67",
         "tensorboard>=2.20",
+        "packaging>=25",  # doctor reads requirements with it
+        "psutil>=7",  # memory; recbole 1.2.0 imports it too, but does not declare it
     ],
     extras_require={
         "tune": ["ray[tune]>=2.55,<3", "fsspec", "optuna>=4.6", *REPORT],  # older versions let the network run code
         "report": REPORT,
         "export": EXPORT,
+        "completion": COMPLETION,
         "docs": DOCS,
         "dev": [
             "pytest>=9",
@@ -60,7 +64,6 @@ setup(
             "mypy>=2",
             "coverage>=7.10",  # which follows into subprocesses
             "build",
-            "packaging",
             "ray[tune]>=2.55,<3",
             "optuna>=4.6",
             "playwright>=1.56",
@@ -70,6 +73,7 @@ setup(
             "wandb>=0.31",
             *REPORT,
             *EXPORT,
+            *COMPLETION,
             *DOCS,
         ],
     },

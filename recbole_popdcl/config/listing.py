@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from recbole_popdcl.config.models import (
 )
 from recbole_popdcl.config.properties import Property, Stage, meaning, table
 from recbole_popdcl.config.reading import properties_folder, read_yaml
+from recbole_popdcl.config.text import in_columns
 from recbole_popdcl.evaluation.metrics import MODULES, all_metrics
 
 NO_DATASET = "DATASET"  # a name that no property file has
@@ -206,18 +207,3 @@ def models_as_text() -> str:
 def metrics_as_text() -> str:
     """Return a line for each metric, by kind."""
     return in_columns({kind: [(metric.name, metric.meaning) for metric in all_metrics(kind)] for kind in MODULES})
-
-
-def in_columns(parts: Mapping[str, Sequence[tuple[str, ...]]]) -> str:
-    """Return {heading: rows of cells} as text, in columns below the headings; the last column may be of any width.
-
-    Rows of a part have equally many cells; a part without rows is left out.
-    """
-    texts = []
-    for heading, rows in parts.items():
-        widths = [max(map(len, column)) for column in zip(*rows)][:-1]
-        lines = [
-            "  ".join(["", *(cell.ljust(width) for cell, width in zip(row, widths)), row[-1]]).rstrip() for row in rows
-        ]
-        texts += ["\n".join([heading, *lines])] if lines else []
-    return "\n\n".join(texts)

@@ -7,8 +7,8 @@ from pathlib import Path
 import recbole
 
 from dataset_prep.manifest import MANIFEST, read_manifest
-from recbole_popdcl.config.listing import in_columns
 from recbole_popdcl.config.reading import properties_folder, read_yaml
+from recbole_popdcl.config.text import in_columns
 from recbole_popdcl.errors import PopDCLError, one_line, reason
 
 PACKAGE = Path(recbole.__file__).parent

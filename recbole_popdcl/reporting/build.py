@@ -18,7 +18,7 @@ from recbole_popdcl.config.models import typed_model
 from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.experiment.analysis import analyse, missing_analyses, read_analysis
 from recbole_popdcl.experiment.comparison.summary import accuracy_keys
-from recbole_popdcl.reporting import figures, tables
+from recbole_popdcl.reporting import NEEDS, figures, tables
 from recbole_popdcl.reporting.figures import Drawing
 from recbole_popdcl.reporting.runs import (
     FinishedSearch,
@@ -35,6 +35,11 @@ from recbole_popdcl.reporting.tables import Table
 from recbole_popdcl.storage.files import read_json, write_json, written_whole
 from recbole_popdcl.storage.layout import FRONTIER, MARGINS, POPULARITY
 from recbole_popdcl.storage.logs import logged
+
+try:
+    import jinja2
+except ImportError as error:
+    raise PopDCLError(NEEDS) from error
 
 PAGE, CONTENTS = "index.html", "report.json"  # the second lists the files of the report
 
@@ -104,7 +109,7 @@ def report(
             ``output`` holds something else.
     """
     output = Path(output).resolve()
-    _check_free(output)
+    check_free(output)
     own = {owner.__name__: owner for owner in map(typed_model, models)}
     with logged():
         inventory = take_inventory(paths)
@@ -320,14 +325,13 @@ def _write(
 
 
 def _template() -> Any:
-    import jinja2
-
     environment = jinja2.Environment(loader=jinja2.PackageLoader("recbole_popdcl.reporting", ""), autoescape=True)
     environment.filters["base64"] = lambda text: base64.b64encode(text.encode("utf-8")).decode("ascii")
     return environment.get_template("page.html")
 
 
-def _check_free(output: Path) -> None:
+def check_free(output: Path) -> None:
+    """Raise a PopDCLError if something but an earlier report stands where a report is to be written."""
     if not output.exists():
         return
     if not output.is_dir():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from recbole_popdcl.cli import main
-from recbole_popdcl.config.listing import in_columns, own_model_rows, stock_model_rows
+from recbole_popdcl.config.listing import own_model_rows, stock_model_rows
 from recbole_popdcl.config.models import UNSUPPORTED, general_models, model_names, own_models
+from recbole_popdcl.config.text import in_columns
 from recbole_popdcl.evaluation.metrics import all_metrics
 from tests.conftest import the_one_line
 
