@@ -32,6 +32,7 @@ from recbole_popdcl.reporting.runs import (
     take_inventory,
 )
 from recbole_popdcl.reporting.tables import Table
+from recbole_popdcl.storage import progress
 from recbole_popdcl.storage.files import read_json, write_json, written_whole
 from recbole_popdcl.storage.layout import FRONTIER, MARGINS, POPULARITY
 from recbole_popdcl.storage.logs import logged
@@ -188,7 +189,7 @@ def _analyse(shown: Sequence[Group], own: Mapping[str, type]) -> list[str]:
     first = [group.runs[0] for group in shown]
     classes = {run.folder: own.get(run.properties["model"]) for run in first if "model_class" in run.properties}
     todo = [run.folder for run in first if missing_analyses(run.folder.path, model=classes.get(run.folder))]
-    for place, folder in enumerate(todo, 1):
+    for place, folder in enumerate(progress.bar(len(todo), todo, what="analysing", unit="run"), 1):
         logging.getLogger().info("analysing run %d of %d: %s", place, len(todo), folder)
         try:
             analyse(folder.path, model=classes.get(folder))
@@ -303,9 +304,9 @@ def _write(
     folder: Path, sections: Sequence[Section], *, title: str, inventory: Inventory, groups: Sequence[Group]
 ) -> None:
     """Write the tables and figures, then the page that shows them, then the list of all files."""
-    for section in sections:
-        for item in section.items:
-            item.write(folder)
+    items = [item for section in sections for item in section.items]
+    for item in progress.bar(len(items), items, what="tables and figures", unit="item"):
+        item.write(folder)
     runs, searches = inventory.runs, inventory.searches
     models, datasets, seeds = ({getattr(run, name) for run in runs} for name in ("model", "dataset", "seed"))
     page = _template().render(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from recbole_popdcl.errors import PopDCLError, reason
+from recbole_popdcl.storage.progress import above_bars
 
 
 class logged:  # noqa: N801 - reads as a statement
@@ -29,7 +30,7 @@ class logged:  # noqa: N801 - reads as a statement
         root = logging.getLogger()
         self._before = root.level, root.handlers[:]
         self._form = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
-        screen = logging.StreamHandler(sys.stderr)
+        screen = _Screen(sys.stderr)
         screen.setFormatter(self._form)
         self._kept = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
         root.setLevel(self._level)
@@ -58,6 +59,14 @@ class logged:  # noqa: N801 - reads as a statement
                 handler.close()
         root.handlers[:] = self._before[1]
         root.setLevel(self._before[0])
+
+
+class _Screen(logging.StreamHandler):
+    """Writes its lines above progress bars."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with above_bars():
+            super().emit(record)
 
 
 class _File(logging.FileHandler):

@@ -31,6 +31,7 @@ from recbole_popdcl.experiment.comparison.summary import (
 from recbole_popdcl.experiment.folder import RunFolder, stored_config
 from recbole_popdcl.experiment.result import read_result
 from recbole_popdcl.experiment.run import run
+from recbole_popdcl.storage import progress
 from recbole_popdcl.storage.files import written_whole
 from recbole_popdcl.storage.layout import COMPARISON, FRONTIER, SIGNIFICANCE
 from recbole_popdcl.storage.logs import logged
@@ -182,10 +183,12 @@ def compare(
         for dataset in datasets
         for entry in entries
     ]
-    for planned in plan[: len(datasets) * len(entries)]:  # bad properties before the first run
+    configs = [  # bad properties before the first run
         Config(planned.model, planned.dataset, config_dict=planned.properties)
+        for planned in plan[: len(datasets) * len(entries)]
+    ]
     with logged(level=common.get("state", "info")):
-        _run_all(plan, options)
+        _run_all(plan, options, show_progress=configs[0]["show_progress"])
         models = {entry.label: entry.model for entry in entries}
         return {dataset: _compare_one(output / dataset, models, seeds=seeds, options=options) for dataset in datasets}
 
@@ -234,7 +237,7 @@ def _check_same(folder: RunFolder, config: Config) -> None:
             )
 
 
-def _run_all(plan: Sequence[PlannedRun], options: ComparisonOptions) -> None:
+def _run_all(plan: Sequence[PlannedRun], options: ComparisonOptions, *, show_progress: bool) -> None:
     """Finish the runs that are not finished yet, and check that the others are those planned."""
     waiting = [planned for planned in plan if not planned.folder.finished]
     for planned in plan:
@@ -251,7 +254,8 @@ def _run_all(plan: Sequence[PlannedRun], options: ComparisonOptions) -> None:
             planned.finish(show_progress=False)
 
         open_tasks = {task.remote(planned): planned for planned in waiting}
-        while open_tasks:
+        n_before = len(plan) - len(waiting)
+        for _ in progress.bar(len(plan), waiting, what="runs", unit="run", done=n_before, shown=show_progress):
             (done,), _ = ray.wait(list(open_tasks))
             folder = open_tasks.pop(done).folder
             try:
