@@ -214,3 +214,16 @@ def test_commands_elsewhere(toy_folder, tmp_path, monkeypatch, capsys, command):
     printed = capsys.readouterr().err
     assert "\r" not in printed
     assert all(re.match(r"\d{4}-\d\d-\d\d ", line) for line in printed.splitlines())
+
+
+def test_comparisons_and_searches_at_a_terminal(toy_folder, tmp_path):
+    quick = (f"--data_path={toy_folder}", "--epochs=1", "--eval_step=1", "--embedding_size=4")
+    compare = ("compare", "--models=SSM,BPR", "--datasets=toy", "--seeds=1", "--frontier", "--output=c", *quick)
+    assert bars(on_a_terminal(*compare, cwd=tmp_path)) >= {"runs", "frontier"}
+    (tmp_path / "space.yaml").write_text("temperature: [0.1, 0.2]\n")
+    tune = ("tune", "--model=SSM", "--dataset=toy", "--space=space.yaml", "--scheduler=none", *quick)
+    shown = on_a_terminal(*tune, "--run_dir=s", cwd=tmp_path)
+    assert "trials" in bars(shown)
+    assert re.search(r"trials: +\d+%\|[^|]*\| [012]/2 ", shown)
+    silent = (*tune, "--run_dir=silent", "--show_progress=False")
+    assert bars(on_a_terminal(*silent, cwd=tmp_path)) == set()

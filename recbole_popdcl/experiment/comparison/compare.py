@@ -188,9 +188,13 @@ def compare(
         for planned in plan[: len(datasets) * len(entries)]
     ]
     with logged(level=common.get("state", "info")):
-        _run_all(plan, options, show_progress=configs[0]["show_progress"])
+        show_progress = configs[0]["show_progress"]
+        _run_all(plan, options, show_progress=show_progress)
         models = {entry.label: entry.model for entry in entries}
-        return {dataset: _compare_one(output / dataset, models, seeds=seeds, options=options) for dataset in datasets}
+        return {
+            dataset: _compare_one(output / dataset, models, seeds=seeds, options=options, show_progress=show_progress)
+            for dataset in datasets
+        }
 
 
 def _with_reference(options: ComparisonOptions, labels: Sequence[str]) -> ComparisonOptions:
@@ -269,7 +273,12 @@ def _run_all(plan: Sequence[PlannedRun], options: ComparisonOptions, *, show_pro
 
 
 def _compare_one(
-    folder: Path, models: Mapping[str, str | type], *, seeds: Sequence[int], options: ComparisonOptions
+    folder: Path,
+    models: Mapping[str, str | type],
+    *,
+    seeds: Sequence[int],
+    options: ComparisonOptions,
+    show_progress: bool,
 ) -> str:
     """Compare the runs of one data set; write the tables into its folder and return them as Markdown.
 
@@ -290,7 +299,7 @@ def _compare_one(
         _write(folder / SIGNIFICANCE, pd.concat(tests, ignore_index=True))
         parts.append(_significance_text(tests, reference, correction=options.correction))
     if options.frontier:
-        _write(folder / FRONTIER, sweep(runs, models))
+        _write(folder / FRONTIER, sweep(runs, models, show_progress=show_progress))
     return "\n\n".join(parts)
 
 
@@ -337,24 +346,30 @@ def _significance_text(tests: Sequence[pd.DataFrame], reference: str, *, correct
     return "\n".join(lines)
 
 
-def sweep(runs: Mapping[str, Sequence[RunFolder]], models: Mapping[str, str | type] | None = None) -> pd.DataFrame:
+def sweep(
+    runs: Mapping[str, Sequence[RunFolder]],
+    models: Mapping[str, str | type] | None = None,
+    *,
+    show_progress: bool = True,
+) -> pd.DataFrame:
     """Rank finished runs again at each score normalisation exponent, without training, unless that is done already.
 
     Args:
         runs: {label: run folders}; models that score in a way of their own are left out.
         models: {label: model} of runs of classes of the user's own, at least.
+        show_progress: show a bar.
 
     Returns:
         A row a run and exponent: ``model``, ``run``, ``exponent``, and the keys of COLUMNS.
     """
     columns = ["model", "run", "exponent", *map(str, COLUMNS.values())]
     frames = []
-    for label, folders in runs.items():
-        for run_folder in folders:
-            analyse(run_folder.path, [FRONTIER], model=(models or {}).get(label))
-            frontier = read_analysis(run_folder.path, FRONTIER)
-            if frontier is not None:
-                frames.append(frontier.assign(model=label, run=run_folder.path.name)[columns])
+    labelled = [(label, run_folder) for label, folders in runs.items() for run_folder in folders]
+    for label, run_folder in progress.bar(len(labelled), labelled, what="frontier", unit="run", shown=show_progress):
+        analyse(run_folder.path, [FRONTIER], model=(models or {}).get(label))
+        frontier = read_analysis(run_folder.path, FRONTIER)
+        if frontier is not None:
+            frames.append(frontier.assign(model=label, run=run_folder.path.name)[columns])
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
