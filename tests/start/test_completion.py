@@ -16,8 +16,8 @@ from recbole_popdcl.start.completion import _actions
 from tests.conftest import the_one_line
 
 HARNESS = """
-source "$1"; shift
-COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+source "$1"; COMP_CWORD=$2; shift 2
+COMP_WORDS=("$@"); COMPREPLY=()
 "$(complete -p recbole-popdcl | sed 's/.*-F \\([^ ]*\\).*/\\1/')" recbole-popdcl
 printf '%s\\n' "${COMPREPLY[@]}"
 """
@@ -39,9 +39,10 @@ def script(tmp_path_factory):
     return path
 
 
-def completed(script, *words, cwd):
-    """What bash offers for the last word of a line, which it cuts at its signs of equality."""
-    command = ["bash", "-c", HARNESS, "bash", str(script), "recbole-popdcl", *words]
+def completed(script, *words, cwd, cursor=None):
+    """What bash offers for a word of a line, by default the last; it cuts a line at its signs of equality."""
+    place = str(len(words) if cursor is None else cursor)
+    command = ["bash", "-c", HARNESS, "bash", str(script), place, "recbole-popdcl", *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
@@ -81,6 +82,14 @@ def test_bash_offers_all_commands_and_models(script, tmp_path):
         offered = completed(script, *words, cwd=tmp_path)
         assert offered[: len(model_names())] == model_names()
         assert sorted(offered) == sorted({*model_names(), *general_models()} - {*UNSUPPORTED})
+
+
+@needs_bash
+def test_in_the_middle_of_a_line(script, tmp_path):
+    words = ["run", "--model", "=", "--dataset", "=", "ml-100k"]
+    assert completed(script, *words, cwd=tmp_path, cursor=3)[: len(model_names())] == model_names()
+    words[3:3] = ["PopD"]
+    assert completed(script, *words, cwd=tmp_path, cursor=4) == ["PopDCL"]
 
 
 @needs_bash
