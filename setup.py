@@ -16,6 +16,7 @@ REPORT = ["matplotlib>=3.10.7", "jinja2>=3.1.6"]
 EXPORT = ["safetensors>=0.6"]
 WANDB = ["wandb>=0.31"]
 MLFLOW = ["mlflow-skinny>=3.17"]  # the client alone; a store of its own, other than files, needs mlflow itself
+COMPLETION = ["shtab>=1.13"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocstrings[python]>=0.27"]
 
 setup(
@@ -48,6 +49,8 @@ setup(
         "filelock>=3.20",
         "tqdm>=4.67",
         "tensorboard>=2.20",
+        "packaging>=25",  # doctor reads requirements with it
+        "psutil>=7",  # memory; recbole 1.2.0 imports it too, but does not declare it
     ],
     extras_require={
         "tune": ["ray[tune]>=2.55,<3", "fsspec", "optuna>=4.6", *REPORT],  # older versions let the network run code
@@ -55,6 +58,7 @@ setup(
         "export": EXPORT,
         "wandb": WANDB,
         "mlflow": MLFLOW,
+        "completion": COMPLETION,
         "docs": DOCS,
         "dev": [
             "pytest>=9",
@@ -64,7 +68,6 @@ setup(
             "mypy>=2",
             "coverage>=7.10",  # which follows into subprocesses
             "build",
-            "packaging",
             "ray[tune]>=2.55,<3",
             "optuna>=4.6",
             "playwright>=1.56",
@@ -74,6 +77,7 @@ setup(
             *REPORT,
             *EXPORT,
             *WANDB,
+            *COMPLETION,
             *DOCS,
         ],
     },

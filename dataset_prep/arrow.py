@@ -14,6 +14,9 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from dataset_prep.sources import Text
+from recbole_popdcl.data.atomic import BLOCK_BYTES
+
 COPIED = 1 << 16  # bytes at a time; larger reads are not divided
 QUIET = 0.2  # seconds without a call after which Arrow's queue is taken to be full, so that it reads no more
 # Arrow's threads let go of a file at some time after its end. The last to let go of it calls Python, which must not be
@@ -61,19 +64,31 @@ class _Watched:
 
 @contextlib.contextmanager
 def batches(
-    stream: BinaryIO, open_reader: Callable[[pa.NativeFile], pa.RecordBatchReader]
-) -> Iterator[pa.RecordBatchReader]:
-    """Open a reader of a stream, and close it when no thread of Arrow reads the stream any more.
+    stream: Text, open_reader: Callable[[pa.NativeFile], pa.RecordBatchReader]
+) -> Iterator[Iterator[pa.RecordBatch]]:
+    """Yield the batches of a reader of a stream, and close it when no thread of Arrow reads the stream any more.
+
+    Args:
+        stream: the text.
+        open_reader: opens a reader, which takes BLOCK_BYTES at a time.
 
     Raises:
         pa.ArrowInvalid: Arrow cannot read the beginning of the stream.
     """
+    stream.worked_off(0)
     watched = _Watched(stream)
     # it copies what it reads, so that no block belongs to Python, which Arrow's threads would have to call to free it
     file = pa.BufferedInputStream(pa.PythonFile(watched, mode="r"), COPIED)
     _LATEST.append(file)
     try:
         with contextlib.closing(open_reader(file)) as rows:
-            yield rows
+            yield _told(rows, stream)
     finally:
         watched.stop()
+
+
+def _told(rows: pa.RecordBatchReader, stream: Text) -> Iterator[pa.RecordBatch]:
+    """The batches; what is done with shows in the progress bar, not what Arrow has read ahead."""
+    for number, batch in enumerate(rows, 1):
+        yield batch
+        stream.worked_off(number * BLOCK_BYTES)

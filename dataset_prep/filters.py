@@ -18,6 +18,7 @@ from dataset_prep.tables import LEAST_TIME
 from recbole_popdcl.data.labels import first_negative
 from recbole_popdcl.data.split import cores, counts, first_occurrences
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.storage import progress
 
 MILLISECONDS = 1e11  # timestamps from here on are no seconds, but thousandths, millionths or billionths of one
 
@@ -171,7 +172,8 @@ def apply_filters(log: Interactions, filters: Filters, *, seed: int) -> tuple[In
         PopDCLError: nothing is left; names the filter that took the last ones.
     """
     n_log, removed = len(log), {}
-    for name, mask_of in _masks(filters, seed):
+    masks = list(_masks(filters, seed))
+    for name, mask_of in progress.bar(len(masks), masks, what="filtering", unit="filter"):
         mask = mask_of(log)
         removed[name] = len(log) - int(np.count_nonzero(mask))
         if removed[name]:

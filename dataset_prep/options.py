@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataset_prep.layouts import format_names
+from recbole_popdcl.errors import OneLineParser
 
 if TYPE_CHECKING:  # imported where used, so that --help answers at once
     from dataset_prep.columns import Columns
@@ -15,12 +16,19 @@ if TYPE_CHECKING:  # imported where used, so that --help answers at once
     from dataset_prep.prepare import Recipe
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: OneLineParser) -> None:
     """Add the options of the preparation to a parser."""
     add = parser.add_argument
-    add("--input", required=True, nargs="+", type=Path, help="raw files, plain, gzip, bz2, xz or zip; or their folder")
+    add(
+        "--input",
+        complete="file",
+        required=True,
+        nargs="+",
+        type=Path,
+        help="raw files, plain, gzip, bz2, xz or zip; or their folder",
+    )
     add("--name", required=True, help="name of the dataset")
-    add("--output", type=Path, help="folder of the dataset (default: dataset/NAME)")
+    add("--output", complete="directory", type=Path, help="folder of the dataset (default: dataset/NAME)")
     add("--overwrite", action="store_true", help="replace an existing dataset")
     add("--format", choices=format_names(), help="format of the files (default: recognised from their content)")
     for name in ("user", "item", "rating", "timestamp", "label"):
@@ -36,7 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--start", metavar="T", help="take times from T on: a date, or a number in the unit of the file")
     add("--end", metavar="T", help="take times before T")
     for name in ("users", "items"):
-        add(f"--drop-{name}", f"--drop_{name}", type=Path, metavar="FILE", help=f"leave out {name}, a raw id a line")
+        add(
+            f"--drop-{name}",
+            f"--drop_{name}",
+            type=Path,
+            complete="file",
+            metavar="FILE",
+            help=f"leave out {name}, a raw id a line",
+        )
     add("--last", type=int, metavar="N", help="take the N latest interactions of each user")
     add("--sample_users", type=int, metavar="N", help="take N users, drawn at random")
     add("--k_core", type=int, metavar="K",
@@ -49,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--ratio", nargs="+", type=float, metavar="SHARE",
         help="shares of train, valid, test_imbalanced, test_balanced and, if wanted, valid_balanced "
              "(default: 0.6 0.1 0.15 0.15)")  # fmt: skip
-    add("--test_balanced", type=Path, metavar="FILE",
+    add("--test_balanced", complete="file", type=Path, metavar="FILE",
         help="an external balanced test, in the format of the others (default: drawn from the log)")  # fmt: skip
     for name, what in (("test_unbiased", "a test"), ("valid_unbiased", "a validation")):
         add(f"--{name}", type=Path, metavar="FILE",

@@ -39,6 +39,7 @@ from recbole_popdcl.data.split import (
     temporal_split,
 )
 from recbole_popdcl.errors import PopDCLError, reason
+from recbole_popdcl.storage import progress
 from recbole_popdcl.storage.files import write_json
 from recbole_popdcl.storage.lock import locked
 
@@ -300,7 +301,7 @@ def _read(
             if n_read == before:
                 getLogger().warning("%s holds no interactions", path)
 
-    with contextlib.closing(blocks()) as of_all:
+    with progress.reading(paths), contextlib.closing(blocks()) as of_all:
         log = collect(of_all)
     if not n_read:
         raise PopDCLError(f"{paths[0]} holds no interactions")
@@ -387,9 +388,14 @@ def _split_log(
             recipe.test_balanced,
         )
     timed = (log.timestamp,) if recipe.split == "temporal" else ()
-    codes = SPLITS[recipe.split](log.items, *timed, ratio=ratio, seed=recipe.seed)
+    names = SPLIT_SETS[: len(ratio)]
     sets = {"": log} if recipe.whole else {}
-    sets |= {name: log.select(codes == code) for code, name in enumerate(SPLIT_SETS[: len(ratio)])}
+    with progress.bar(1 + len(names), what="splitting", unit="step") as bar:
+        codes = SPLITS[recipe.split](log.items, *timed, ratio=ratio, seed=recipe.seed)
+        bar.update()
+        for code, name in enumerate(names):
+            sets[name] = log.select(codes == code)
+            bar.update()
     return sets | ({} if external is None else {"test_balanced": external}), removed
 
 
@@ -446,7 +452,8 @@ def _write(sets: Mapping[str, Interactions], manifest: dict[str, Any], *, name: 
     existed = output.exists()
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with locked(output):
+        n = sum(map(len, sets.values()))
+        with locked(output), progress.bar(n, what="writing", unit="interaction") as bar:
             folder = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".tmp", dir=output))
             try:
                 manifest["sets"] = {}
@@ -454,7 +461,7 @@ def _write(sets: Mapping[str, Interactions], manifest: dict[str, Any], *, name: 
                     file = f"{name}.{part}.inter" if part else f"{name}.inter"
                     getLogger().info("writing %s: %d interactions", file, len(rows))
                     users, items = rows.raw()
-                    write_interactions(folder / file, users=users, items=items, labels=rows.labels)
+                    write_interactions(folder / file, users=users, items=items, labels=rows.labels, tell=bar.update)
                     about = {"file": file, "statistics": statistics(rows), **_size_and_checksum(folder / file)}
                     manifest["sets"][part or "all"] = about
                 write_json(folder / MANIFEST, manifest)

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 
 from recbole_popdcl.data.atomic import NOT_UTF8
 from recbole_popdcl.errors import PopDCLError, reason
+from recbole_popdcl.storage import progress
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip", ".tar", ".tgz")  # endings of file names
 TAR_MARK, TAR_MARK_AT = b"ustar", 257
@@ -42,7 +43,7 @@ DAMAGED = (EOFError, tarfile.TarError, zlib.error, lzma.LZMAError, zipfile.BadZi
 
 
 @contextlib.contextmanager
-def opened(path: Path, *, encoding: str = "utf-8", separator: str = "") -> Iterator[io.BufferedReader]:
+def opened(path: Path, *, encoding: str = "utf-8", separator: str = "") -> Iterator[Text]:
     """Open a file for reading as UTF-8: unpacked (gzip, bz2, xz; zip or tar of one file), past a byte-order mark.
 
     The packing is recognised from the first bytes, whatever the file is called.
@@ -61,19 +62,32 @@ def opened(path: Path, *, encoding: str = "utf-8", separator: str = "") -> Itera
             raw = stack.enter_context(open(path, "rb"))
             unpacked = stack.enter_context(_member_of_tar(stack.enter_context(_unpacked(raw, path)), path, stack))
             compressed = None if unpacked is raw else os.fstat(raw.fileno()).st_size
-            limited: io.RawIOBase = _Limited(unpacked, path, compressed=compressed)
+            whole: io.RawIOBase = (limited := _Limited(unpacked, path, raw=raw, compressed=compressed))
             if encoding.lower() not in ("utf-8", "utf8") or separator:
-                limited = _Rewritten(limited, path, encoding=encoding, separator=separator)
-            stream = io.BufferedReader(limited, CHUNK)
+                whole = _Rewritten(limited, path, encoding=encoding, separator=separator)
+            stream = Text(whole, limited)
             if stream.peek(len(POINTER)).startswith(POINTER):
                 raise PopDCLError(f"cannot read {path}: it is a pointer of Git LFS; fetch the file with git lfs pull")
             if stream.peek(len(BOM))[: len(BOM)] == BOM:
                 stream.read(len(BOM))
-            yield stream  # type: ignore[misc]  # of io, which names the raw stream
+            yield stream
         except DAMAGED as error:
             raise PopDCLError(f"cannot read {path}: its compressed data are damaged or cut short ({error})") from error
         except OSError as error:
             raise PopDCLError(f"cannot read {path}: {reason(error)}") from error
+
+
+class Text(io.BufferedReader):
+    """The text of a file; what is read of it shows in the progress bar, unless a reader says how far it has come."""
+
+    def __init__(self, whole: io.RawIOBase, limited: _Limited) -> None:
+        super().__init__(whole, CHUNK)
+        self._limited = limited
+
+    def worked_off(self, n_bytes: int) -> None:
+        """Show so much of the text in the progress bar, from now on in the place of what is read ahead."""
+        self._limited.tells = False
+        progress.has_read(self._limited.path, self._limited.place(n_bytes))
 
 
 def _unpacked(raw: BinaryIO, path: Path) -> Any:
@@ -167,8 +181,9 @@ class _Rewritten(io.RawIOBase):
 class _Limited(io.RawIOBase):
     """Passes on the bytes of a stream, and refuses endless lines and decompression bombs."""
 
-    def __init__(self, stream: BinaryIO, path: Path, *, compressed: int | None) -> None:
-        self._stream, self._path = stream, path
+    def __init__(self, stream: BinaryIO, path: Path, *, raw: BinaryIO, compressed: int | None) -> None:
+        self._stream, self.path, self._raw = stream, path, raw
+        self.tells = True
         self._max_total = math.inf if compressed is None else max(FLOOR, MAX_RATIO * compressed)
         self._total = self._line_length = 0
 
@@ -179,17 +194,23 @@ class _Limited(io.RawIOBase):
         data = self._stream.read(len(buffer))
         buffer[: len(data)] = data
         self._total += len(data)
+        if self.tells:
+            progress.has_read(self.path, self._raw.tell())
         if self._total > self._max_total:
             raise PopDCLError(
-                f"cannot read {self._path}: it decompresses to more than {MAX_RATIO} times its size; "
+                f"cannot read {self.path}: it decompresses to more than {MAX_RATIO} times its size; "
                 "if that is right, unpack it first"
             )
         end = data.find(b"\n")  # a line within one chunk is never too long, as a chunk is no longer than MAX_LINE
         length = self._line_length + (len(data) if end < 0 else end)
         self._line_length = length if end < 0 else len(data) - 1 - data.rfind(b"\n")
         if length > MAX_LINE:
-            raise PopDCLError(f"cannot read {self._path}: a line is longer than {MAX_LINE >> 20} MiB")
+            raise PopDCLError(f"cannot read {self.path}: a line is longer than {MAX_LINE >> 20} MiB")
         return len(data)
+
+    def place(self, n_bytes: int) -> int:
+        """The place in the file, as it is on disk, up to which it holds so much of the text, if it is even."""
+        return int(self._raw.tell() * min(1.0, n_bytes / max(self._total, 1)))
 
 
 def first_line(path: Path, *, encoding: str = "utf-8") -> str:

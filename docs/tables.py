@@ -13,13 +13,21 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import recbole
-from recbole.utils import argument_list, get_model
+from recbole.utils import argument_list
 
 from dataset_prep.layouts import find_layout, format_names
-from recbole_popdcl.compat import REPAIRS
 from recbole_popdcl.config.config import Config
-from recbole_popdcl.config.listing import Row, own_rows, owners, rows_of_model
-from recbole_popdcl.config.models import NEEDED_PACKAGES, UNSUPPORTED, general_models, own_models, takes_steps
+from recbole_popdcl.config.listing import (
+    OwnModel,
+    Row,
+    StockModel,
+    own_model_rows,
+    own_rows,
+    owners,
+    rows_of_model,
+    stock_model_rows,
+)
+from recbole_popdcl.config.models import own_models
 from recbole_popdcl.config.properties import Stage, comments, why_no_effect
 from recbole_popdcl.config.properties import table as property_table
 from recbole_popdcl.config.reading import properties_folder, read_yaml
@@ -60,21 +68,12 @@ def _of_property(row: Row) -> tuple[str, ...]:
 def models(which: str) -> str:
     """The models of the paper, or those beyond it."""
     head = ("model", "loss of a pair (u,i), or of a triple (u,i,j)", "properties and defaults", "source", "file")
-    chosen = (
-        owner
-        for owner in own_models().values()
-        if (getattr(owner, "paper_row", None) is not None) == (which == "paper")
-    )
-    return table(head, map(_of_model, chosen))
+    return table(head, (_of_model(row) for row in own_model_rows() if row.of_paper is (which == "paper")))
 
 
-def _of_model(model: type) -> tuple[str, ...]:
-    said = re.search(r"Loss: (.+?)\s*Source: (.+?)\s*\Z", model.__doc__ or "", re.DOTALL)
-    if not said:
-        raise SystemExit(f"the docstring of {model.__name__} has no lines 'Loss: …' and 'Source: …' at its end")
-    loss, source = (" ".join(text.split()) for text in said.groups())
+def _of_model(row: OwnModel) -> tuple[str, ...]:
     own: list[str] = []
-    for base in model.__mro__:
+    for base in row.model.__mro__:
         path = properties_folder() / "model" / f"{base.__name__}.yaml"
         if base.__module__ == "recbole_popdcl.model.base" or not path.is_file():
             continue
@@ -82,8 +81,8 @@ def _of_model(model: type) -> tuple[str, ...]:
         for name, value in read_yaml(path).items():
             symbol = SYMBOL.match(notes[name])
             own.append(f"`{name}` {value}" + (f" ({symbol[1]})" if symbol else ""))
-    file = model.__module__.rpartition(".")[2]
-    return f"`{model.__name__}`", loss, ", ".join(own) or "those of every model", source, f"`{file}.py`"
+    file = row.model.__module__.rpartition(".")[2]
+    return f"`{row.model.__name__}`", row.loss, ", ".join(own) or "those of every model", row.source, f"`{file}.py`"
 
 
 def metrics(kind: str) -> str:
@@ -94,24 +93,12 @@ def metrics(kind: str) -> str:
 
 def stock_models() -> str:
     """RecBole's general models."""
-    names = sorted({*general_models(), *UNSUPPORTED}, key=str.lower)
-    return table(("model", "training data", "state"), map(_of_stock_model, names))
+    return table(("model", "training data", "state"), map(_of_stock_model, stock_model_rows()))
 
 
-def _of_stock_model(model: str) -> tuple[str, ...]:
-    kind, state = "", "as under RecBole 1.2.1"
-    if model in general_models():
-        stock = get_model(model)
-        kind = stock.input_type.name.lower() if takes_steps(stock) else "without training"
-    if model in REPAIRS:
-        state = f"repaired: {REPAIRS[model].__doc__}"
-    if model in NEEDED_PACKAGES:
-        state += f"; needs the package `{NEEDED_PACKAGES[model]}`"
-    if model in UNSUPPORTED:
-        state = f"refused: it {UNSUPPORTED[model]}"
-    if model in own_models():
-        state = "`--model` gives [this package's own](models.md)"
-    return f"`{model}`", kind, state
+def _of_stock_model(row: StockModel) -> tuple[str, ...]:
+    state = "`--model` gives [this package's own](models.md)" if row.replaced else row.state
+    return f"`{row.name}`", row.training, state
 
 
 def layouts() -> str:

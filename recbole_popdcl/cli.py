@@ -19,9 +19,24 @@ from recbole_popdcl.evaluation.keys import MAX_K
 
 MODEL_HELP = "model name, ours or RecBole's, or a class of your own: package.module:Class, which is imported"
 OWN_MODEL_HELP = "class of a run of your own class, package.module:Class, which is imported"
+NEXT = """\
+What to do next:
+  recbole-popdcl demo                                     three models on a small data set, and a report on them
+  recbole-popdcl run --model=PopDCL --dataset=ml-100k     train and evaluate one model
+  recbole-popdcl prepare --input FILE --name NAME         make a data set of your own interactions
+  recbole-popdcl models | metrics | datasets              what there is, a line each
+  recbole-popdcl properties [MODEL]                       what can be set: default, allowed values, meaning
+  recbole-popdcl doctor                                   what is installed, what is missing, what the machine has
+  recbole-popdcl --help                                   all commands; COMMAND --help has its options"""
 RUN_HELP = """\
 --property=value sets any property of RecBole, of the model or of this package, for example --temperature=0.12.
 --config_files=a.yaml,b.yaml reads yaml files; preset/released_code.yaml is in the package."""
+
+COMPLETION_HELP = """\
+bash, for this session:   source <(recbole-popdcl completion bash)
+bash, for good:           recbole-popdcl completion bash > ~/.local/share/bash-completion/completions/recbole-popdcl
+zsh, in a folder of fpath: recbole-popdcl completion zsh > FOLDER/_recbole-popdcl
+tcsh, in ~/.tcshrc:       source FILE that recbole-popdcl completion tcsh > FILE wrote"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments, properties = _parser().parse_known_args(argv)
     if arguments.command is None:
-        _parser().print_help()
+        print(NEXT)
         return 2
     with _sigterm_like_interrupt() as terminated:
         try:
@@ -93,7 +108,7 @@ def _sigterm_like_interrupt() -> Iterator[list[int]]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> OneLineParser:
     parser = OneLineParser(prog="recbole-popdcl", description=recbole_popdcl.__doc__, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"%(prog)s {recbole_popdcl.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -101,18 +116,28 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="train and evaluate a model", epilog=RUN_HELP, formatter_class=raw,
                               allow_abbrev=False)  # fmt: skip
-    run.add_argument("--model", "-m", help=MODEL_HELP)
+    run.add_argument("--model", "-m", complete="model", help=MODEL_HELP)
     run.add_argument("--dataset", "-d", help="dataset name, for example ml-100k, which RecBole bundles")
-    run.add_argument("--run_dir", help="folder of the run; runs/<dataset>/<model>/<timestamp> by default")
+    run.add_argument(
+        "--run_dir", complete="directory", help="folder of the run; runs/<dataset>/<model>/<timestamp> by default"
+    )
     run.add_argument("--resume", action="store_true", help="go on with the run in --run_dir")
     run.set_defaults(function=_run)
 
     tune = commands.add_parser("tune", help="search hyper-parameters on Ray Tune", epilog=RUN_HELP, formatter_class=raw,
                                allow_abbrev=False)  # fmt: skip
-    tune.add_argument("--model", "-m", help=MODEL_HELP)
+    tune.add_argument("--model", "-m", complete="model", help=MODEL_HELP)
     tune.add_argument("--dataset", "-d", help="dataset name")
-    tune.add_argument("--space", help="yaml file, property: [values] or a distribution; properties/tune/ has defaults")
-    tune.add_argument("--run_dir", help="folder of the search; runs/<dataset>/<model>/tune-<timestamp> by default")
+    tune.add_argument(
+        "--space",
+        complete="file",
+        help="yaml file, property: [values] or a distribution; properties/tune/ has defaults",
+    )
+    tune.add_argument(
+        "--run_dir",
+        complete="directory",
+        help="folder of the search; runs/<dataset>/<model>/tune-<timestamp> by default",
+    )
     tune.add_argument("--resume", action="store_true", help="go on with the search in --run_dir")
     tune.add_argument(
         "--trusted", action="store_true", help="resume a search that somebody else began, which could run any code"
@@ -130,14 +155,19 @@ def _parser() -> argparse.ArgumentParser:
 
     compare = commands.add_parser("compare", help="several models, data sets and seeds, with paired tests",
                                   epilog=RUN_HELP, formatter_class=raw, allow_abbrev=False)  # fmt: skip
-    compare.add_argument("--models", help="names, or package.module:Class, with commas between them")
+    compare.add_argument("--models", complete="model", help="names, or package.module:Class, with commas between them")
     compare.add_argument("--datasets", required=True, help="names, with commas between them")
     compare.add_argument("--seeds", type=_positive, default=3, help="number of seeds, from 2020 on (default: 3)")
     compare.add_argument(
-        "--output", required=True, help="folder of the runs and tables; what is there is not run again"
+        "--output",
+        complete="directory",
+        required=True,
+        help="folder of the runs and tables; what is there is not run again",
     )
     compare.add_argument(
-        "--configs", help="yaml file, label: {property: value}; model: NAME among them where the label is not a model"
+        "--configs",
+        complete="file",
+        help="yaml file, label: {property: value}; model: NAME among them where the label is not a model",
     )
     compare.add_argument("--ablation", action="store_true", help="PopDCL with and without its margins")
     compare.add_argument("--reference", help="label the others are tested against (default: PopDCL, or the last one)")
@@ -153,15 +183,21 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(evaluate)
     evaluate.add_argument("--dataset", "-d", help="name of another dataset of the same ids, to evaluate on its "
                           "evaluation sets, or where it is not split on all of it")  # fmt: skip
-    evaluate.add_argument("--test", help="file with other interactions of the same ids, in a form that prepare reads")
-    evaluate.add_argument("--output", help="JSON file for the results")
-    evaluate.add_argument("--per_user", help="Parquet file for the accuracy of every user")
+    evaluate.add_argument(
+        "--test", complete="file", help="file with other interactions of the same ids, in a form that prepare reads"
+    )
+    evaluate.add_argument("--output", complete="file", help="JSON file for the results")
+    evaluate.add_argument("--per_user", complete="file", help="Parquet file for the accuracy of every user")
     evaluate.set_defaults(function=_evaluate)
 
     report = commands.add_parser("report", help="tables and figures of runs, as one page and as files",
                                  allow_abbrev=False)  # fmt: skip
-    report.add_argument("runs", metavar="RUNS", nargs="+", help="folders with runs and searches, at any depth")
-    report.add_argument("--output", required=True, help="folder for the page; an earlier report in it is replaced")
+    report.add_argument(
+        "runs", complete="directory", metavar="RUNS", nargs="+", help="folders with runs and searches, at any depth"
+    )
+    report.add_argument(
+        "--output", complete="directory", required=True, help="folder for the page; an earlier report in it is replaced"
+    )
     report.add_argument("--best", action="store_true", help="one setting of each model, the best on validation")
     report.add_argument("--topk", type=_list_length, default=20, help="K of the metrics (default: 20)")
     report.add_argument("--reference", help="row the others are tested against (default: PopDCL)")
@@ -174,33 +210,80 @@ def _parser() -> argparse.ArgumentParser:
         "recommend", help="write recommendation lists of a finished run", allow_abbrev=False
     )
     _add_run(recommend)
-    recommend.add_argument("--users", help="text file with a raw user id a line; all users by default")
-    recommend.add_argument("--items", help="text file with a raw item id a line: no others are recommended")
-    recommend.add_argument("--exclude", help="text file with a raw item id a line, or file with pairs of a user and an "
-                           "item, that are not recommended")  # fmt: skip
-    recommend.add_argument("--history", help="file with pairs of a user and an item: lists for these users, who may be "
-                           "new, from their items alone")  # fmt: skip
+    recommend.add_argument("--users", complete="file", help="text file with a raw user id a line; all users by default")
+    recommend.add_argument(
+        "--items", complete="file", help="text file with a raw item id a line: no others are recommended"
+    )
+    recommend.add_argument(
+        "--exclude",
+        complete="file",
+        help="text file with a raw item id a line, or file with pairs of a user and an item, that are not recommended",
+    )
+    recommend.add_argument(
+        "--history",
+        complete="file",
+        help="file with pairs of a user and an item: lists for these users, who may be new, from their items alone",
+    )
     recommend.add_argument("--topk", type=_list_length, default=20, help="items a user (default: 20)")
-    recommend.add_argument("--output", required=True, help=".csv or .parquet file")
+    recommend.add_argument("--output", complete="file", required=True, help=".csv or .parquet file")
     recommend.set_defaults(function=_recommend)
 
     score = commands.add_parser("score", help="scores of given pairs by a finished run", allow_abbrev=False)
     _add_run(score)
-    score.add_argument("--pairs", required=True, help="file with raw ids of users and items: CSV, TSV, Parquet, .inter "
-                       "and whatever else prepare reads")  # fmt: skip
-    score.add_argument("--output", help=".csv or .parquet file; standard output by default")
+    score.add_argument(
+        "--pairs",
+        complete="file",
+        required=True,
+        help="file with raw ids of users and items: CSV, TSV, Parquet, .inter and whatever else prepare reads",
+    )
+    score.add_argument("--output", complete="file", help=".csv or .parquet file; standard output by default")
     score.set_defaults(function=_score)
 
     export = commands.add_parser("export", help="vectors of users and items, for an index by inner product",
                                  allow_abbrev=False)  # fmt: skip
     _add_run(export)
-    export.add_argument("--output", required=True, help=".parquet, .npy or .safetensors file")
+    export.add_argument("--output", complete="file", required=True, help=".parquet, .npy or .safetensors file")
     export.set_defaults(function=_export)
 
     properties = commands.add_parser("properties", help="list properties: default, allowed values, meaning",
                                      allow_abbrev=False)  # fmt: skip
-    properties.add_argument("model", metavar="MODEL", nargs="?", help="those of a model; this package's by default")
+    properties.add_argument(
+        "model", complete="model", metavar="MODEL", nargs="?", help="those of a model; this package's by default"
+    )
     properties.set_defaults(function=_properties)
+
+    demo = commands.add_parser("demo", help="three models on ml-100k and a report on them, in about a minute",
+                               allow_abbrev=False)  # fmt: skip
+    demo.add_argument(
+        "--output",
+        complete="directory",
+        default="runs/demo",
+        help="folder of the runs and the report (default: runs/demo)",
+    )
+    demo.add_argument("--open", action="store_true", help="open the report in a browser")
+    demo.set_defaults(function=_demo)
+
+    doctor = commands.add_parser("doctor", help="what is installed, what is missing, what the machine has",
+                                 allow_abbrev=False)  # fmt: skip
+    doctor.set_defaults(function=_doctor)
+
+    completion = commands.add_parser("completion", help="script by which a shell completes what is typed",
+                                     epilog=COMPLETION_HELP, formatter_class=raw, allow_abbrev=False)  # fmt: skip
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell")
+    completion.set_defaults(function=_completion)
+
+    models = commands.add_parser("models", help="list models: source, loss", allow_abbrev=False)
+    models.set_defaults(function=_models)
+
+    metrics = commands.add_parser("metrics", help="list metrics: what they measure", allow_abbrev=False)
+    metrics.set_defaults(function=_metrics)
+
+    datasets = commands.add_parser("datasets", help="list data sets: those at hand, those to prepare",
+                                   allow_abbrev=False)  # fmt: skip
+    datasets.add_argument(
+        "--data_path", complete="directory", help="folder with a folder for each data set (default: dataset)"
+    )
+    datasets.set_defaults(function=_datasets)
 
     prepare = commands.add_parser("prepare", help="turn raw files into a dataset", allow_abbrev=False)
     preparation.add_arguments(prepare)
@@ -208,14 +291,16 @@ def _parser() -> argparse.ArgumentParser:
 
     describe = commands.add_parser("describe", help="verify a prepared dataset, show its statistics",
                                    allow_abbrev=False)  # fmt: skip
-    describe.add_argument("folder", metavar="DIR", help="the dataset's folder")
-    describe.add_argument("--plot", metavar="FILE", help="draw the items' popularity into a .png, .svg or .pdf file")
+    describe.add_argument("folder", complete="directory", metavar="DIR", help="the dataset's folder")
+    describe.add_argument(
+        "--plot", complete="file", metavar="FILE", help="draw the items' popularity into a .png, .svg or .pdf file"
+    )
     describe.set_defaults(function=_describe)
     return parser
 
 
-def _add_run(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--run_dir", required=True, help="folder of the run")
+def _add_run(command: OneLineParser) -> None:
+    command.add_argument("--run_dir", complete="directory", required=True, help="folder of the run")
     command.add_argument("--model", "-m", help=OWN_MODEL_HELP)
 
 
@@ -435,6 +520,58 @@ def _properties(arguments: argparse.Namespace, unknown: list[str]) -> int:
 
     _none_left(unknown)
     print(as_text(rows_of_model(arguments.model) if arguments.model else own_rows()))
+    return 0
+
+
+def _demo(arguments: argparse.Namespace, unknown: list[str]) -> int:
+    from recbole_popdcl.start.demo import demo
+
+    _none_left(unknown)
+    page, table = demo(arguments.output, open_page=arguments.open)
+    print(f"\n{table}\n\nreport: {page}")
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace, unknown: list[str]) -> int:
+    from recbole_popdcl.start.doctor import doctor
+
+    _none_left(unknown)
+    text, problem = doctor()
+    print(text)
+    if problem:
+        raise PopDCLError(problem)
+    return 0
+
+
+def _completion(arguments: argparse.Namespace, unknown: list[str]) -> int:
+    from recbole_popdcl.start.completion import completion
+
+    _none_left(unknown)
+    print(completion(_parser(), arguments.shell))
+    return 0
+
+
+def _models(arguments: argparse.Namespace, unknown: list[str]) -> int:
+    from recbole_popdcl.config.listing import models_as_text
+
+    _none_left(unknown)
+    print(models_as_text())
+    return 0
+
+
+def _metrics(arguments: argparse.Namespace, unknown: list[str]) -> int:
+    from recbole_popdcl.config.listing import metrics_as_text
+
+    _none_left(unknown)
+    print(metrics_as_text())
+    return 0
+
+
+def _datasets(arguments: argparse.Namespace, unknown: list[str]) -> int:
+    from recbole_popdcl.data.datasets import datasets_as_text
+
+    _none_left(unknown)
+    print(datasets_as_text(arguments.data_path))
     return 0
 
 

@@ -29,6 +29,18 @@ class OneLineParser(argparse.ArgumentParser):
     An empty value, such as that of a variable of the shell that is not set, is refused.
     """
 
+    def add_argument(self, *names: Any, complete: str | None = None, **settings: Any) -> argparse.Action:
+        """Add an argument as argparse does.
+
+        Args:
+            names, settings: as argparse has them.
+            complete: what the shell completes its values from: ``file``, ``directory`` or ``model``.
+        """
+        action = super().add_argument(*names, **settings)
+        if complete is not None:
+            action.complete = complete  # type: ignore[attr-defined]  # shtab looks for it
+        return action
+
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         if arg_string == "" and action.nargs != argparse.PARSER:  # which passes on what follows the command
             raise argparse.ArgumentError(action, "expected a value, which is empty")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dataset_prep.__main__ import main as main_of_preparation
-from recbole_popdcl.cli import main
+from recbole_popdcl.cli import _parser, main
 from recbole_popdcl.evaluation.keys import MAX_K
 from tests.conftest import the_one_line
 
@@ -77,7 +77,28 @@ def test_help_and_version(capsys):
             main(arguments)
         assert ended.value.code == 0
         assert "recbole-popdcl" in capsys.readouterr().out
+
+
+def test_nothing_typed_says_what_to_do_next(capsys):
     assert main([]) == 2
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    lines = printed.out.splitlines()
+    assert len(lines) < 12
+    assert max(map(len, lines)) < 120
+    named = {word for line in lines for word in line.split("   ")[0].split() if word.isalpha()}
+    commands = next(action for action in _parser()._actions if action.dest == "command").choices
+    assert {"demo", "run", "prepare", "models", "metrics", "datasets", "properties", "doctor"} <= named & set(commands)
+    assert "--help" in printed.out
+
+
+def test_what_is_typed_next_is_understood(capsys):
+    """The lines of that text as they stand, with names in the place of words in capitals."""
+    main([])
+    lines = [line.split("   ")[0].split()[1:] for line in capsys.readouterr().out.splitlines()[1:]]
+    for words in lines:
+        if words != ["--help"] and "|" not in words:
+            _parser().parse_args([word for word in words if not word.startswith("[")][:5])
 
 
 def test_help_needs_no_torch():

@@ -15,6 +15,7 @@ from dataset_prep.evidence import Evidence, Sample
 from dataset_prep.interactions import Block
 from dataset_prep.layouts import Layout
 from recbole_popdcl.errors import PopDCLError, reason
+from recbole_popdcl.storage import progress
 
 ROWS = 1 << 21
 
@@ -40,6 +41,7 @@ def read_parquet(path: Path, columns: Columns) -> Generator[Block, None, None]:
                     values = {role: batch.column(name) for role, name in names.items()}
                     yield as_block(path, values, line=partial(int.__add__, start), columns=columns)
                 start += batch.num_rows
+                progress.has_read_share(path, (start - 1) / max(file.metadata.num_rows, 1))
     except (pa.ArrowException, OSError, MemoryError) as error:
         raise PopDCLError(f"cannot read {path}: {reason(error)}") from error
 

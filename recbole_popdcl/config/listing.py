@@ -1,19 +1,36 @@
-"""Properties as rows to show: for ``recbole-popdcl properties`` and for the tables of the documents."""
+"""Properties, models and metrics as rows to show: for the command line and for the tables of the documents."""
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from recbole.utils import get_model
+
+from recbole_popdcl.compat import REPAIRS
 from recbole_popdcl.config.config import Config
-from recbole_popdcl.config.models import find_model, model_names, typed_model
+from recbole_popdcl.config.models import (
+    NEEDED_PACKAGES,
+    UNSUPPORTED,
+    find_model,
+    general_models,
+    model_names,
+    own_models,
+    takes_steps,
+    typed_model,
+)
 from recbole_popdcl.config.properties import Property, Stage, meaning, table
 from recbole_popdcl.config.reading import properties_folder, read_yaml
+from recbole_popdcl.config.text import in_columns
+from recbole_popdcl.evaluation.metrics import MODULES, all_metrics
 
 NO_DATASET = "DATASET"  # a name that no property file has
 WIDTH = 110  # characters of a line
+# What a model of this package says of itself at the end of its docstring.
+SAID = re.compile(r"Loss: (?P<loss>.+?)\s*Source: (?P<source>.+?)\s*\Z", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -31,6 +48,44 @@ class Row:
     default: Any
     meaning: str
     models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OwnModel:
+    """A model of this package to show.
+
+    Attributes:
+        model: its class.
+        loss: of a pair or triple, as a formula.
+        source: who published it, where.
+    """
+
+    model: type
+    loss: str
+    source: str
+
+    @property
+    def of_paper(self) -> bool:
+        """Whether the paper's tables have it."""
+        return getattr(self.model, "paper_row", None) is not None
+
+
+@dataclass(frozen=True)
+class StockModel:
+    """A general model of RecBole's to show.
+
+    Attributes:
+        name: as ``--model`` takes it.
+        training: what it learns from: pairwise, pointwise or listwise data, or without training; "" where RecBole
+            lacks it.
+        state: how it runs here, in words.
+        replaced: whether its name gives a model of this package.
+    """
+
+    name: str
+    training: str
+    state: str
+    replaced: bool
 
 
 def rows_of_model(model: str) -> list[Row]:
@@ -100,3 +155,56 @@ def as_text(rows: Sequence[Row]) -> str:
         text = " ".join(part for part in about if part)
         lines += textwrap.wrap(text, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return "\n".join(lines[1:])
+
+
+def own_model_rows() -> list[OwnModel]:
+    """Return the models of this package, those of the paper first.
+
+    Raises:
+        ValueError: a model's docstring does not end with its loss and source.
+    """
+    return [OwnModel(owner, **_said(owner)) for owner in own_models().values()]
+
+
+def _said(owner: type) -> dict[str, str]:
+    found = SAID.search(owner.__doc__ or "")
+    if not found:
+        raise ValueError(f"the docstring of {owner.__name__} has no lines 'Loss: …' and 'Source: …' at its end")
+    return {name: " ".join(text.split()) for name, text in found.groupdict().items()}
+
+
+def stock_model_rows() -> list[StockModel]:
+    """Return RecBole's general models by the alphabet, those that cannot run here among them."""
+    return [_stock_model(name) for name in sorted({*general_models(), *UNSUPPORTED}, key=str.lower)]
+
+
+def _stock_model(name: str) -> StockModel:
+    training, state = "", "as under RecBole 1.2.1"
+    if name in general_models():
+        stock = get_model(name)
+        training = stock.input_type.name.lower() if takes_steps(stock) else "without training"
+    if name in REPAIRS:
+        state = f"repaired: {REPAIRS[name].__doc__}"
+    if name in NEEDED_PACKAGES:
+        state += f"; needs the package `{NEEDED_PACKAGES[name]}`"
+    if name in UNSUPPORTED:
+        state = f"refused: it {UNSUPPORTED[name]}"
+    return StockModel(name, training, state, replaced=name in own_models())
+
+
+def models_as_text() -> str:
+    """Return a line for each model: of the paper, beyond it, and RecBole's."""
+    own = [(row.of_paper, (row.model.__name__, row.source, row.loss)) for row in own_model_rows()]
+    stock = [(row.name, row.training, row.state) for row in stock_model_rows() if not row.replaced]
+    return in_columns(
+        {
+            "of the paper: source, loss": [cells for of_paper, cells in own if of_paper],
+            "beyond the paper: source, loss": [cells for of_paper, cells in own if not of_paper],
+            "RecBole's general models: training data, state": stock,
+        }
+    )
+
+
+def metrics_as_text() -> str:
+    """Return a line for each metric, by kind."""
+    return in_columns({kind: [(metric.name, metric.meaning) for metric in all_metrics(kind)] for kind in MODULES})

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from recbole_popdcl.errors import PopDCLError, nearest, reason
+from recbole_popdcl.storage import progress
 from recbole_popdcl.storage.files import written_whole
 
 UNWRITABLE = r"[\t\r\n\x00]"  # a text with one of these cannot stand in an atomic file
@@ -154,12 +155,15 @@ def _read_by_arrow(
 ) -> pa.Table:
     """The columns of ``kinds`` as these; raises PopDCLError where a row has too few or too many columns."""
     try:
-        return pyarrow.csv.read_csv(
-            path if is_utf8(encoding) else pa.BufferReader(_as_utf8(path, encoding)),
-            pyarrow.csv.ReadOptions(column_names=list(header.fields), skip_rows=header.line, block_size=BLOCK_BYTES),
-            pyarrow.csv.ParseOptions(delimiter=separator, quote_char=False),
-            pyarrow.csv.ConvertOptions(include_columns=list(kinds), column_types=kinds),
-        )
+        with progress.told(path) as source:
+            return pyarrow.csv.read_csv(
+                source if is_utf8(encoding) else pa.BufferReader(_as_utf8(path, encoding)),
+                pyarrow.csv.ReadOptions(
+                    column_names=list(header.fields), skip_rows=header.line, block_size=BLOCK_BYTES
+                ),
+                pyarrow.csv.ParseOptions(delimiter=separator, quote_char=False),
+                pyarrow.csv.ConvertOptions(include_columns=list(kinds), column_types=kinds),
+            )
     except (pa.ArrowException, ValueError, OSError) as error:
         if has_no_rows(error):
             return pa.schema(list(kinds.items())).empty_table()
@@ -387,6 +391,7 @@ def write_interactions(
     users: Sequence[str] | np.ndarray | pa.DictionaryArray,
     items: Sequence[str] | np.ndarray | pa.DictionaryArray,
     labels: np.ndarray | None = None,
+    tell: Callable[[int], Any] = int,
 ) -> None:
     """Write raw ids as an atomic file with the columns ``user_id:token`` and ``item_id:token``, whole or not at all.
 
@@ -395,6 +400,7 @@ def write_interactions(
         users: raw user ids as texts [n]: an array, a sequence, or Arrow's dictionary array.
         items: raw item ids as texts [n], likewise.
         labels: 0 or 1 [n], for a third column ``label:float``.
+        tell: is called with the number of interactions that have been written since it was called before.
 
     Raises:
         PopDCLError: an id holds a tab, a line end or a NUL byte, or the file cannot be written.
@@ -412,6 +418,7 @@ def write_interactions(
             text = pc.binary_join_element_wise(*parts, NOTHING)
             _, offsets, values = text.buffers()
             file.write(memoryview(values)[: np.frombuffer(offsets, dtype=np.int64)[len(text)]])
+            tell(len(text))
 
 
 def _lines(ids: Any, end: str, path: str | Path) -> pa.DictionaryArray:

@@ -20,6 +20,7 @@ from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.data.side_information import SideInformation
 from recbole_popdcl.data.split import SETS, SPLIT_SETS, UNBIASED_SETS, balanced_split, first_occurrences, k_core
 from recbole_popdcl.errors import PopDCLError, nearest
+from recbole_popdcl.storage import progress
 
 DEFAULT_LABEL = "label"  # of RecBole's LABEL_FIELD
 
@@ -109,6 +110,11 @@ class SplitDataset(SideInformation):
         )
 
     def _load_inter_feat(self, token: str, dataset_path: str) -> None:
+        files = [self._file(name) for name in self.benchmark_filename_list or [""]]
+        with progress.reading(files, shown=self.config["show_progress"]):
+            self._load_files(token, dataset_path)
+
+    def _load_files(self, token: str, dataset_path: str) -> None:
         if self.benchmark_filename_list is None:
             super()._load_inter_feat(token, dataset_path)
             return

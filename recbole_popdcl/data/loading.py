@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from logging import getLogger
@@ -23,6 +24,9 @@ from recbole_popdcl.data.split import UNBIASED_SETS
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.metrics import LABELS, find_metrics
 from recbole_popdcl.evaluation.sets import EvaluationSets
+from recbole_popdcl.storage import progress
+
+LOADING = ("files", "split", "sets to rank", "fingerprint")  # the steps, of which each takes time on large data
 
 
 @dataclass
@@ -57,9 +61,17 @@ def with_batches(data: Data, config: Config, *, own_batches: bool) -> Data:
 
 def load_sets(config: Config) -> Data:
     """Load, filter and split the dataset of a configuration, without training batches; raises as load_data."""
+    with progress.bar(len(LOADING), what="loading", unit="step", shown=config["show_progress"]) as bar:
+        return _load_sets(config, bar.update)
+
+
+def _load_sets(config: Config, done: Callable[[], Any]) -> Data:
+    """As load_sets; calls ``done`` after each step of LOADING."""
     try:
         dataset = SplitDataset(config)
+        done()
         parts = dataset.build()
+        done()
     except (ValueError, KeyError) as error:  # what RecBole makes of properties that do not fit the data
         reason = " ".join(str(error).split())
         raise PopDCLError(f"dataset '{config['dataset']}' cannot be loaded as configured: {reason}") from error
@@ -71,6 +83,7 @@ def load_sets(config: Config) -> Data:
         unbiased_candidates=config["unbiased_candidates"],
     )  # fmt: skip
     _check_unbiased(config, evaluation)
+    done()
     log = getLogger()
     log.info(
         "%s: %d users, %d items; %s", dataset.dataset_name, dataset.user_num - 1, dataset.item_num - 1,
@@ -79,7 +92,9 @@ def load_sets(config: Config) -> Data:
     for name in exposed:
         _tell_unbiased(name, evaluation)
     _tell_cold(evaluation)
-    return Data(dataset, train_set, evaluation, fingerprint(dataset, parts))
+    identity = fingerprint(dataset, parts)
+    done()
+    return Data(dataset, train_set, evaluation, identity)
 
 
 def _check_unbiased(config: Config, evaluation: EvaluationSets) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
-from tqdm import tqdm
 
 from recbole_popdcl.compute.distributed import from_all, share
 from recbole_popdcl.compute.memory import is_out_of_memory
@@ -23,6 +22,7 @@ from recbole_popdcl.evaluation.metrics import ACCURACY, LABELS, all_metrics, fin
 from recbole_popdcl.evaluation.per_user import PerUser
 from recbole_popdcl.evaluation.sets import EvaluationSets
 from recbole_popdcl.evaluation.top_k import top_k
+from recbole_popdcl.storage import progress
 
 # Beside the scores a batch holds about one more block of their size (the model's own product and the top-K's work).
 BLOCKS_PER_BATCH = 2
@@ -207,7 +207,7 @@ class Ranker:
             PopDCLError: memory does not hold a single user.
         """
         start = 0
-        with tqdm(total=len(users), desc="ranking", unit="user", leave=False, disable=not show_progress) as bar:
+        with progress.bar(len(users), what="ranking", unit="user", shown=show_progress) as bar:
             while start < len(users):
                 batch = users[start : start + self.batch_size]
                 try:

@@ -37,7 +37,7 @@ def frontier(run: FinishedRun, exponents: Sequence[float] = EXPONENTS) -> pd.Dat
     before, rows = run.model.score_norm_exponent, []
     for exponent in exponents:
         run.model.score_norm_exponent = exponent
-        rows.append({"exponent": exponent, **run.ranker.rank(run.model, tests)})
+        rows.append({"exponent": exponent, **run.ranker.rank(run.model, tests, show_progress=run.show_progress)})
     run.model.score_norm_exponent = before
     return pd.DataFrame(rows)
 
@@ -56,7 +56,8 @@ def list_popularity(run: FinishedRun) -> pd.DataFrame:
     degree = train.user_counts
     users = np.flatnonzero(degree)
     consumed = np.bincount(train.users, weights=popularity[train.items], minlength=train.n_users)[users] / degree[users]
-    lists = run.ranker.recommend(run.model, torch.from_numpy(users), k=LIST_LENGTH)
+    chosen = torch.from_numpy(users)
+    lists = run.ranker.recommend(run.model, chosen, k=LIST_LENGTH, show_progress=run.show_progress)
     items = np.concatenate([items.cpu().numpy() for _, items, _ in lists])
     recommended = popularity[items].sum(axis=1) / np.maximum((items > 0).sum(axis=1), 1)
     order = np.argsort(consumed, kind="stable")

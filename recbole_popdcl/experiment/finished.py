@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from logging import getLogger
@@ -43,7 +42,7 @@ class FinishedRun:
     @property
     def show_progress(self) -> bool:
         """Whether to show bars."""
-        return bool(self.config["show_progress"]) and sys.stderr.isatty()
+        return bool(self.config["show_progress"])
 
     def rank(self, *, per_user: PerUser | None = None) -> dict[str, float]:
         """Rank all evaluation sets.

@@ -18,7 +18,7 @@ from recbole_popdcl.config.models import typed_model
 from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.experiment.analysis import analyse, missing_analyses, read_analysis
 from recbole_popdcl.experiment.comparison.summary import accuracy_keys
-from recbole_popdcl.reporting import figures, tables
+from recbole_popdcl.reporting import NEEDS, figures, tables
 from recbole_popdcl.reporting.figures import Drawing
 from recbole_popdcl.reporting.runs import (
     FinishedSearch,
@@ -32,9 +32,15 @@ from recbole_popdcl.reporting.runs import (
     take_inventory,
 )
 from recbole_popdcl.reporting.tables import Table
+from recbole_popdcl.storage import progress
 from recbole_popdcl.storage.files import read_json, write_json, written_whole
 from recbole_popdcl.storage.layout import FRONTIER, MARGINS, POPULARITY
 from recbole_popdcl.storage.logs import logged
+
+try:
+    import jinja2
+except ImportError as error:
+    raise PopDCLError(NEEDS) from error
 
 PAGE, CONTENTS = "index.html", "report.json"  # the second lists the files of the report
 
@@ -104,7 +110,7 @@ def report(
             ``output`` holds something else.
     """
     output = Path(output).resolve()
-    _check_free(output)
+    check_free(output)
     own = {owner.__name__: owner for owner in map(typed_model, models)}
     with logged():
         inventory = take_inventory(paths)
@@ -183,7 +189,7 @@ def _analyse(shown: Sequence[Group], own: Mapping[str, type]) -> list[str]:
     first = [group.runs[0] for group in shown]
     classes = {run.folder: own.get(run.properties["model"]) for run in first if "model_class" in run.properties}
     todo = [run.folder for run in first if missing_analyses(run.folder.path, model=classes.get(run.folder))]
-    for place, folder in enumerate(todo, 1):
+    for place, folder in enumerate(progress.bar(len(todo), todo, what="analysing", unit="run"), 1):
         logging.getLogger().info("analysing run %d of %d: %s", place, len(todo), folder)
         try:
             analyse(folder.path, model=classes.get(folder))
@@ -298,9 +304,9 @@ def _write(
     folder: Path, sections: Sequence[Section], *, title: str, inventory: Inventory, groups: Sequence[Group]
 ) -> None:
     """Write the tables and figures, then the page that shows them, then the list of all files."""
-    for section in sections:
-        for item in section.items:
-            item.write(folder)
+    items = [item for section in sections for item in section.items]
+    for item in progress.bar(len(items), items, what="tables and figures", unit="item"):
+        item.write(folder)
     runs, searches = inventory.runs, inventory.searches
     models, datasets, seeds = ({getattr(run, name) for run in runs} for name in ("model", "dataset", "seed"))
     page = _template().render(
@@ -320,14 +326,13 @@ def _write(
 
 
 def _template() -> Any:
-    import jinja2
-
     environment = jinja2.Environment(loader=jinja2.PackageLoader("recbole_popdcl.reporting", ""), autoescape=True)
     environment.filters["base64"] = lambda text: base64.b64encode(text.encode("utf-8")).decode("ascii")
     return environment.get_template("page.html")
 
 
-def _check_free(output: Path) -> None:
+def check_free(output: Path) -> None:
+    """Raise a PopDCLError if something but an earlier report stands where a report is to be written."""
     if not output.exists():
         return
     if not output.is_dir():

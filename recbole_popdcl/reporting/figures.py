@@ -21,6 +21,7 @@ from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.experiment.comparison.compare import ABLATION
 from recbole_popdcl.experiment.comparison.summary import TEST_SETS, accuracy_keys, heading
 from recbole_popdcl.experiment.search.trials import SCORE, VALIDATIONS
+from recbole_popdcl.reporting import NEEDS
 from recbole_popdcl.reporting.runs import FinishedSearch, Group
 from recbole_popdcl.storage.files import written_whole
 
@@ -31,7 +32,7 @@ try:
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
 except ImportError as error:
-    raise PopDCLError("reports need matplotlib and Jinja2: pip install 'recbole-popdcl[report]'") from error
+    raise PopDCLError(NEEDS) from error
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from recbole_popdcl.errors import PopDCLError, reason
+from recbole_popdcl.storage.progress import above_bars
 
 
 class logged:  # noqa: N801 - reads as a statement
@@ -30,7 +31,7 @@ class logged:  # noqa: N801 - reads as a statement
         root = logging.getLogger()
         self._before = root.level, root.handlers[:]
         self._form = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
-        screen = logging.StreamHandler(sys.stderr)
+        screen = _Screen(sys.stderr)
         screen.setFormatter(self._form)
         self._kept = _kept_lines()
         self._screen, self._waiting = screen, _kept_lines()
@@ -82,6 +83,14 @@ class logged:  # noqa: N801 - reads as a statement
 
 def _kept_lines() -> MemoryHandler:
     return MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
+
+
+class _Screen(logging.StreamHandler):
+    """Writes its lines above progress bars."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with above_bars():
+            super().emit(record)
 
 
 class _File(logging.FileHandler):

@@ -7,7 +7,6 @@ import json
 import math
 import operator
 import random
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -20,7 +19,6 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.trainer import Trainer
 from recbole.utils import get_trainer
 from torch.nn.utils import clip_grad_norm_
-from tqdm import tqdm
 
 from recbole_popdcl.compat import early_stopping_by, without_tensorboard
 from recbole_popdcl.compute.device import tf32
@@ -33,6 +31,7 @@ from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.evaluation.per_user import PerUser
 from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.evaluation.sets import EvaluationSets
+from recbole_popdcl.storage import progress
 from recbole_popdcl.storage.files import written_whole
 from recbole_popdcl.storage.layout import CHECKPOINT, LAST, METRICS
 from recbole_popdcl.training.checkpoint import (
@@ -107,7 +106,7 @@ class RunTrainer(Trainer):
         self._last_batch: Any = None
         self._seconds_before, self._started = 0.0, time.perf_counter()
         self.objective = Objective.parse(config["valid_metric"], "property 'valid_metric'")
-        self._bars = bool(config["show_progress"]) and sys.stderr.isatty() and self._writes
+        self._bars = bool(config["show_progress"]) and self._writes and progress.is_seen()
         average_gradients(self.optimizer)
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
@@ -225,7 +224,10 @@ class RunTrainer(Trainer):
         losses = _Losses(self._not_finite)
         mixed = torch.autocast(self.device.type, torch.bfloat16, enabled=self.config["amp_dtype"] == "bfloat16")
         try:
-            for batch in tqdm(batches, desc=f"epoch {self._epoch}", ncols=100, disable=not show_progress):
+            bar = progress.bar(
+                len(batches), batches, what=f"epoch {self._epoch}", unit="step", shown=show_progress, keep=True
+            )
+            for batch in bar:
                 self.optimizer.zero_grad()
                 with mixed:
                     found = loss_func(batch.to(self.device))

@@ -31,6 +31,7 @@ from recbole_popdcl.experiment.comparison.summary import (
 from recbole_popdcl.experiment.folder import RunFolder, stored_config
 from recbole_popdcl.experiment.result import read_result
 from recbole_popdcl.experiment.run import run
+from recbole_popdcl.storage import progress
 from recbole_popdcl.storage.files import written_whole
 from recbole_popdcl.storage.layout import COMPARISON, FRONTIER, SIGNIFICANCE
 from recbole_popdcl.storage.logs import logged
@@ -182,12 +183,18 @@ def compare(
         for dataset in datasets
         for entry in entries
     ]
-    for planned in plan[: len(datasets) * len(entries)]:  # bad properties before the first run
+    configs = [  # bad properties before the first run
         Config(planned.model, planned.dataset, config_dict=planned.properties)
+        for planned in plan[: len(datasets) * len(entries)]
+    ]
     with logged(level=common.get("state", "info")):
-        _run_all(plan, options)
+        show_progress = configs[0]["show_progress"]
+        _run_all(plan, options, show_progress=show_progress)
         models = {entry.label: entry.model for entry in entries}
-        return {dataset: _compare_one(output / dataset, models, seeds=seeds, options=options) for dataset in datasets}
+        return {
+            dataset: _compare_one(output / dataset, models, seeds=seeds, options=options, show_progress=show_progress)
+            for dataset in datasets
+        }
 
 
 def _with_reference(options: ComparisonOptions, labels: Sequence[str]) -> ComparisonOptions:
@@ -234,7 +241,7 @@ def _check_same(folder: RunFolder, config: Config) -> None:
             )
 
 
-def _run_all(plan: Sequence[PlannedRun], options: ComparisonOptions) -> None:
+def _run_all(plan: Sequence[PlannedRun], options: ComparisonOptions, *, show_progress: bool) -> None:
     """Finish the runs that are not finished yet, and check that the others are those planned."""
     waiting = [planned for planned in plan if not planned.folder.finished]
     for planned in plan:
@@ -251,7 +258,8 @@ def _run_all(plan: Sequence[PlannedRun], options: ComparisonOptions) -> None:
             planned.finish(show_progress=False)
 
         open_tasks = {task.remote(planned): planned for planned in waiting}
-        while open_tasks:
+        n_before = len(plan) - len(waiting)
+        for _ in progress.bar(len(plan), waiting, what="runs", unit="run", done=n_before, shown=show_progress):
             (done,), _ = ray.wait(list(open_tasks))
             folder = open_tasks.pop(done).folder
             try:
@@ -265,7 +273,12 @@ def _run_all(plan: Sequence[PlannedRun], options: ComparisonOptions) -> None:
 
 
 def _compare_one(
-    folder: Path, models: Mapping[str, str | type], *, seeds: Sequence[int], options: ComparisonOptions
+    folder: Path,
+    models: Mapping[str, str | type],
+    *,
+    seeds: Sequence[int],
+    options: ComparisonOptions,
+    show_progress: bool,
 ) -> str:
     """Compare the runs of one data set; write the tables into its folder and return them as Markdown.
 
@@ -286,7 +299,7 @@ def _compare_one(
         _write(folder / SIGNIFICANCE, pd.concat(tests, ignore_index=True))
         parts.append(_significance_text(tests, reference, correction=options.correction))
     if options.frontier:
-        _write(folder / FRONTIER, sweep(runs, models))
+        _write(folder / FRONTIER, sweep(runs, models, show_progress=show_progress))
     return "\n\n".join(parts)
 
 
@@ -333,24 +346,30 @@ def _significance_text(tests: Sequence[pd.DataFrame], reference: str, *, correct
     return "\n".join(lines)
 
 
-def sweep(runs: Mapping[str, Sequence[RunFolder]], models: Mapping[str, str | type] | None = None) -> pd.DataFrame:
+def sweep(
+    runs: Mapping[str, Sequence[RunFolder]],
+    models: Mapping[str, str | type] | None = None,
+    *,
+    show_progress: bool = True,
+) -> pd.DataFrame:
     """Rank finished runs again at each score normalisation exponent, without training, unless that is done already.
 
     Args:
         runs: {label: run folders}; models that score in a way of their own are left out.
         models: {label: model} of runs of classes of the user's own, at least.
+        show_progress: show a bar.
 
     Returns:
         A row a run and exponent: ``model``, ``run``, ``exponent``, and the keys of COLUMNS.
     """
     columns = ["model", "run", "exponent", *map(str, COLUMNS.values())]
     frames = []
-    for label, folders in runs.items():
-        for run_folder in folders:
-            analyse(run_folder.path, [FRONTIER], model=(models or {}).get(label))
-            frontier = read_analysis(run_folder.path, FRONTIER)
-            if frontier is not None:
-                frames.append(frontier.assign(model=label, run=run_folder.path.name)[columns])
+    labelled = [(label, run_folder) for label, folders in runs.items() for run_folder in folders]
+    for label, run_folder in progress.bar(len(labelled), labelled, what="frontier", unit="run", shown=show_progress):
+        analyse(run_folder.path, [FRONTIER], model=(models or {}).get(label))
+        frontier = read_analysis(run_folder.path, FRONTIER)
+        if frontier is not None:
+            frames.append(frontier.assign(model=label, run=run_folder.path.name)[columns])
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 

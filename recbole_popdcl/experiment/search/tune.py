@@ -42,6 +42,7 @@ from recbole_popdcl.experiment.search.trials import (
 )
 from recbole_popdcl.experiment.search.trust import check_own, mark
 from recbole_popdcl.model.base import EncoderRecommender
+from recbole_popdcl.storage import progress
 from recbole_popdcl.storage.files import written_whole
 from recbole_popdcl.storage.logs import logged
 from recbole_popdcl.training.trainer import check_valid_metric
@@ -262,10 +263,13 @@ def _fit(folder: SearchFolder, task: Task, *, data: Data, searcher: Any, resume:
                 storage_filesystem=whole_files(),
                 failure_config=ray_tune.FailureConfig(max_failures=search.retries),
                 verbose=0,
-                callbacks=[_progress(config["metric_decimal_place"])],
+                callbacks=[_progress(task, config["metric_decimal_place"])],
             ),
         )
-    grid = tuner.fit()
+    try:
+        grid = tuner.fit()
+    finally:
+        progress.close_all()
     folder.check_there()  # trials that go on do not notice that it was deleted, and Ray makes another
     return grid._experiment_analysis.trials
 
@@ -353,15 +357,21 @@ def _scheduler(search: Search, config: Config) -> Any:
     )
 
 
-def _progress(decimals: int) -> Any:
+def _progress(task: Task, decimals: int) -> Any:
     from ray.tune import Callback
 
+    n_trials = size_of(task.space) if task.search.search == "grid" else task.search.trials
+    shown = task.config["show_progress"]
+
     class Progress(Callback):
-        """A log line for each trial that ends; the end of the search, where no trial can go on."""
+        """A bar, and a log line for each trial that ends; the end of the search, where no trial can go on."""
+
+        def setup(self, *_: Any, **__: Any) -> None:  # not sooner: a search keeps its callbacks in a pickle
+            self._bar = progress.bar(n_trials or 0, what="trials", unit="trial", shown=shown)
 
         def on_trial_complete(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
             last = trial.last_result
-            ended = sum(other is trial or other.status in ("TERMINATED", "ERROR") for other in trials)
+            ended = self._show(trials, trial)
             logging.getLogger().info(
                 "%d of %d trials ended: %s, %s, best %.*f after %d validations", ended, len(trials), trial.trial_id,
                 _settings_text(trial.config), decimals, last.get(BEST_SCORE, float("nan")), last.get(VALIDATIONS, 0),
@@ -372,7 +382,14 @@ def _progress(decimals: int) -> Any:
 
         def on_trial_error(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
             _check_disk(trial)
+            self._show(trials, trial)
             logging.getLogger().warning("trial %s failed: %s", trial.trial_id, _settings_text(trial.config))
+
+        def _show(self, trials: list, trial: Any) -> int:
+            """Show how many trials have ended, of which ``trial`` is one, and return it."""
+            ended = sum(other is trial or other.status in ("TERMINATED", "ERROR") for other in trials)
+            self._bar.update(ended - self._bar.n)
+            return ended
 
     return Progress()
 
