@@ -40,6 +40,7 @@ from recbole_popdcl.config.reading import properties_folder
 from recbole_popdcl.config.registry import classes_in
 from recbole_popdcl.errors import PopDCLError, shown
 from recbole_popdcl.evaluation.keys import MAX_K
+from recbole_popdcl.evaluation.metrics import ESTIMATOR, all_metrics, find_metrics
 
 
 class Stage(Enum):
@@ -165,6 +166,14 @@ def _of_own_batches(model: type, values: Mapping[str, Any], value: Any) -> str:
     return "" if is_own(model) else f"the batches of {model.__name__} are RecBole's"
 
 
+def _of_estimators(model: type, values: Mapping[str, Any], value: Any) -> str:
+    measured = find_metrics(values["metrics"], "property 'metrics'")
+    estimators = [metric.name for metric in all_metrics(ESTIMATOR)]
+    return (
+        "" if any(metric.kind == ESTIMATOR for metric in measured) else f"metrics has none of {', '.join(estimators)}"
+    )
+
+
 def _of_trained(model: type, values: Mapping[str, Any], value: Any) -> str:
     return "" if takes_steps(model) else f"{model.__name__} is not trained by steps"
 
@@ -240,6 +249,8 @@ _SHARED = (
     Property("metrics", ListOf(Text(), single=True), Stage.MEASURING),
     Property("topk", ListOf(Whole(1, MAX_K), single=True), Stage.MEASURING),
     Property("eval_mask", Choice(("train", "others")), Stage.PROTOCOL),
+    Property("propensity_power", Real(0), Stage.PROTOCOL, no_effect=_of_estimators),
+    Property("propensity_clip", Real(0, 1, open_=True), Stage.PROTOCOL, no_effect=_of_estimators),
     Property("unbiased_candidates", Choice(("exposed", "all")), Stage.PROTOCOL),
     Property("unbiased_rating", Optional(Real()), Stage.DATA),
     Property("cold_items", Choice(("exclude", "rank")), Stage.PROTOCOL),

@@ -78,10 +78,7 @@ def _load_sets(config: Config, done: Callable[[], Any]) -> Data:
     train_set = parts[0]
     sets = {name: part.liked() for name, part in zip(dataset.set_names, parts)}
     exposed = {name: part.pairs() for name, part in zip(dataset.set_names, parts) if name in UNBIASED_SETS}
-    evaluation = EvaluationSets(
-        sets.pop("train"), sets, segment_by=config["segment_by"], cold_items=config["cold_items"], exposed=exposed,
-        unbiased_candidates=config["unbiased_candidates"],
-    )  # fmt: skip
+    evaluation = EvaluationSets(sets.pop("train"), sets, exposed=exposed, **protocol(config))
     _check_unbiased(config, evaluation)
     done()
     log = getLogger()
@@ -95,6 +92,12 @@ def _load_sets(config: Config, done: Callable[[], Any]) -> Data:
     identity = fingerprint(dataset, parts)
     done()
     return Data(dataset, train_set, evaluation, identity)
+
+
+def protocol(config: Config) -> dict[str, Any]:
+    """Return the arguments of EvaluationSets that properties give."""
+    names = ("segment_by", "cold_items", "unbiased_candidates", "propensity_power", "propensity_clip")
+    return {name: config[name] for name in names}
 
 
 def _check_unbiased(config: Config, evaluation: EvaluationSets) -> None:

@@ -15,9 +15,10 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 import torch
 
+from recbole_popdcl.evaluation.estimators import FoundItems
 from recbole_popdcl.evaluation.exposure import Exposure
 from recbole_popdcl.evaluation.keys import SEGMENTS, SET_KEYS, ResultKey
-from recbole_popdcl.evaluation.metrics import ACCURACY, EXPOSURE, LABELS, RANK_CORRELATION, Metric
+from recbole_popdcl.evaluation.metrics import ACCURACY, ESTIMATOR, EXPOSURE, LABELS, RANK_CORRELATION, Metric
 from recbole_popdcl.evaluation.sets import GroundTruth
 
 # Pairs whose score is compared with all others of their user's at a time, for ranks in the whole list.
@@ -293,9 +294,57 @@ class LabelCollector(Collector[LabelSums]):
         return {self._key(metric, k=None): mean for metric, mean in zip(self.metrics, means)}
 
 
+class EstimatorSums(NamedTuple):
+    """Weighted sums of the users' values and of their weights, float64 [metrics, len(topk)] and [metrics]."""
+
+    sums: torch.Tensor
+    weights: torch.Tensor
+
+
+class EstimatorCollector(Collector[EstimatorSums]):
+    """Means of the estimators over the users with something to find; sets that are not drawn like the log have none."""
+
+    def _start(self) -> None:
+        self._parts: list[EstimatorSums] = []
+
+    def measure(self, ranked: RankedUsers) -> EstimatorSums:
+        items = self._found(ranked)
+        values, weights = zip(*(metric.function(items, topk=self.topk) for metric in self.metrics))
+        weight = torch.stack(weights)
+        return EstimatorSums((torch.stack(values) * weight.unsqueeze(-1)).sum(dim=1), weight.sum(dim=1))
+
+    def _found(self, ranked: RankedUsers) -> FoundItems:
+        some = self.truth.to_find[0, ranked.users] > 0
+        users, lists = ranked.users[some], ranked.items[some]
+        rows, items = self.truth.pairs.of_users(users)
+        counts = torch.bincount(rows, minlength=len(users))
+        place = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+        width = max(int(counts.max()) if len(users) else 0, lists.shape[1])
+        to_find = torch.zeros(len(users), width, dtype=torch.float64, device=rows.device)
+        to_find[rows, place] = self.truth.weights[items]
+        found = torch.where(ranked.hits[some], self.truth.weights[lists], 0.0)
+        return FoundItems(found=found, to_find=to_find.sort(dim=1, descending=True).values)
+
+    def add(self, part: EstimatorSums) -> None:
+        self._parts.append(part)
+
+    def parts(self) -> list[EstimatorSums]:
+        return [EstimatorSums(*(values.cpu() for values in part)) for part in self._parts]
+
+    def results(self) -> dict[ResultKey, float]:
+        sums, weights = (torch.stack([values.cpu() for values in side]).sum(dim=0) for side in zip(*self._parts))
+        means = (sums / weights.clamp(min=1e-300).unsqueeze(1)).tolist()
+        return {
+            self._key(metric, k=k): means[row][column]
+            for row, metric in enumerate(self.metrics)
+            for column, k in enumerate(self.topk)
+        }
+
+
 COLLECTORS: dict[str, type[Collector]] = {
     ACCURACY: AccuracyCollector,
     EXPOSURE: ExposureCollector,
     RANK_CORRELATION: RankCollector,
     LABELS: LabelCollector,
+    ESTIMATOR: EstimatorCollector,
 }

@@ -18,6 +18,7 @@ SET_KEYS = {
     "valid_unbiased": "valid_unbiased",
     "test_unbiased": "unbiased",
 }
+LIKE_THE_LOG = ("valid", "test_imbalanced")  # popular items are in them as often as they are consumed
 SEGMENTS = ("head", "mid", "tail")
 MAX_K = 10_000  # lists are held whole for a batch of users
 

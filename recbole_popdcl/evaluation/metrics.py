@@ -15,13 +15,16 @@ from typing import Any, TypeVar
 
 from recbole_popdcl.errors import PopDCLError, nearest
 
-ACCURACY, EXPOSURE, RANK_CORRELATION, LABELS = "accuracy", "exposure", "rank correlation", "labels"
+ACCURACY, EXPOSURE, RANK_CORRELATION, LABELS, ESTIMATOR = (
+    "accuracy", "exposure", "rank correlation", "labels", "estimator",
+)  # fmt: skip
 # Where the metrics of each kind are declared; listed in this order.
 MODULES = {
     ACCURACY: "recbole_popdcl.evaluation.accuracy",
     EXPOSURE: "recbole_popdcl.evaluation.exposure",
     RANK_CORRELATION: "recbole_popdcl.evaluation.ranks",
     LABELS: "recbole_popdcl.evaluation.liked",
+    ESTIMATOR: "recbole_popdcl.evaluation.estimators",
 }
 # RecBole's metrics that have another name here, or none: what to do instead.
 OF_RECBOLE = {
@@ -44,7 +47,8 @@ class Metric:
         name: as properties and documents write it, such as ``NDCG``.
         kind: ACCURACY (a value for each user, at K, over all items and each segment), EXPOSURE (a value for each set,
             at K), RANK_CORRELATION (a value for each set, without K) or LABELS (a value for each user, without K, in
-            sets that say what users were shown and liked).
+            sets that say what users were shown and liked), or ESTIMATOR (a value for each user, at K, in sets that are
+            drawn like the log).
         function: takes what the file of its kind says.
     """
 
@@ -60,7 +64,7 @@ class Metric:
     @property
     def has_k(self) -> bool:
         """Whether it looks at the first K places of a list."""
-        return self.kind in (ACCURACY, EXPOSURE)
+        return self.kind in (ACCURACY, EXPOSURE, ESTIMATOR)
 
     @property
     def meaning(self) -> str:
@@ -96,6 +100,12 @@ def label_metric(name: str) -> Callable[[Function], Function]:
     return _declared(name, LABELS)
 
 
+def estimator(name: str) -> Callable[[Function], Function]:
+    """Declare an estimator of what a test with random exposure would say: a function as ``estimators.py`` says;
+    argument as accuracy_metric."""
+    return _declared(name, ESTIMATOR)
+
+
 def _declared(name: str, kind: str) -> Callable[[Function], Function]:
     def declare(function: Function) -> Function:
         metric = Metric(name=name, kind=kind, function=function)
@@ -125,7 +135,7 @@ def all_metrics(kind: str | None = None) -> list[Metric]:
     """Return the metrics, in the order in which they are declared.
 
     Args:
-        kind: ACCURACY, EXPOSURE, RANK_CORRELATION or LABELS; None for all, in this order.
+        kind: ACCURACY, EXPOSURE, RANK_CORRELATION, LABELS or ESTIMATOR; None for all, in this order.
     """
     return [metric for of, metrics in _loaded().items() if kind in (None, of) for metric in metrics.values()]
 

@@ -18,7 +18,8 @@ from recbole_popdcl.compute.memory import is_out_of_memory
 from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.collectors import COLLECTORS, Collector, RankedUsers
-from recbole_popdcl.evaluation.metrics import ACCURACY, LABELS, all_metrics, find_metrics
+from recbole_popdcl.evaluation.keys import LIKE_THE_LOG
+from recbole_popdcl.evaluation.metrics import ACCURACY, ESTIMATOR, LABELS, all_metrics, find_metrics
 from recbole_popdcl.evaluation.per_user import PerUser
 from recbole_popdcl.evaluation.sets import EvaluationSets
 from recbole_popdcl.evaluation.top_k import top_k
@@ -128,8 +129,12 @@ class Ranker:
             COLLECTORS[kind](self._truths[name], metrics, topk=self.topk, by_user=by_user)
             for name in names
             for kind, metrics in of_kind.items()
-            if metrics and (kind != LABELS or name in self.sets.exposed)
+            if metrics and self._has(kind, name)
         ]
+
+    def _has(self, kind: str, name: str) -> bool:
+        """Whether a set has metrics of a kind: labels where it says what was shown, estimates if drawn like the log."""
+        return {LABELS: name in self.sets.exposed, ESTIMATOR: name in LIKE_THE_LOG}.get(kind, True)
 
     def _collect(
         self, model: AbstractRecommender, users: torch.Tensor, collectors: list[Collector], *, show_progress: bool

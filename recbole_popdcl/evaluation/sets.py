@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from recbole_popdcl.data.pairs import Pairs
+from recbole_popdcl.evaluation.estimators import propensities
 from recbole_popdcl.evaluation.keys import SEGMENTS
 
 
@@ -23,6 +24,7 @@ class EvaluationSets:
             among them; by name.
         unbiased_candidates: ``exposed``: in such a set a user's items are ranked among those that the user was shown;
             ``all``: among all candidates.
+        propensity_power, propensity_clip: of estimators, as ``estimators.propensities``.
         cold_items: ``exclude``: items without training pairs are no candidates, as nothing was learned of them; those
             to find are missed. ``rank``: every item is a candidate.
 
@@ -30,6 +32,7 @@ class EvaluationSets:
         candidates: which items are ranked, bool [n_items]; padding is not.
         segments: {set name: int8 [n_items]}, index in SEGMENTS of each item; the padding item is -1.
         segment_counts: {set name: int64 [4, n_users]}, items to find of each user: all, head, mid, tail.
+        propensities: p_i of each item, float64 [n_items].
         exposed: as given, of the sets that are left.
         ranked_exposed: names of the sets in which users' items are ranked among those that they were shown.
     """
@@ -43,12 +46,15 @@ class EvaluationSets:
         cold_items: str = "exclude",
         exposed: dict[str, Pairs] | None = None,
         unbiased_candidates: str = "exposed",
+        propensity_power: float = 1.0,
+        propensity_clip: float = 0.01,
     ) -> None:
         self.train = train
         self.sets = {name: pairs for name, pairs in sets.items() if len(pairs)}
         self.exposed = {name: pairs for name, pairs in (exposed or {}).items() if name in self.sets}
         self.ranked_exposed = set(self.exposed) if unbiased_candidates == "exposed" else set()
         self.n_users, self.n_items = train.n_users, train.n_items
+        self.propensities = propensities(train.item_counts, power=propensity_power, clip=propensity_clip)
         self.candidates = (train.item_counts > 0) | (cold_items == "rank")
         self.candidates[0] = False
         self.segments, self.segment_counts = {}, {}
@@ -82,6 +88,7 @@ class EvaluationSets:
                 segments=torch.from_numpy(self.segments[name]).to(device),
                 to_find=torch.from_numpy(self.segment_counts[name]).to(device),
                 candidates=torch.from_numpy(self.candidates).to(device),
+                weights=torch.from_numpy(1.0 / self.propensities).to(device),
             )
             for name in self.sets
         }
@@ -97,6 +104,7 @@ class GroundTruth:
         segments: index in SEGMENTS of each item, int8 [n_items]; -1 for padding.
         to_find: number of items to find of each user: all, head, mid, tail; int64 [4, n_users].
         candidates: which items are ranked, bool [n_items].
+        weights: 1/p_i of each item, float64 [n_items].
     """
 
     name: str
@@ -104,6 +112,7 @@ class GroundTruth:
     segments: torch.Tensor
     to_find: torch.Tensor
     candidates: torch.Tensor
+    weights: torch.Tensor
 
     @property
     def pairs(self) -> Pairs:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from dataset_prep.interactions import Interactions
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.data.dataset import SplitDataset
-from recbole_popdcl.data.loading import Data
+from recbole_popdcl.data.loading import Data, protocol
 from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.sets import EvaluationSets
@@ -99,5 +99,5 @@ def _with_sets(data: Data, sets: dict[str, Interactions], *, option: str, config
     log.info("%s: %d of %d interactions are of users and items of the run", option, total - n_left, total)
     if n_seen:
         log.warning("%s: %d pairs are training pairs of the run, which are hidden and never hit", option, n_seen)
-    evaluation = EvaluationSets(train, known_sets, segment_by=config["segment_by"], cold_items=config["cold_items"])
+    evaluation = EvaluationSets(train, known_sets, **protocol(config))
     return replace(data, evaluation=evaluation), left

@@ -48,7 +48,7 @@ def test_shares_add_up(truth, scores, users, kind):
             together.add(part)
     expected = {str(key): value for key, value in whole.results().items()}
     assert {str(key): value for key, value in together.results().items()} == pytest.approx(expected, abs=1e-12)
-    per_metric = {"accuracy": 4 * 2, "exposure": 2, "rank correlation": 1, "labels": 1}[kind]
+    per_metric = {"accuracy": 4 * 2, "exposure": 2, "rank correlation": 1, "labels": 1, "estimator": 2}[kind]
     assert len(expected) == len(all_metrics(kind)) * per_metric
 
 

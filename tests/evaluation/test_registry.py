@@ -12,6 +12,7 @@ from recbole.evaluator.register import metrics_dict
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.metrics import (
     ACCURACY,
+    ESTIMATOR,
     EXPOSURE,
     LABELS,
     OF_RECBOLE,
@@ -31,6 +32,7 @@ LISTED = {
     EXPOSURE: ["ARP", "APLT", "ACLT", "GiniIndex", "ItemCoverage", "PopREO", "PopRSP"],
     RANK_CORRELATION: ["PRU", "PRI"],
     LABELS: ["AUC"],
+    ESTIMATOR: ["IPSRecall", "SNIPSRecall", "IPSNDCG", "SNIPSNDCG", "StratifiedRecall"],
 }
 
 
@@ -60,7 +62,7 @@ def test_the_order_of_listing(kind):
 def test_all_are_listed_by_kind():
     assert metric_names() == [name for kind in LISTED for name in metric_names(kind)]
     assert [metric.has_k for metric in all_metrics()] == [
-        metric.kind in (ACCURACY, EXPOSURE) for metric in all_metrics()
+        metric.kind in (ACCURACY, EXPOSURE, ESTIMATOR) for metric in all_metrics()
     ]
 
 
