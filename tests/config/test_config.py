@@ -45,7 +45,7 @@ def test_the_paper_is_the_default():
         "learning_rate": 1e-3, "train_batch_size": 2048, "learner": "adam", "k_core": 10,
         "split_ratio": [0.60, 0.10, 0.15, 0.15], "topk": [20], "metrics": ["Recall", "NDCG"],
     }  # fmt: skip
-    values = config()
+    values = config(dataset="none")
     assert {name: values[name] for name in expected} == expected
 
 
