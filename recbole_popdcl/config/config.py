@@ -137,7 +137,7 @@ class Config(RecBoleConfig):
         """What a file has for this model."""
         shared, of_models = sections.split(content, more=names, where=where)
         self._sections.append((where, of_models))
-        return {name: _nothing(value) for name, value in sections.merged(shared, of_models, names).items()}
+        return {name: _nothing(value) for name, value in sections.merged(shared, of_models, names=names).items()}
 
     def _load_variable_config_dict(self, config_dict: Mapping[str, Any]) -> dict[str, Any]:
         return self._literals(self._dict, config_dict)
@@ -192,7 +192,7 @@ class Config(RecBoleConfig):
             path = properties_folder() / file
             values = read_yaml(path) if path.is_file() else {}
             if file.startswith("dataset/"):
-                values = sections.merged(*sections.split(values, more=(), where=file), names)
+                values = sections.merged(*sections.split(values, more=(), where=file), names=names)
                 values = {name: value for name, value in values.items() if name in self.internal_config_dict}
             self.internal_config_dict.update(values)
         self._check_layers(model_class)

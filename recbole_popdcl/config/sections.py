@@ -40,7 +40,7 @@ def split(content: Mapping[str, Any], *, more: Collection[str], where: str) -> t
 
 
 def merged(
-    shared: Mapping[str, Any], sections: Mapping[str, Mapping[str, Any]], names: Sequence[str]
+    shared: Mapping[str, Any], sections: Mapping[str, Mapping[str, Any]], *, names: Sequence[str]
 ) -> dict[str, Any]:
     """Return what a file has for a model: for all, and above it the sections of ``names``, later ones above earlier."""
     return {**shared, **{key: value for name in names for key, value in sections.get(name, {}).items()}}

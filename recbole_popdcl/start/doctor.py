@@ -29,6 +29,8 @@ REQUIRED = ""  # in the place of an extra
 VARIABLES = {
     "OMP_NUM_THREADS": "threads of a product on the CPU",
     "MKL_NUM_THREADS": "the same, of Intel's library",
+    "GOMP_SPINCOUNT": "how long a waiting thread keeps its core; this package gives it up soon where you do not choose",
+    "OMP_WAIT_POLICY": "the same, as a word: active or passive",
     "CUDA_VISIBLE_DEVICES": "GPUs that are seen",
     "CUBLAS_WORKSPACE_CONFIG": "memory of products on a GPU; runs set it to repeat to the last digit",
     "PYTORCH_CUDA_ALLOC_CONF": "how torch takes memory of a GPU",
