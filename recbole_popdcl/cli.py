@@ -178,6 +178,8 @@ def _parser() -> OneLineParser:
     compare.add_argument("--reference", help="label the others are tested against (default: PopDCL, or the last one)")
     compare.add_argument("--correction", choices=("holm", "bh"), default="holm", help="of p-values (default: holm)")
     compare.add_argument("--frontier", action="store_true", help="rank again at several score normalisation exponents")
+    compare.add_argument("--judged", action="append", metavar="DIR", default=[], help="folder with judged lists (of "
+                         "judge), to compare beside the models; may be given several times")  # fmt: skip
     compare.add_argument("--cpus_per_run", type=_share, default=1, help="default: 1")
     compare.add_argument("--gpus_per_run", type=_share, default=0, help="default: 0")
     compare.add_argument("--ray_address", help="of a running cluster; a local one by default")
@@ -420,14 +422,19 @@ def _tune(arguments: argparse.Namespace, properties: list[str]) -> int:
     )
     decimals = read_yaml(Path(search["run_dir"]) / SEARCH)["properties"]["metric_decimal_place"]
     print(f"\n{trials_table(search['trials'], decimals)}\n\nbest: {search['run_dir']}/{BEST_SETTINGS}")
-    try:
-        from recbole_popdcl.reporting.build import plot_search
-
-        print("".join(f"plot: {path}\n" for path in plot_search(search["run_dir"])[:1]), end="")
-    except PopDCLError as error:  # a finished search is not lost for want of a plot
-        print(f"no plot: {error}", file=sys.stderr)
+    _plotted("plot_search", search["run_dir"])
     print(result_table(all_results(search["result"]), decimals))
     return 0
+
+
+def _plotted(plot: str, folder: str | Path) -> None:
+    """Call a function of reporting.build that draws into a finished folder, which is not lost for want of a plot."""
+    try:
+        from recbole_popdcl.reporting import build
+
+        print("".join(f"plot: {path}\n" for path in getattr(build, plot)(folder)[:1]), end="")
+    except PopDCLError as error:
+        print(f"no plot: {error}", file=sys.stderr)
 
 
 def _compare(arguments: argparse.Namespace, properties: list[str]) -> int:
@@ -447,10 +454,12 @@ def _compare(arguments: argparse.Namespace, properties: list[str]) -> int:
             reference=arguments.reference,
             correction=arguments.correction,
             frontier=arguments.frontier,
+            judged=tuple(arguments.judged),
         ),
     )
     for dataset, text in tables.items():
         print(f"\n{dataset}\n\n{text}")
+        _plotted("plot_agreement", Path(arguments.output) / dataset)
     return 0
 
 

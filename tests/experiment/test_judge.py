@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from recbole_popdcl.experiment.lists import recommend
 from recbole_popdcl.experiment.ranked_lists import columns_of_lists
 from recbole_popdcl.experiment.result import all_results, read_result
 from recbole_popdcl.experiment.run import run
+from recbole_popdcl.reporting.build import report
+from recbole_popdcl.reporting.runs import group_runs, take_inventory
 from tests.conftest import the_one_line
 from tests.evaluation.by_definition import by_definition
 
@@ -373,3 +376,24 @@ def test_a_folder_of_lists_is_taken_and_is_no_model(measured, work, capsys):
     for command in (["evaluate"], ["recommend", "--output=x.csv"], ["run", "--resume"], ["export", "--output=x.npy"]):
         line = the_one_line([*command, "--run_dir=judged"], capsys)
         assert "judged holds judged lists, which no model stands behind; compare and report take them" in line
+
+
+# -- in reports ------------------------------------------------------------------------------------------------------
+
+
+def test_a_report_shows_lists_beside_runs(folder, measured, work):
+    recommend(folder, "lists.csv", topk=10)
+    for seed, name in ((2020, "Other"), (2021, "Other"), (2020, "PopDCL")):
+        judge("lists.csv", "toy", name=name, config_dict={**measured, "seed": seed}, run_dir=f"judged/{name}-{seed}")
+    (work / "run").symlink_to(folder)
+    groups = {group.label: group for group in group_runs(take_inventory([work]).runs)}
+    assert {label: len(group.runs) for label, group in groups.items()} == {
+        "SSM": 1, "Other": 2, "PopDCL (judged lists)": 1,
+    }  # fmt: skip
+    page = report([work / "run", work / "judged"], work / "page", k=10).read_text()
+    rows = pd.read_csv(work / "page" / "results.csv", index_col=0)
+    assert rows.loc["Other"].filter(like="mean").tolist() == rows.loc["SSM"].filter(like="mean").tolist()
+    assert "Judged lists of other systems: Other, PopDCL (judged lists)" in page
+    agreement = pd.read_csv(work / "page" / "agreement-toy.csv")
+    assert agreement["tau"].isna().all()  # three times the same values
+    assert json.loads((work / "page" / "report.json").read_text())["files"].count("agreement-toy.tex") == 1
