@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ROLES = ("user", "item", "rating", "timestamp", "label")
+LIST_ROLES = ("rank", "score")  # of the rows of ranked lists, beside user and item
 SKIPPED = "_"  # stands for a column without a role
 
 
@@ -13,11 +14,12 @@ class Columns:
     """Which columns to read, and how they are written.
 
     Attributes:
-        user, item, rating, timestamp, label: name of the column in the file; None for the usual names.
+        user, item, rating, timestamp, label, rank, score: name of the column in the file; None for the usual names.
         order: roles of the columns of a file without a header, from the first on; ``_`` skips one. None: recognised.
         separator: text between columns; None: recognised. A blank stands for any run of blanks and tabs.
         encoding: of the text.
         needs_rating, needs_timestamp, needs_label: whether these are read at all.
+        if_there: roles that are read too, where the file has a column for them.
         equal_to: (column, value) pairs: only rows with this value in this column are interactions.
         verbatim: whether blanks around ids are part of them, which they are in atomic files alone otherwise.
     """
@@ -27,12 +29,15 @@ class Columns:
     rating: str | None = None
     timestamp: str | None = None
     label: str | None = None
+    rank: str | None = None
+    score: str | None = None
     order: tuple[str, ...] | None = None
     separator: str | None = None
     encoding: str = "utf-8"
     needs_rating: bool = False
     needs_timestamp: bool = False
     needs_label: bool = False
+    if_there: tuple[str, ...] = ()
     equal_to: tuple[tuple[str, str], ...] = ()
     verbatim: bool = False
 

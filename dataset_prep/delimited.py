@@ -55,6 +55,11 @@ def choose_columns(names: Sequence[str], columns: Columns, *, path: Path, has_he
         raise PopDCLError(
             f"{path}, line 1: '{chosen['user']}' cannot be the column of both users and items; name the other"
         )
+    for role in columns.if_there:
+        given = getattr(columns, role)
+        name = given if given is not None else next(iter(_usual(names, role)), None)
+        if name is not None:
+            chosen[role] = _checked(name, names, path=path, option=f"--{role}_column")
     for place, (name, _) in enumerate(columns.equal_to):
         chosen[f"{COLUMN_OF}{place}"] = _checked(name, names, path=path, option="--keep")
     label = _usual(names, "label")

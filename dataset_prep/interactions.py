@@ -10,11 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dataset_prep.columns import LIST_ROLES, ROLES
 from recbole_popdcl.data.atomic import PADDING, UNWRITABLE, finite_numbers, first_uncastable
 from recbole_popdcl.errors import PopDCLError, reason
 
 # pop(i) and codes stay below 2**31: RecBole itself counts users and items in 32 bits on some paths.
 IDS = pa.dictionary(pa.int32(), pa.large_string())
+NUMBERS = ("rating", "timestamp", *LIST_ROLES)  # what is kept of interactions, or of ranked lists, beside the ids
 
 
 @dataclass(kw_only=True)
@@ -25,7 +27,7 @@ class Block:
         path: the file.
         line: returns the line number of a row, for messages.
         user, item: raw ids: strings, integers, or a dictionary array of strings.
-        rating, timestamp, label: strings, numbers or times; None where they are not needed.
+        rating, timestamp, label, rank, score: strings, numbers or times; None where they are not needed.
         equal_to: columns that rows are chosen by, in the order of ``Columns.equal_to``.
     """
 
@@ -36,6 +38,8 @@ class Block:
     rating: pa.Array | None = None
     timestamp: pa.Array | None = None
     label: pa.Array | None = None
+    rank: pa.Array | None = None
+    score: pa.Array | None = None
     equal_to: tuple[pa.Array, ...] = ()
 
     def error(self, row: int, problem: str) -> PopDCLError:
@@ -47,7 +51,7 @@ class Block:
         if mask.all():
             return self
         rows, chosen = np.flatnonzero(mask), pa.array(mask)
-        columns = {name: getattr(self, name) for name in ("user", "item", "rating", "timestamp", "label")}
+        columns = {name: getattr(self, name) for name in (*ROLES, *LIST_ROLES)}
         return Block(
             path=self.path,
             line=lambda row: self.line(int(rows[row])),
@@ -63,7 +67,7 @@ class Interactions:
     Attributes:
         users, items: int32 codes [n], numbered in the order in which the ids appear in the files.
         user_ids, item_ids: raw ids as strings; a code is an index into them.
-        rating, timestamp: float64 [n], or None.
+        rating, timestamp, rank, score: float64 [n], or None.
         labels: 1 where the user liked the item that was shown, else 0, int8 [n]; None for interactions.
     """
 
@@ -74,19 +78,21 @@ class Interactions:
     rating: np.ndarray | None = None
     timestamp: np.ndarray | None = None
     labels: np.ndarray | None = None
+    rank: np.ndarray | None = None
+    score: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.users)
 
     def select(self, rows: np.ndarray | slice) -> Interactions:
         """Return some of the rows, given as a mask, indices or a slice."""
+        numbers = {name: getattr(self, name) for name in NUMBERS}
         return Interactions(
             users=self.users[rows],
             items=self.items[rows],
             user_ids=self.user_ids,
             item_ids=self.item_ids,
-            rating=None if self.rating is None else self.rating[rows],
-            timestamp=None if self.timestamp is None else self.timestamp[rows],
+            **{name: None if values is None else values[rows] for name, values in numbers.items()},
             labels=None if self.labels is None else self.labels[rows],
         )
 
@@ -102,13 +108,13 @@ def collect(blocks: Iterable[Block]) -> Interactions:
     """Join blocks into one log.
 
     Raises:
-        PopDCLError: an id is empty or cannot be written to an atomic file, or a rating or timestamp is not a number.
+        PopDCLError: an id is empty or cannot be written to an atomic file, or one of NUMBERS is not a number.
     """
-    parts: dict[str, list] = {"user": [], "item": [], "rating": [], "timestamp": []}
+    parts: dict[str, list] = {name: [] for name in ("user", "item", *NUMBERS)}
     for block in blocks:
         parts["user"].append(_ids(block, "user"))
         parts["item"].append(_ids(block, "item"))
-        for name in ("rating", "timestamp"):
+        for name in NUMBERS:
             if getattr(block, name) is not None:
                 parts[name].append(numbers(block, name))
     users, user_ids = _codes(parts.pop("user"))

@@ -33,6 +33,9 @@ USUAL_NAMES = {
     "timestamp": ("timestamp", "time", "unixreviewtime", "unixtime", "timems", "date", "datetime", "createdat",
                   "reviewtime", "eventtime", "timestamps"),
     "label": LABELS,
+    "rank": ("rank", "ranking", "position", "place"),
+    "score": ("score", "scores", "prediction", "predictedscore", "predictedrating", "similarity", "relevance", "weight",
+              "rating"),
 }  # fmt: skip
 LEAST_TIME, LATEST_TIME = 3e8, 1e19  # seconds of 1979; nanoseconds of 2286
 MOST_RATINGS, HIGHEST_RATING = 21, 100  # different values; 0 to 10 in halves are 21

@@ -1,7 +1,7 @@
 """Popularity-debiased recommendation on RecBole: losses, balanced protocol, fast training and evaluation.
 
-What the command line does, as functions: ``run``, ``evaluate``, ``recommend``, ``score``, ``export``, ``tune``,
-``compare``, ``report``. They are imported when they are first used.
+What the command line does, as functions: ``run``, ``evaluate``, ``recommend``, ``score``, ``export``, ``judge``,
+``tune``, ``compare``, ``report``. They are imported when they are first used.
 
 Examples:
     >>> import recbole_popdcl
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from recbole_popdcl.experiment.comparison.compare import compare
     from recbole_popdcl.experiment.export import export
     from recbole_popdcl.experiment.finished import evaluate
+    from recbole_popdcl.experiment.judge import judge
     from recbole_popdcl.experiment.lists import recommend
     from recbole_popdcl.experiment.run import run
     from recbole_popdcl.experiment.score import score
@@ -28,13 +29,14 @@ if TYPE_CHECKING:
     from recbole_popdcl.reporting.build import report
 
 __version__ = "0.1.0"
-__all__ = ["Config", "compare", "evaluate", "export", "recommend", "report", "run", "score", "tune"]
+__all__ = ["Config", "compare", "evaluate", "export", "judge", "recommend", "report", "run", "score", "tune"]
 
 _HOMES = {
     "Config": "recbole_popdcl.config.config",
     "compare": "recbole_popdcl.experiment.comparison.compare",
     "evaluate": "recbole_popdcl.experiment.finished",
     "export": "recbole_popdcl.experiment.export",
+    "judge": "recbole_popdcl.experiment.judge",
     "recommend": "recbole_popdcl.experiment.lists",
     "report": "recbole_popdcl.reporting.build",
     "run": "recbole_popdcl.experiment.run",

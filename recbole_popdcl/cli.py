@@ -39,6 +39,11 @@ zsh, in a folder of fpath: recbole-popdcl completion zsh > FOLDER/_recbole-popdc
 tcsh, in ~/.tcshrc:       source FILE that recbole-popdcl completion tcsh > FILE wrote"""
 
 
+JUDGE_HELP = """\
+--property=value sets properties of the dataset and of what is measured, for example --topk=[10,20]; --seed says which
+run of the system the lists are of. --config_files=a.yaml,b.yaml reads yaml files."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -173,6 +178,8 @@ def _parser() -> OneLineParser:
     compare.add_argument("--reference", help="label the others are tested against (default: PopDCL, or the last one)")
     compare.add_argument("--correction", choices=("holm", "bh"), default="holm", help="of p-values (default: holm)")
     compare.add_argument("--frontier", action="store_true", help="rank again at several score normalisation exponents")
+    compare.add_argument("--judged", action="append", metavar="DIR", default=[], help="folder with judged lists (of "
+                         "judge), to compare beside the models; may be given several times")  # fmt: skip
     compare.add_argument("--cpus_per_run", type=_share, default=1, help="default: 1")
     compare.add_argument("--gpus_per_run", type=_share, default=0, help="default: 0")
     compare.add_argument("--ray_address", help="of a running cluster; a local one by default")
@@ -189,6 +196,19 @@ def _parser() -> OneLineParser:
     evaluate.add_argument("--output", complete="file", help="JSON file for the results")
     evaluate.add_argument("--per_user", complete="file", help="Parquet file for the accuracy of every user")
     evaluate.set_defaults(function=_evaluate)
+
+    judge = commands.add_parser("judge", help="evaluate ranked lists that any system has made", formatter_class=raw,
+                                epilog=JUDGE_HELP, allow_abbrev=False)  # fmt: skip
+    judge.add_argument("--lists", required=True, help="file with raw ids of users and items, and a rank or a score: "
+                       "CSV, TSV, Parquet, .inter, JSON lines, TREC run")  # fmt: skip
+    judge.add_argument("--dataset", "-d", required=True, help="dataset name")
+    judge.add_argument("--name", help="of the system, for tables; the name of the file by default")
+    judge.add_argument("--run_dir", help="folder for the results; runs/<dataset>/<name>/<timestamp> by default")
+    for role in ("user", "item", "rank", "score"):
+        judge.add_argument(f"--{role}_column", metavar="COLUMN", help=f"name of the {role} column (default: the usual)")
+    judge.add_argument("--columns", metavar="NAMES", help="columns of a file without a header, such as user,item,rank; "
+                       "_ skips one")  # fmt: skip
+    judge.set_defaults(function=_judge)
 
     report = commands.add_parser("report", help="tables and figures of runs, as one page and as files",
                                  allow_abbrev=False)  # fmt: skip
@@ -402,14 +422,19 @@ def _tune(arguments: argparse.Namespace, properties: list[str]) -> int:
     )
     decimals = read_yaml(Path(search["run_dir"]) / SEARCH)["properties"]["metric_decimal_place"]
     print(f"\n{trials_table(search['trials'], decimals)}\n\nbest: {search['run_dir']}/{BEST_SETTINGS}")
-    try:
-        from recbole_popdcl.reporting.build import plot_search
-
-        print("".join(f"plot: {path}\n" for path in plot_search(search["run_dir"])[:1]), end="")
-    except PopDCLError as error:  # a finished search is not lost for want of a plot
-        print(f"no plot: {error}", file=sys.stderr)
+    _plotted("plot_search", search["run_dir"])
     print(result_table(all_results(search["result"]), decimals))
     return 0
+
+
+def _plotted(plot: str, folder: str | Path) -> None:
+    """Call a function of reporting.build that draws into a finished folder, which is not lost for want of a plot."""
+    try:
+        from recbole_popdcl.reporting import build
+
+        print("".join(f"plot: {path}\n" for path in getattr(build, plot)(folder)[:1]), end="")
+    except PopDCLError as error:
+        print(f"no plot: {error}", file=sys.stderr)
 
 
 def _compare(arguments: argparse.Namespace, properties: list[str]) -> int:
@@ -429,10 +454,12 @@ def _compare(arguments: argparse.Namespace, properties: list[str]) -> int:
             reference=arguments.reference,
             correction=arguments.correction,
             frontier=arguments.frontier,
+            judged=tuple(arguments.judged),
         ),
     )
     for dataset, text in tables.items():
         print(f"\n{dataset}\n\n{text}")
+        _plotted("plot_agreement", Path(arguments.output) / dataset)
     return 0
 
 
@@ -453,6 +480,27 @@ def _evaluate(arguments: argparse.Namespace, properties: list[str]) -> int:
             per_user_output=arguments.per_user,
         )
     print(result_table(results, _decimals(Path(arguments.run_dir) / CONFIG, properties)))
+    return 0
+
+
+def _judge(arguments: argparse.Namespace, properties: list[str]) -> int:
+    from recbole_popdcl.evaluation.table import result_table
+    from recbole_popdcl.experiment.judge import judge
+    from recbole_popdcl.experiment.ranked_lists import columns_of_lists
+    from recbole_popdcl.experiment.result import all_results
+    from recbole_popdcl.storage.layout import CONFIG
+
+    columns = {role: getattr(arguments, f"{role}_column") for role in ("user", "item", "rank", "score")}
+    result = judge(
+        arguments.lists,
+        arguments.dataset,
+        name=arguments.name,
+        columns=columns_of_lists(order=arguments.columns, **columns),
+        arguments=properties,
+        run_dir=arguments.run_dir,
+    )
+    print(f"\n{result['model']} on {result['dataset']}, {result['run_dir']}")
+    print(result_table(all_results(result), _decimals(Path(result["run_dir"]) / CONFIG)))
     return 0
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset_prep.columns import ROLES, Columns
+from dataset_prep.columns import LIST_ROLES, ROLES, Columns
 from dataset_prep.delimited import choose_columns, read_delimited
 from dataset_prep.evidence import Evidence, Sample
 from dataset_prep.interactions import Block
@@ -54,7 +54,7 @@ def _checked(block: Block, header: Header, *, chosen: dict[str, str]) -> Block:
         if row >= 0:
             raise block.error(row, REPEATED_HEADER)
     floats = {}
-    for role in ("rating", "timestamp", "label"):
+    for role in (*ROLES[2:], *LIST_ROLES):
         texts = getattr(block, role)
         if texts is not None and header.fields[chosen[role]] == "float":
             values, row = finite_numbers(texts)

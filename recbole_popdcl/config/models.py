@@ -143,7 +143,9 @@ def class_path(owner: type) -> str:
 
 @functools.cache
 def is_packaged(owner: type) -> bool:
-    """Whether a class is what its name gives: ours or RecBole's, not one of the user's."""
+    """Whether a class is what its name gives, or of this package: not one of the user's."""
+    if owner.__module__.partition(".")[0] == "recbole_popdcl":
+        return True
     try:
         return find_model(owner.__name__, missing_ok=True) is owner
     except PopDCLError:  # the name of a RecBole model that cannot be ranked here

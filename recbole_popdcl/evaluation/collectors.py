@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -62,7 +62,12 @@ class Collector(ABC, Generic[Part]):
         metrics: of the collector's kind.
         topk: values of K, ascending.
         by_user: keep the values of single users too, where the kind has any.
+
+    Attributes:
+        needs_all_scores: whether the kind compares the scores of all items, which ranked lists do not have.
     """
+
+    needs_all_scores: ClassVar[bool] = False
 
     def __init__(
         self, truth: GroundTruth, metrics: Sequence[Metric], *, topk: Sequence[int], by_user: bool = False
@@ -222,6 +227,8 @@ class PairRanks(NamedTuple):
 class RankCollector(Collector[PairRanks]):
     """Keeps the rank of every pair to find whose item is a candidate."""
 
+    needs_all_scores = True
+
     def _start(self) -> None:
         self._parts: list[PairRanks] = []
 
@@ -262,6 +269,8 @@ class LabelCollector(Collector[LabelSums]):
 
     A set of which nobody knows what was shown has none.
     """
+
+    needs_all_scores = True
 
     def _start(self) -> None:
         self._parts: list[LabelSums] = []

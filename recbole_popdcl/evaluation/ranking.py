@@ -48,6 +48,8 @@ class Ranker:
             choosing an epoch never draws on a test set.
         memory_mb: memory for a block of scores, MiB; sets the number of users a batch. None: MEMORY_MB of the device.
         device: of the scores.
+        all_scores: whether the model scores all items; where it does not, as ranked lists do not, metrics of kinds that
+            compare these scores (Collector.needs_all_scores) are left out.
 
     Raises:
         PopDCLError: an unknown metric.
@@ -62,8 +64,10 @@ class Ranker:
         eval_mask: str = "train",
         memory_mb: int | None = None,
         device: torch.device | str = "cpu",
+        all_scores: bool = True,
     ) -> None:
         self.sets, self.eval_mask = sets, eval_mask
+        self._kinds = [kind for kind, collector in COLLECTORS.items() if all_scores or not collector.needs_all_scores]
         self.metrics, self.topk = find_metrics(metrics, "metrics"), sorted(topk)
         self.device = torch.device(device)
         self.batch_size = users_per_batch(sets.n_items, self.device.type, memory_mb=memory_mb)
@@ -134,7 +138,8 @@ class Ranker:
 
     def _has(self, kind: str, name: str) -> bool:
         """Whether a set has metrics of a kind: labels where it says what was shown, estimates if drawn like the log."""
-        return {LABELS: name in self.sets.exposed, ESTIMATOR: name in LIKE_THE_LOG}.get(kind, True)
+        of_set = {LABELS: name in self.sets.exposed, ESTIMATOR: name in LIKE_THE_LOG}
+        return kind in self._kinds and of_set.get(kind, True)
 
     def _collect(
         self, model: AbstractRecommender, users: torch.Tensor, collectors: list[Collector], *, show_progress: bool
@@ -250,6 +255,12 @@ class Ranker:
         scores[rows, items] = -torch.inf
         return scores
 
+    def hidden_beside_train(self, name: str) -> list[Pairs]:
+        """Return the sets whose items are hidden, beside the training items, when the set ``name`` is ranked."""
+        if self.eval_mask == "train" or name.startswith("valid"):
+            return []
+        return [pairs for other, pairs in self.sets.sets.items() if other != name]
+
     def _ranked(
         self, model: AbstractRecommender, users: torch.Tensor, names: list[str]
     ) -> Iterator[tuple[str, RankedUsers]]:
@@ -261,8 +272,8 @@ class Ranker:
             if name in self.sets.ranked_exposed:
                 yield name, self._among_shown(name, users, scores)
                 continue
-            others = [pairs for other, pairs in self.sets.sets.items() if other != name]
-            if self.eval_mask == "train" or name.startswith("valid") or not others:
+            others = self.hidden_beside_train(name)
+            if not others:
                 shared = top_k(scores, k, users=users)[0] if shared is None else shared
                 yield name, self._looked_up(name, users, shared, scores=scores, ranked=scores)
                 continue

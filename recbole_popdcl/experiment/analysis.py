@@ -16,7 +16,7 @@ from recbole_popdcl.config.models import model_names, typed_model
 from recbole_popdcl.config.reading import read_yaml
 from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.experiment.finished import FinishedRun, load_run
-from recbole_popdcl.experiment.folder import RunFolder
+from recbole_popdcl.experiment.folder import LISTS, RunFolder
 from recbole_popdcl.model.base import EncoderRecommender
 from recbole_popdcl.storage.files import written_whole
 from recbole_popdcl.storage.layout import FRONTIER, MARGINS, POPULARITY
@@ -137,6 +137,8 @@ def missing_analyses(
     """Return the ``names`` that apply to the model of a run and are not in its folder yet; arguments as ``analyse``."""
     folder = RunFolder(run_dir)
     properties = read_yaml(folder.config) if folder.begun else {}
+    if LISTS in properties:  # judged lists, which have no weights
+        return []
     with_margins = properties.get("positive_margin") or properties.get("negative_margin", "none") != "none"
     name = None if "model_class" in properties else properties.get("model")
     applies = {

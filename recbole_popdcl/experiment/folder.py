@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -15,6 +16,22 @@ from recbole_popdcl.config.reading import read_yaml
 from recbole_popdcl.errors import PopDCLError, reason, shown
 from recbole_popdcl.storage import layout
 from recbole_popdcl.storage.lock import LOCK, locked
+
+LISTS = "lists"  # in config.yaml of a folder of judged lists: their file, which a trained run does not have
+
+
+def check_label(label: str, *, of: str) -> None:
+    """Check a name for a row of tables, which names the folder of its runs too.
+
+    Args:
+        label: the name.
+        of: what it names, for the message.
+
+    Raises:
+        PopDCLError: it may hold a path.
+    """
+    if re.search(r"[/\\\x00-\x1f\x7f]", label) or label in ("", ".", ".."):
+        raise PopDCLError(f"{of} {label!r} may not hold a path; it names a folder")
 
 
 class OwnedFolder:
@@ -43,7 +60,7 @@ class OwnedFolder:
         return str(self.path)
 
     @classmethod
-    def choose(cls, run_dir: str | Path | None, *, config: Config) -> Self:
+    def choose(cls, run_dir: str | Path | None, *, config: Config | Mapping[str, Any]) -> Self:
         """Return the folder ``run_dir``, by default ``runs/<dataset>/<model>/<timestamp>``."""
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         return cls(run_dir or Path("runs") / config["dataset"] / config["model"] / f"{cls.PREFIX}{stamp}")
@@ -188,6 +205,24 @@ class RunFolder(OwnedFolder):
         if self.taken_by:
             raise PopDCLError(f"{self} already holds a run ({self.taken_by}); choose another --run_dir or add --resume")
 
+    @property
+    def judged(self) -> bool:
+        """Whether it holds results of lists that another system has made.
+
+        Raises:
+            PopDCLError: its configuration cannot be read.
+        """
+        return self.begun and LISTS in read_yaml(self.config)
+
+    def check_trained(self) -> None:
+        """Check that the run has a model.
+
+        Raises:
+            PopDCLError: it has judged lists.
+        """
+        if self.judged:
+            raise PopDCLError(f"{self} holds judged lists, which no model stands behind; compare and report take them")
+
     def check_there(self) -> None:
         """Check that the folder has not been deleted since the training began.
 
@@ -225,6 +260,7 @@ def stored_config(
     Raises:
         PopDCLError: as Config, or the run is of another model.
     """
+    folder.check_trained()
     if model is not None:
         check_model(read_yaml(folder.config), typed_model(model), where=folder.path)
     return Config(model, config_files=[folder.config], arguments=arguments, fixed=fixed)

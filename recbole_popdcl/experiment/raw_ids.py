@@ -6,7 +6,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -203,7 +203,7 @@ def read_pairs(path: str | Path, *, ids: RawIds, option: str, interactions: bool
         raise PopDCLError(f"{option}: {_without_options(str(error))}") from error
     if not len(pairs):
         raise PopDCLError(f"{option} {path} holds no pair of a user and an item")
-    return _as_written(pairs, ids)
+    return as_written(pairs, ids)
 
 
 def _without_options(problem: str) -> str:
@@ -214,14 +214,14 @@ def _without_options(problem: str) -> str:
     return f"{kept}; a first line 'user_id,item_id' says which column is which" if named else kept
 
 
-def _as_written(pairs: Interactions, ids: RawIds) -> Interactions:
-    """The pairs with their ids as the dataset has them; two may be one without the blanks around them."""
+def as_written(pairs: Interactions, ids: RawIds) -> Interactions:
+    """Return pairs with their ids as the dataset has them; two may be one without the blanks around them."""
     sides = {}
     for kind, codes, tokens in ((USER, pairs.users, pairs.user_ids), (ITEM, pairs.items, pairs.item_ids)):
         encoded = pa.array(ids.as_written(kind, tokens.to_pylist()), pa.large_string()).dictionary_encode()
         sides[f"{kind}s"] = encoded.indices.to_numpy()[codes]
         sides[f"{kind}_ids"] = encoded.dictionary
-    return Interactions(**sides)
+    return replace(pairs, **sides)
 
 
 def known_pairs(

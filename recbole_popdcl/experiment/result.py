@@ -58,7 +58,6 @@ def write_result(
     Raises:
         PopDCLError: the file cannot be written.
     """
-    of_validation = {key for key in results if ResultKey.parse(key, "result").set_name.startswith("valid")}
     result = {
         "model": config["model"],
         "dataset": config["dataset"],
@@ -67,15 +66,63 @@ def write_result(
         **({"chosen": dict(chosen)} if chosen else {}),
         "best_epoch": best_epoch,
         "epochs": epochs,
-        "valid_metric": config["valid_metric"],
-        "valid": {key: value for key, value in results.items() if key in of_validation},
-        "test": {key: value for key, value in results.items() if key not in of_validation},
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        **_measured(config, results),
+        "seconds": _rounded(seconds),
         "resumed": resumed,
         "data": {"fingerprint": data.fingerprint, **_sizes(data)},
         "not_deterministic": not_deterministic(config),
         "versions": _versions(),
     }
+    return _written(folder, result)
+
+
+def write_judged_result(
+    folder: str | Path,
+    config: Config,
+    *,
+    name: str,
+    data: Data,
+    results: Mapping[str, float],
+    seconds: Mapping[str, float],
+    lists: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write result.json of lists that another system has made, and return what stands in it.
+
+    Args:
+        folder, config, data, results, seconds: as write_result.
+        name: of the system, in the place of the model.
+        lists: their file, and what was counted in it.
+
+    Raises:
+        PopDCLError: the file cannot be written.
+    """
+    result = {
+        "model": name,
+        "dataset": config["dataset"],
+        "seed": config["seed"],
+        "lists": dict(lists),
+        **_measured(config, results),
+        "seconds": _rounded(seconds),
+        "data": {"fingerprint": data.fingerprint, **_sizes(data)},
+        "versions": _versions(),
+    }
+    return _written(folder, result)
+
+
+def _measured(config: Config, results: Mapping[str, float]) -> dict[str, Any]:
+    of_validation = {key for key in results if ResultKey.parse(key, "result").set_name.startswith("valid")}
+    return {
+        "valid_metric": config["valid_metric"],
+        "valid": {key: value for key, value in results.items() if key in of_validation},
+        "test": {key: value for key, value in results.items() if key not in of_validation},
+    }
+
+
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in seconds.items()}
+
+
+def _written(folder: str | Path, result: dict[str, Any]) -> dict[str, Any]:
     path = Path(folder) / RESULT
     write_json(path, result)
     logging.getLogger().info("finished: %s", path)

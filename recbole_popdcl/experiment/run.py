@@ -86,6 +86,8 @@ def _configured(
     """The configuration of a new run, or of one to resume, which it fits; arguments and errors as of ``run``."""
     files = [config_files] if isinstance(config_files, (str, Path)) else list(config_files or [])
     begun = [RunFolder.to_resume(run_dir)] if resume else []
+    for folder in begun:
+        folder.check_trained()
     files = [*(folder.config for folder in begun), *files]
     config = Config(model, dataset, config_files=files, config_dict=config_dict, arguments=arguments)
     for folder in begun:
@@ -236,8 +238,8 @@ def build_model(config: Config, data: Data) -> AbstractRecommender:
     return config.model_class(config, data.train_set).to(config["device"])
 
 
-def build_ranker(config: Config, data: Data) -> Ranker:
-    """Return the Ranker that a configuration asks for."""
+def build_ranker(config: Config, data: Data, *, all_scores: bool = True) -> Ranker:
+    """Return the Ranker that a configuration asks for; ``all_scores`` as there."""
     return Ranker(
         data.evaluation,
         config["metrics"],
@@ -245,6 +247,7 @@ def build_ranker(config: Config, data: Data) -> Ranker:
         eval_mask=config["eval_mask"],
         memory_mb=config["eval_memory_mb"],
         device=config["device"],
+        all_scores=all_scores,
     )
 
 

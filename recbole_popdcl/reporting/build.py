@@ -17,6 +17,7 @@ import pandas as pd
 from recbole_popdcl.config.models import typed_model
 from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.experiment.analysis import analyse, missing_analyses, read_analysis
+from recbole_popdcl.experiment.comparison.agreement import matrices
 from recbole_popdcl.experiment.comparison.summary import accuracy_keys
 from recbole_popdcl.reporting import NEEDS, figures, tables
 from recbole_popdcl.reporting.figures import Drawing
@@ -34,7 +35,7 @@ from recbole_popdcl.reporting.runs import (
 from recbole_popdcl.reporting.tables import Table
 from recbole_popdcl.storage import progress
 from recbole_popdcl.storage.files import read_json, write_json, written_whole
-from recbole_popdcl.storage.layout import FRONTIER, MARGINS, POPULARITY
+from recbole_popdcl.storage.layout import AGREEMENT, FRONTIER, MARGINS, POPULARITY
 from recbole_popdcl.storage.logs import logged
 
 try:
@@ -135,6 +136,30 @@ def report(
     return output / PAGE
 
 
+def plot_agreement(folder: str | Path) -> list[Path]:
+    """Draw the agreement of the tests in the folder of a compared data set: ``agreement.svg`` and ``agreement.png``.
+
+    Returns:
+        The files; none where the comparison has too few models.
+
+    Raises:
+        PopDCLError: its ``agreement.csv`` is damaged, or the folder cannot be written to.
+    """
+    path = Path(folder) / AGREEMENT
+    if not path.is_file():
+        return []
+    try:
+        parts = matrices(pd.read_csv(path))
+    except (OSError, ValueError, AttributeError) as error:
+        raise PopDCLError(f"cannot read {path}: {reason(error)}") from error
+    figure = figures.agreement(parts)
+    if figure is None:
+        return []
+    drawing = Drawing("agreement", "", "", figure)
+    drawing.write(Path(folder))
+    return [Path(folder) / name for name in drawing.files]
+
+
 def plot_search(folder: str | Path) -> list[Path]:
     """Draw what the trials of a finished search reached: ``search.svg`` and ``search.png`` in its folder.
 
@@ -202,7 +227,11 @@ def _analyse(shown: Sequence[Group], own: Mapping[str, type]) -> list[str]:
 def _overview(shown: Sequence[Group], k: int, *, reference: str) -> Section:
     with contextlib.suppress(PopDCLError):  # without the reference the table has no gain
         reference = resolve(reference, shown)
-    return Section("Results", [tables.data_sets(shown), tables.results(shown, k, reference=reference)])
+    judged = list(dict.fromkeys(group.label for group in shown if group.runs[0].judged))
+    remarks = (
+        [f"Judged lists of other systems: {', '.join(judged)}. Their training is not known here."] if judged else []
+    )
+    return Section("Results", [tables.data_sets(shown), tables.results(shown, k, reference=reference)], remarks)
 
 
 def _add_results(
@@ -222,6 +251,7 @@ def _add_results(
         section.add_table(tables.tests(shown, k, reference=resolve(reference, shown)))
     except PopDCLError as error:
         section.remarks.append(f"No paired tests: {error}")
+    _add_agreement(section, shown, k=k)
     section.add_figure(
         f"ablation-{dataset}",
         title=f"{dataset}: PopDCL with and without its margins",
@@ -236,6 +266,22 @@ def _add_results(
             note="Mean over seeds, whiskers: standard deviation.",
             figure=figures.temperature([group for group in settings if group.model == model], k),
         )
+
+
+def _add_agreement(section: Section, shown: Sequence[Group], *, k: int) -> None:
+    """Add how far the tests of one data set agree on the order of its rows."""
+    try:
+        found = tables.agreement(shown, k)
+    except PopDCLError as error:
+        section.remarks.append(f"No agreement of the tests: {error}")
+        return
+    if found is None:
+        return
+    table, parts = found
+    section.add_table(table)
+    section.add_figure(
+        f"{table.name}-plot", title=f"{table.title}, as a figure", note=table.note, figure=figures.agreement(parts)
+    )
 
 
 def _add_analyses(section: Section, shown: Sequence[Group], *, k: int) -> None:

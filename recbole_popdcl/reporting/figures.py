@@ -1,4 +1,4 @@
-"""Figures of a report: ablation, temperature, margins, training, popularity of the lists, frontier, searches.
+"""Figures of a report: ablation, temperature, agreement, margins, training, popularity of lists, frontier, searches.
 
 Each function returns a matplotlib Figure, or None where the runs have nothing to show. Colours are those of Okabe and
 Ito, which readers who see colours differently can tell apart; markers and dashes say the same again, for print in grey.
@@ -18,6 +18,7 @@ import pandas as pd
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.keys import SET_KEYS, ResultKey
 from recbole_popdcl.evaluation.objective import Objective
+from recbole_popdcl.experiment.comparison.agreement import Matrix
 from recbole_popdcl.experiment.comparison.compare import ABLATION
 from recbole_popdcl.experiment.comparison.summary import TEST_SETS, accuracy_keys, heading
 from recbole_popdcl.experiment.search.trials import SCORE, VALIDATIONS
@@ -178,6 +179,27 @@ def temperature(groups: Sequence[Group], k: int) -> Figure | None:
     axes.set(xlabel="temperature τ", ylabel=heading(key))
     axes.set_ylim(bottom=0)
     axes.legend()
+    return figure
+
+
+def agreement(parts: Sequence[Matrix]) -> Figure | None:
+    """Kendall's tau between the orders of the models by each pair of tests, a panel a metric; one data set."""
+    if not parts:
+        return None
+    size = 1.2 + 0.85 * max(len(part.tau) for part in parts)
+    figure, panels = _axes(len(parts), width=size + 0.6, height=size)
+    for axes, part in zip(panels, parts):
+        image = axes.imshow(part.tau, cmap="RdBu", vmin=-1, vmax=1)
+        axes.grid(False)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks(range(len(part.tau)), part.tau.index)
+        for (row, column), tau in np.ndenumerate(part.tau.to_numpy()):
+            axes.text(
+                column, row, part.text.iloc[row, column].replace(" [", "\n["), ha="center", va="center", fontsize=8,
+                color="white" if abs(tau) > 0.6 else "black",
+            )  # fmt: skip
+        axes.set_title(f"{part.metric}, {part.models} models")
+    figure.colorbar(image, ax=list(panels), label="Kendall's τ")
     return figure
 
 

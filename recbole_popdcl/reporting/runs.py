@@ -21,13 +21,13 @@ from recbole_popdcl.evaluation.keys import ResultKey
 from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.experiment.comparison.compare import ABLATION
 from recbole_popdcl.experiment.comparison.summary import mean_and_deviation
-from recbole_popdcl.experiment.folder import RunFolder, SearchFolder
+from recbole_popdcl.experiment.folder import LISTS, RunFolder, SearchFolder
 from recbole_popdcl.experiment.result import all_results, read_result, valid_score
 from recbole_popdcl.experiment.search.trials import read_trials
 from recbole_popdcl.storage.files import regular_file
 
 ALL_OFF = ABLATION["PopDCL without P and N"]
-GROUPED_BY = {"seed", "model", "dataset", *ALL_OFF}  # what tells runs apart beside their settings
+GROUPED_BY = {"seed", "model", "dataset", LISTS, *ALL_OFF}  # what tells runs apart beside their settings
 
 
 def _is_setting(name: str) -> bool:
@@ -54,10 +54,17 @@ class Run:
     def model(self) -> str:
         """Name of the model; PopDCL without a margin is a model of its own, and so is a user's class of that name."""
         name = self.properties["model"]
+        if self.judged:
+            return f"{name} (judged lists)" if name in model_names() else name
         if "model_class" in self.properties:
             return f"{name} ({self.properties['model_class']})" if name in model_names() else name
         off = {key: value for key, value in ALL_OFF.items() if self.properties.get(key) == value}
         return next(label for label, switches in ABLATION.items() if switches == off) if name == "PopDCL" else name
+
+    @property
+    def judged(self) -> bool:
+        """Whether another system made its lists."""
+        return LISTS in self.properties
 
     @property
     def dataset(self) -> str:
@@ -134,7 +141,11 @@ class Group:
 
     @property
     def valid_score(self) -> float:
-        """Mean of what the best epochs reached on validation."""
+        """Mean of what the best epochs reached on validation.
+
+        Raises:
+            PopDCLError: the data set has no validation set.
+        """
         return sum(valid_score(run.result) for run in self.runs) / len(self.runs)
 
 
@@ -237,7 +248,8 @@ def read_run(path: Path) -> Run:
     for name, kind in (("model", str), ("dataset", str), ("seed", int)):
         if not isinstance(properties.get(name), kind) or properties[name] != result[name]:
             raise PopDCLError(f"{folder}: {folder.config.name} and {folder.result.name} do not agree on the {name}")
-    valid_score(result)
+    if result["valid"]:
+        valid_score(result)
     run = Run(folder=folder, properties=properties, result=result, epochs=_read_epochs(folder.metrics))
     try:
         run.settings()
@@ -317,9 +329,15 @@ def best_settings(groups: Sequence[Group]) -> list[Group]:
     best: dict[tuple[str, str], Group] = {}
     for group in groups:
         best_yet = best.setdefault((group.dataset, group.model), group)
-        if (len(group.runs), group.valid_score) > (len(best_yet.runs), best_yet.valid_score):
+        if group is not best_yet and _is_better(group, best_yet):
             best[group.dataset, group.model] = group
     return [replace(group, label=group.model) for group in best.values()]
+
+
+def _is_better(group: Group, other: Group) -> bool:
+    if len(group.runs) != len(other.runs):
+        return len(group.runs) > len(other.runs)
+    return group.valid_score > other.valid_score
 
 
 def resolve(name: str, groups: Sequence[Group]) -> str:

@@ -1,4 +1,4 @@
-"""Tables of a report: data sets, results, segments, paired tests, searches; as HTML, CSV and LaTeX."""
+"""Tables of a report: data sets, results, segments, paired tests, agreement, searches; as HTML, CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -13,6 +13,15 @@ import pandas as pd
 
 from recbole_popdcl.evaluation.keys import SEGMENTS, ResultKey
 from recbole_popdcl.evaluation.per_user import read_per_user
+from recbole_popdcl.experiment.comparison.agreement import (
+    DRAWS,
+    LEAST_MODELS,
+    LEVEL,
+    Matrix,
+    keys_of_tests,
+    matrices,
+)
+from recbole_popdcl.experiment.comparison.agreement import agreement as tau_of_tests
 from recbole_popdcl.experiment.comparison.significance import paired_tests
 from recbole_popdcl.experiment.comparison.summary import TEST_SETS, accuracy_keys, heading
 from recbole_popdcl.experiment.search.trials import ERROR, TRIAL
@@ -57,7 +66,7 @@ class Table:
             hrules=True, convert_css=True, caption=_latex(self.title), label=f"tab:{self.name}",
             column_format="l" * self.text.index.nlevels + "r" * self.text.shape[1], multicol_align="c",
         )  # fmt: skip
-        return text.replace("±", r"$\pm$").replace("−", "$-$").replace("Δ", r"$\Delta$")
+        return text.replace("τ", r"$\tau$").replace("±", r"$\pm$").replace("−", "$-$").replace("Δ", r"$\Delta$")
 
     def write(self, folder: Path) -> None:
         """Write ``<name>.csv`` and ``<name>.tex`` into a folder."""
@@ -259,6 +268,35 @@ def tests(groups: Sequence[Group], k: int, *, reference: str, correction: str = 
 def _test(row: Any) -> str:
     p = row.wilcoxon_p_corrected
     return f"{row.difference:+.5f} (p {'< 0.001' if p < PERMILLE else f'= {p:.3f}'})".replace("-", "−")
+
+
+def agreement(groups: Sequence[Group], k: int) -> tuple[Table, list[Matrix]] | None:
+    """Kendall's tau between the orders of the rows of one data set by each pair of tests, and the matrices of a figure.
+
+    Returns None where there are too few rows or tests.
+
+    Raises:
+        PopDCLError: a run lacks the values of its users, or the runs were measured on different users.
+    """
+    if len(groups) < LEAST_MODELS:
+        return None
+    frames = {group.label: [read_per_user(run.folder.per_user) for run in group.runs] for group in groups}
+    columns = dict.fromkeys(key.column for key in accuracy_keys(k))
+    numbers = pd.concat([tau_of_tests(frames, keys_of_tests(frames, column)) for column in columns], ignore_index=True)
+    parts = matrices(numbers)
+    if not parts:
+        return None
+    dataset = groups[0].dataset
+    table = Table(
+        name=file_name("agreement", dataset),
+        title=f"{dataset}: agreement of the tests on the order of the models",
+        note=f"Kendall's τ-b between the orders of the {len(groups)} rows by each pair of tests: 1 where both give the "
+        f"same order, −1 where one gives the reverse. In brackets its {100 * LEVEL:.0f} % interval over {DRAWS:,} "
+        "bootstrap draws of users.",
+        text=pd.concat({part.metric: part.text for part in parts}),
+        numbers=numbers.set_index(["test", "other"]),
+    )
+    return table, parts
 
 
 def trials(search: FinishedSearch, number: int) -> Table:

@@ -26,3 +26,4 @@ TRIAL_RUN = "run"  # folder of the run within that of its trial
 # A comparison, for each data set; the frontiers of its runs stand in a FRONTIER of its own.
 COMPARISON = "comparison.csv"
 SIGNIFICANCE = "significance.csv"
+AGREEMENT = "agreement.csv"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,8 @@ from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.evaluation.per_user import read_per_user
 from recbole_popdcl.experiment.analysis import analyse, read_analysis
 from recbole_popdcl.experiment.cluster import Cluster
+from recbole_popdcl.experiment.comparison.agreement import LEVEL, agreement, keys_of_tests, matrices
+from recbole_popdcl.experiment.comparison.judged import check_alike, find_judged
 from recbole_popdcl.experiment.comparison.significance import paired_tests
 from recbole_popdcl.experiment.comparison.summary import (
     accuracy_keys,
@@ -28,12 +29,12 @@ from recbole_popdcl.experiment.comparison.summary import (
     mean_and_deviation,
     table_head,
 )
-from recbole_popdcl.experiment.folder import RunFolder, stored_config
+from recbole_popdcl.experiment.folder import RunFolder, check_label, stored_config
 from recbole_popdcl.experiment.result import read_result
 from recbole_popdcl.experiment.run import run
 from recbole_popdcl.storage import progress
 from recbole_popdcl.storage.files import written_whole
-from recbole_popdcl.storage.layout import COMPARISON, FRONTIER, SIGNIFICANCE
+from recbole_popdcl.storage.layout import AGREEMENT, COMPARISON, FRONTIER, SIGNIFICANCE
 from recbole_popdcl.storage.logs import logged
 
 ABLATION: dict[str, dict[str, Any]] = {
@@ -64,6 +65,7 @@ class ComparisonOptions:
         reference: label to test the others against; PopDCL where it is compared, the last one otherwise.
         correction: of p-values, as paired_tests.
         frontier: rank every run again at several score normalisation exponents.
+        judged: folders with judged lists of other systems, at any depth, which are compared beside the models.
     """
 
     cpus_per_run: float = 1
@@ -72,6 +74,7 @@ class ComparisonOptions:
     reference: str | None = None
     correction: str = "holm"
     frontier: bool = False
+    judged: Sequence[str | Path] = ()
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,7 @@ def read_entries(
     labels = list(dict.fromkeys([*names, *stored, *(ABLATION if ablation else [])]))
     entries = []
     for label in labels:
-        if re.search(r"[/\\\x00-\x1f\x7f]", label) or label in ("", ".", ".."):
-            raise PopDCLError(f"label {label!r} of a comparison may not hold a path; it names the folder of its runs")
+        check_label(label, of="label")
         properties = {**(ABLATION.get(label, {}) if ablation else {}), **stored.get(label, {})}
         default = "PopDCL" if ablation and label in ABLATION else label
         model = properties.pop("model", default)
@@ -156,7 +158,8 @@ def compare(
         datasets: names of the data sets.
         seeds: of the runs.
         output: folder; a run's is ``<dataset>/<label>/seed=<seed>`` in it. Beside the runs a data set has
-            ``comparison.csv``, ``significance.csv`` and, if asked for, ``frontier.csv``.
+            ``comparison.csv``, ``significance.csv``, of three models or more ``agreement.csv``, and, if asked for,
+            ``frontier.csv``.
         arguments: ``--property=value`` for all runs.
         options: how to run and compare.
 
@@ -169,7 +172,10 @@ def compare(
     if not datasets:
         raise PopDCLError("no data set to compare on: name --datasets")
     labels = [entry.label for entry in entries]
-    options = _with_reference(options or ComparisonOptions(), labels)
+    options = options or ComparisonOptions()
+    judged = find_judged(options.judged, datasets=datasets, labels=labels)
+    in_all = set.intersection(*(set(judged[dataset]) for dataset in datasets))
+    options = _with_reference(options, [*sorted(in_all), *labels])
     output = Path(output).absolute()
     common = parse_arguments(arguments)
     plan = [
@@ -192,7 +198,14 @@ def compare(
         _run_all(plan, options, show_progress=show_progress)
         models = {entry.label: entry.model for entry in entries}
         return {
-            dataset: _compare_one(output / dataset, models, seeds=seeds, options=options, show_progress=show_progress)
+            dataset: _compare_one(
+                output / dataset,
+                models,
+                seeds=seeds,
+                options=options,
+                judged=judged[dataset],
+                show_progress=show_progress,
+            )
             for dataset in datasets
         }
 
@@ -278,17 +291,21 @@ def _compare_one(
     *,
     seeds: Sequence[int],
     options: ComparisonOptions,
+    judged: Mapping[str, Sequence[RunFolder]],
     show_progress: bool,
 ) -> str:
     """Compare the runs of one data set; write the tables into its folder and return them as Markdown.
 
-    ``models`` are {label: model}."""
+    ``models`` are {label: model}, ``judged`` {system: folders}."""
     reference = str(options.reference)
-    runs = {label: [_run_folder(folder, label, seed=seed) for seed in seeds] for label in models}
+    trained = {label: [_run_folder(folder, label, seed=seed) for seed in seeds] for label in models}
+    for lists in (lists for of_system in judged.values() for lists in of_system):
+        check_alike(lists, next(iter(trained.values()))[0])
+    runs = {**judged, **trained}
     results = {label: [read_result(run_folder.path) for run_folder in folders] for label, folders in runs.items()}
     _write(folder / COMPARISON, _means(results))
     parts = [markdown_table(results, COLUMNS), improvement(results, reference)]
-    if len(models) > 1:
+    if len(runs) > 1:
         frames = {
             label: [read_per_user(run_folder.per_user) for run_folder in folders] for label, folders in runs.items()
         }
@@ -298,8 +315,9 @@ def _compare_one(
         ]
         _write(folder / SIGNIFICANCE, pd.concat(tests, ignore_index=True))
         parts.append(_significance_text(tests, reference, correction=options.correction))
+        parts += _agreement_text(_agreement(folder, frames))
     if options.frontier:
-        _write(folder / FRONTIER, sweep(runs, models, show_progress=show_progress))
+        _write(folder / FRONTIER, sweep(trained, models, show_progress=show_progress))
     return "\n\n".join(parts)
 
 
@@ -344,6 +362,30 @@ def _significance_text(tests: Sequence[pd.DataFrame], reference: str, *, correct
         texts = (f"{'+' if row.difference > 0 else '-'} {row.wilcoxon_p_corrected:.2g}" for row in cells)
         lines.append(f"| {label} | " + " | ".join(texts) + " |")
     return "\n".join(lines)
+
+
+def _agreement(folder: Path, frames: Mapping[str, Sequence[pd.DataFrame]]) -> pd.DataFrame:
+    """Write the agreement of the tests into the folder of a data set, where there are enough models, and return it."""
+    columns = dict.fromkeys(key.column for key in COLUMNS.values())
+    table = pd.concat([agreement(frames, keys_of_tests(frames, column)) for column in columns], ignore_index=True)
+    if len(table):
+        _write(folder / AGREEMENT, table)
+    return table
+
+
+def _agreement_text(table: pd.DataFrame) -> list[str]:
+    """A matrix for each metric, as Markdown."""
+    texts = []
+    for part in matrices(table):
+        lines = [
+            f"Kendall's tau between the orders of the {part.models} models by {part.metric} of each pair of tests, and "
+            f"its {100 * LEVEL:.0f} % interval over users:",
+            "",
+            *table_head(part.text.columns),
+            *(f"| {test} | " + " | ".join(part.text.loc[test]) + " |" for test in part.text.index),
+        ]
+        texts.append("\n".join(lines))
+    return texts
 
 
 def sweep(

@@ -36,7 +36,7 @@ def paired_tests(
     Raises:
         PopDCLError: a frame lacks the set or the metric, or the models were measured on different users.
     """
-    values = {label: _by_user(label, seeds, key) for label, seeds in frames.items()}
+    values = {label: values_by_user(seeds, key, label=label) for label, seeds in frames.items()}
     ours = values.pop(reference)
     rows = []
     for label, theirs in values.items():
@@ -62,8 +62,12 @@ def paired_tests(
     return table
 
 
-def _by_user(label: str, frames: Sequence[pd.DataFrame], key: ResultKey) -> pd.Series:
-    """Mean of each user's values over the frames, by user id."""
+def values_by_user(frames: Sequence[pd.DataFrame], key: ResultKey, *, label: str) -> pd.Series:
+    """Return the mean of each user's values over the frames of a model, by user id.
+
+    Raises:
+        PopDCLError: a frame lacks the set or the metric; names the model by its ``label``.
+    """
     of_set = [frame[frame["set"] == key.set] for frame in frames]
     if any(frame.empty or key.column not in frame for frame in of_set):
         raise PopDCLError(f"a run of {label} has no {key.column} of the users of the {key.set} set")

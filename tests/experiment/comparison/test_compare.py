@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from scipy.stats import kendalltau
 
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.comparison import compare as module
@@ -17,7 +18,10 @@ from recbole_popdcl.experiment.comparison.compare import (
 )
 from recbole_popdcl.experiment.finished import evaluate
 from recbole_popdcl.experiment.folder import RunFolder
+from recbole_popdcl.experiment.judge import judge
+from recbole_popdcl.experiment.lists import recommend
 from recbole_popdcl.experiment.result import read_result
+from recbole_popdcl.reporting.build import plot_agreement
 from tests.conftest import the_one_line
 from tests.experiment.conftest import as_arguments
 
@@ -122,3 +126,84 @@ def test_a_run_that_fails_is_named(toy, tmp_path):
     with pytest.raises(PopDCLError, match=r"the run in .*seed=1 failed: .*training loss became"):
         compare([Entry("SSM", "SSM", {"learning_rate": 1e30})], ["toy"], seeds=[1], output=tmp_path,
                 arguments=arguments)  # fmt: skip
+
+
+# -- judged lists of other systems, and the agreement of the tests ---------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def judged(compared, toy, tmp_path_factory):
+    """Lists of hot with seed 1, judged as those of the system Other, and the same in reverse."""
+    folder, *_ = compared
+    out = tmp_path_factory.mktemp("judged")
+    recommend(folder / "hot" / "seed=1", out / "lists.csv", topk=20)
+    lists = pd.read_csv(out / "lists.csv")
+    lists.assign(rank=-lists["rank"]).to_csv(out / "reversed.csv", index=False)
+    properties = {name: toy[name] for name in ("data_path", "k_core")}
+    for name, file in (("Other", "lists"), ("Reversed", "reversed")):
+        judge(out / f"{file}.csv", "toy", name=name, config_dict=properties, run_dir=out / name)
+    return out
+
+
+def test_judged_lists_are_compared_beside_models(compared, judged):
+    folder, entries, arguments, before = compared
+    options = ComparisonOptions(judged=(judged,), reference="Other")
+    text = compare(entries, ["toy"], seeds=[1, 2], output=folder.parent, arguments=arguments, options=options)["toy"]
+    means = pd.read_csv(folder / "comparison.csv").set_index("model")
+    assert list(means.index) == ["Other", "Reversed", "BPR", "PopDCL", "hot"]
+    ours = read_result(folder / "hot" / "seed=1")["test"]
+    keys = ["balanced/recall@20", "imbalanced/ndcg@20"]
+    assert [means.loc["Other", f"{key} mean"] for key in keys] == [ours[key] for key in keys]
+    assert means.loc["Other", "balanced/recall@20 deviation"] != means.loc["hot", "balanced/recall@20 deviation"]
+    tests = pd.read_csv(folder / "significance.csv")
+    assert set(tests["model"]) == {"Reversed", "BPR", "PopDCL", "hot"}
+    assert "Other over the best other model" in text
+    again = compare(entries, ["toy"], seeds=[1, 2], output=folder.parent, arguments=arguments)["toy"]
+    assert again.splitlines()[0] == before.splitlines()[0]
+
+
+def test_agreement_of_the_tests(compared, judged):
+    folder, entries, arguments, _ = compared
+    options = ComparisonOptions(judged=(judged,))
+    text = compare(entries, ["toy"], seeds=[1, 2], output=folder.parent, arguments=arguments, options=options)["toy"]
+    table = pd.read_csv(folder / "agreement.csv")
+    assert table["models"].tolist() == [5, 5]
+    means = pd.read_csv(folder / "comparison.csv")
+    for row in table.itertuples():
+        orders = [means[f"{key} mean"] for key in (row.test, row.other)]
+        assert row.tau == pytest.approx(kendalltau(*orders).statistic)
+        assert f"{row.tau:.2f} [".replace("-", "−") in text
+    assert "Kendall's tau between the orders of the 5 models by Recall@20" in text
+    drawn = plot_agreement(folder)
+    assert [path.name for path in drawn] == ["agreement.svg", "agreement.png"]
+    assert f"{table['tau'][0]:.2f}".replace("-", "−") in drawn[0].read_text()
+    (folder / "agreement.csv").write_text("tau\n1\n")
+    with pytest.raises(PopDCLError, match=r"cannot read .*agreement\.csv"):
+        plot_agreement(folder)
+    assert plot_agreement(folder.parent) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "hot"}, "holds lists of 'hot', and a model is called so too; judge them again with another --name"),
+        ({"arguments": ["--split_seed=1"]}, "was judged on other data than"),
+        ({"arguments": ["--eval_mask=others"]}, "was judged with eval_mask = 'others', "),
+        ({"name": "Other"}, "hold lists of 'Other' with the same seed; judge them with different values of --seed"),
+    ],
+)
+def test_judged_lists_that_cannot_be_compared(compared, judged, toy, tmp_path, change, message):
+    folder, entries, arguments, _ = compared
+    properties = {name: toy[name] for name in ("data_path", "k_core")}
+    change = {"name": "Else", "config_dict": properties, **change}
+    judge(judged / "lists.csv", "toy", run_dir=tmp_path / "x", **change)
+    options = ComparisonOptions(judged=(judged / "Other", tmp_path))
+    with pytest.raises(PopDCLError, match=message):
+        compare(entries, ["toy"], seeds=[1, 2], output=folder.parent, arguments=arguments, options=options)
+
+
+def test_a_folder_without_judged_lists(compared):
+    folder, entries, arguments, _ = compared
+    options = ComparisonOptions(judged=(folder,))
+    with pytest.raises(PopDCLError, match="holds no judged lists; recbole-popdcl judge makes such folders"):
+        compare(entries, ["toy"], seeds=[1, 2], output=folder.parent, arguments=arguments, options=options)
