@@ -178,8 +178,14 @@ def _parser() -> OneLineParser:
     compare.add_argument("--reference", help="label the others are tested against (default: PopDCL, or the last one)")
     compare.add_argument("--correction", choices=("holm", "bh"), default="holm", help="of p-values (default: holm)")
     compare.add_argument("--frontier", action="store_true", help="rank again at several score normalisation exponents")
-    compare.add_argument("--judged", action="append", metavar="DIR", default=[], help="folder with judged lists (of "
-                         "judge), to compare beside the models; may be given several times")  # fmt: skip
+    compare.add_argument(
+        "--judged",
+        complete="directory",
+        action="append",
+        metavar="DIR",
+        default=[],
+        help="folder with judged lists (of judge), to compare beside the models; may be given several times",
+    )
     compare.add_argument("--cpus_per_run", type=_share, default=1, help="default: 1")
     compare.add_argument("--gpus_per_run", type=_share, default=0, help="default: 0")
     compare.add_argument("--ray_address", help="of a running cluster; a local one by default")
@@ -199,11 +205,18 @@ def _parser() -> OneLineParser:
 
     judge = commands.add_parser("judge", help="evaluate ranked lists that any system has made", formatter_class=raw,
                                 epilog=JUDGE_HELP, allow_abbrev=False)  # fmt: skip
-    judge.add_argument("--lists", required=True, help="file with raw ids of users and items, and a rank or a score: "
-                       "CSV, TSV, Parquet, .inter, JSON lines, TREC run")  # fmt: skip
+    judge.add_argument(
+        "--lists",
+        complete="file",
+        required=True,
+        help="file with raw ids of users and items, and a rank or a score: CSV, TSV, Parquet, .inter, JSON lines, TREC "
+        "run",
+    )
     judge.add_argument("--dataset", "-d", required=True, help="dataset name")
     judge.add_argument("--name", help="of the system, for tables; the name of the file by default")
-    judge.add_argument("--run_dir", help="folder for the results; runs/<dataset>/<name>/<timestamp> by default")
+    judge.add_argument(
+        "--run_dir", complete="directory", help="folder for the results; runs/<dataset>/<name>/<timestamp> by default"
+    )
     for role in ("user", "item", "rank", "score"):
         judge.add_argument(f"--{role}_column", metavar="COLUMN", help=f"name of the {role} column (default: the usual)")
     judge.add_argument("--columns", metavar="NAMES", help="columns of a file without a header, such as user,item,rank; "

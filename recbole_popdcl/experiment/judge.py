@@ -79,11 +79,12 @@ def judge(
         logs.set_level(config["state"])
         folder = RunFolder.choose(run_dir, config={"dataset": dataset, "model": name})
         folder.check_free()
+        rows = read_lists(lists, columns)
         data = load_sets(config)
         if not data.evaluation.sets:
             raise PopDCLError(f"dataset '{dataset}' has a training set alone: there is nothing to judge on")
         unknown = Unknown()
-        ranked = in_order(read_lists(lists, columns), RawIds(data.dataset), unknown=unknown)
+        ranked = in_order(rows, RawIds(data.dataset), unknown=unknown)
         model = JudgedLists(config, data.train_set, lists=ranked).to(config["device"])
         ranker = build_ranker(config, data, all_scores=False)
         seconds = {"load": time.perf_counter() - started}
