@@ -113,6 +113,23 @@ def test_whole_lists_give_the_run_s_result_on_items_shown_at_random(exposed, wor
         judge("lists.csv", "shown", config_dict={**measured, "metrics": ["AUC"]}, run_dir="auc")
 
 
+def test_lists_are_short_once_other_sets_are_hidden(measured, work):
+    raw = Raw(measured)
+    hidden = {user: raw.sets["train"][user] | raw.sets["valid"][user] | raw.sets["test_balanced"][user]
+              for user in raw.users}  # fmt: skip
+    lists = {user: [item for item in raw.items[1:] if item not in raw.sets["train"][user]][:12] for user in raw.users}
+    rows = [(user, item, rank) for user, items in lists.items() for rank, item in enumerate(items)]
+    pd.DataFrame(rows, columns=["user", "item", "rank"]).to_csv("lists.csv", index=False)
+    result = judge("lists.csv", "toy", config_dict={**measured, "eval_mask": "others"}, run_dir="judged")
+    short = sum(
+        len(set(lists[user]) - hidden[user]) < min(10, 80 - len(hidden[user]))
+        for user in raw.users
+        if raw.sets["test_imbalanced"][user]
+    )
+    assert result["lists"]["sets"]["test_imbalanced"]["short"] == short > 10
+    assert result["lists"]["sets"]["valid"]["short"] == 0
+
+
 def test_lists_that_miss_what_was_shown_are_short(exposed, work):
     users, items = range(60), range(30)
     lists = pd.DataFrame([(user, item, item) for user in users for item in items[:9]], columns=["user", "item", "rank"])

@@ -154,3 +154,43 @@ def test_matrices():
     assert recall.tau.to_numpy().tolist() == [[1.0, -0.2], [-0.2, 1.0]]
     assert recall.text.loc["imbalanced"].tolist() == ["−0.20 [−0.60, 0.40]", "1"]
     assert ndcg.text.loc["balanced", "imbalanced"] == "–"
+
+
+def of_one_value(values: dict[str, dict[str, float]], users: int = 20) -> list[pd.DataFrame]:
+    """Frames of seeds from {set: {seed: value of every user}}."""
+    seeds = next(iter(values.values()))
+    return [
+        pd.concat(
+            pd.DataFrame({"user_id": range(users), "set": name, "recall@20": of_set[seed]})
+            for name, of_set in values.items()
+        )
+        for seed in seeds
+    ]
+
+
+def test_what_rounding_alone_tells_apart_is_tied():
+    given = {
+        "A": of_one_value({name: {"1": 0.1, "2": 0.2} for name in ("balanced", "imbalanced")}),
+        "B": of_one_value({name: {"1": 0.15, "2": 0.15} for name in ("balanced", "imbalanced")}),
+        "C": of_one_value({"balanced": {"1": 0.5}, "imbalanced": {"1": 0.01}}),
+    }
+    assert (0.1 + 0.2) / 2 != 0.15
+    (row,) = agreement(given, keys_of_tests(given, "recall@20"), draws=50).itertuples()
+    assert (row.tau, row.low, row.high) == (-1, -1, -1)  # -1/3 if A were better than B
+
+
+def test_a_drawn_user_is_the_same_in_every_test():
+    """The imbalanced test has more users, of whom all models have the same: its order is the balanced one's."""
+    rng = np.random.default_rng(0)
+    given = {}
+    for label in LABELS:
+        own = rng.random(40)
+        sets = {"balanced": own, "imbalanced": np.concatenate([own, np.full(30, 0.5)])}
+        given[label] = [
+            pd.concat(
+                pd.DataFrame({"user_id": range(len(values)), "set": name, "recall@20": values})
+                for name, values in sets.items()
+            )
+        ]
+    (row,) = agreement(given, keys_of_tests(given, "recall@20"), draws=500).itertuples()
+    assert (row.tau, row.low, row.high) == (1, 1, 1)
