@@ -5,8 +5,8 @@ What the command line does, as functions: ``run``, ``evaluate``, ``recommend``, 
 
 Examples:
     >>> import recbole_popdcl
-    >>> recbole_popdcl.Config("PopDCL", "ml-100k")["temperature"]
-    0.1
+    >>> recbole_popdcl.Config("PopDCL", "tencent")["temperature"]
+    0.12
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from recbole_popdcl.config.config import Config
 from recbole_popdcl.config.models import model_names
 from recbole_popdcl.data.loading import load_data
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.evaluation.metrics import metric_names
+from recbole_popdcl.evaluation.metrics import LABELS, all_metrics
 from recbole_popdcl.experiment.run import build_model, build_ranker, run
 from tests.conftest import free_port
 
@@ -103,7 +103,8 @@ def test_local_negatives_are_the_mean_of_the_shares(toy, tmp_path):
 
 def ranked(toy: dict, eval_mask: str, block: int) -> tuple:
     """Results of all metrics on all sets, and the values of every user, for a new model, a block of users a batch."""
-    everything = {"metrics": metric_names(), "topk": [5, 20], "split_ratio": [0.5, 0.1, 0.15, 0.15, 0.1]}
+    names = [metric.name for metric in all_metrics() if metric.kind != LABELS]  # no item was shown at random
+    everything = {"metrics": names, "topk": [5, 20], "split_ratio": [0.5, 0.1, 0.15, 0.15, 0.1]}
     config = Config("PopDCL", config_dict={**toy, "eval_mask": eval_mask, **everything})
     data = load_data(config, own_batches=True)
     ranker = build_ranker(config, data)
