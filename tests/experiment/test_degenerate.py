@@ -12,7 +12,7 @@ from recbole.evaluator import metrics_dict
 from recbole_popdcl.data.atomic import write_interactions
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.keys import SET_KEYS
-from recbole_popdcl.evaluation.metrics import metric_names
+from recbole_popdcl.evaluation.metrics import LABELS, all_metrics
 from recbole_popdcl.evaluation.per_user import read_per_user
 from recbole_popdcl.experiment.lists import recommend
 from recbole_popdcl.experiment.run import run
@@ -79,7 +79,7 @@ def job(folder, parts, model, **properties):
         "train_batch_size": 3,
         "k_core": 0,
         "topk": [1, 2, K],
-        "metrics": metric_names(),
+        "metrics": [metric.name for metric in all_metrics() if metric.kind != LABELS],
         "valid_metric": "valid/recall@2",
         **({"warm_up_epochs": 0} if model == "BCLoss" else {}),
         **properties,
