@@ -30,8 +30,10 @@ def test_ml_100k_from_zero(tmp_path, monkeypatch, capsys):
     script = ROOT / "run_recbole_popdcl.py"
     done = call("--model=PopDCL", "--dataset=ml-100k", "--epochs=1", "--run_dir=r", cwd=tmp_path, script=script)
     assert done.returncode == 0, done.stderr
-    rows = [line.split() for line in done.stdout.splitlines()]
+    table, known = done.stdout.rsplit("\n\n", 1)
+    rows = [line.split() for line in table.splitlines()]
     assert ["set", "items", "recall@20", "ndcg@20"] in rows
+    assert [line.split(":")[0] for line in known.splitlines()] == ["balanced Recall@20", "imbalanced Recall@20"]
     assert [row[0] for row in rows[-12:]] == ["valid", "head", "mid", "tail", "imbalanced", "head", "mid", "tail",
                                               "balanced", "head", "mid", "tail"]  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["r"]

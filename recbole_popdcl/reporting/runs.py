@@ -248,7 +248,7 @@ def read_run(path: Path) -> Run:
     for name, kind in (("model", str), ("dataset", str), ("seed", int)):
         if not isinstance(properties.get(name), kind) or properties[name] != result[name]:
             raise PopDCLError(f"{folder}: {folder.config.name} and {folder.result.name} do not agree on the {name}")
-    if result["valid"]:
+    if result["valid"] or result["data"]["interactions"].get("valid"):
         valid_score(result)
     run = Run(folder=folder, properties=properties, result=result, epochs=_read_epochs(folder.metrics))
     try:

@@ -169,7 +169,7 @@ def test_the_page_has_every_figure_of_the_paper(page):
     text = page.read_text(encoding="utf-8")
     names = ["ablation-toy", "temperature-toy-SSM", *(f"margins-toy-PopDCL{off}" for off in
              ("", "-without-P", "-without-N")), "training-toy", "popularity-toy",
-             "frontier-toy", "search-1-plot"]  # fmt: skip
+             "frontier-toy", "agreement-toy-plot", "search-1-plot"]  # fmt: skip
     for name in names:
         assert f'id="{name}"' in text
         for kind in ("svg", "png"):
@@ -179,7 +179,7 @@ def test_the_page_has_every_figure_of_the_paper(page):
     assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", text)
     assert {path.name for path in page.parent.iterdir()} == {
         "index.html", "report.json", *(f"{name}.{kind}" for name in names for kind in ("svg", "png")),
-        *(f"{name}.{kind}" for name in ("datasets", "results", "segments-toy", "tests-toy", "search-1")
+        *(f"{name}.{kind}" for name in ("datasets", "results", "segments-toy", "tests-toy", "agreement-toy", "search-1")
           for kind in ("csv", "tex")),
     }  # fmt: skip
 
@@ -251,7 +251,7 @@ def test_a_deleted_run_is_gone_and_a_damaged_one_is_named(runs, tmp_path, capsys
         (
             "result.json",
             '{"model": "BPR", "dataset": "toy", "seed": 1, "valid_metric": "valid/map@3", "valid": {}, "test": {}, '
-            '"data": {"fingerprint": "x", "users": 1, "items": 1, "interactions": {}}}',
+            '"data": {"fingerprint": "x", "users": 1, "items": 1, "interactions": {"train": 2, "valid": 1}}}',
             "has no result 'valid/map@3'",
         ),
         (
