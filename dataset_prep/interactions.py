@@ -68,7 +68,7 @@ class Interactions:
         users, items: int32 codes [n], numbered in the order in which the ids appear in the files.
         user_ids, item_ids: raw ids as strings; a code is an index into them.
         rating, timestamp, rank, score: float64 [n], or None.
-        labels: 1 where the user liked the item that was shown, else 0, int8 [n]; None for interactions.
+        labels: whether the user liked the item that was shown, bool [n]; None for interactions.
     """
 
     users: np.ndarray

@@ -67,7 +67,7 @@ def add_arguments(parser: OneLineParser) -> None:
     add("--test_balanced", complete="file", type=Path, metavar="FILE",
         help="an external balanced test, in the format of the others (default: drawn from the log)")  # fmt: skip
     for name, what in (("test_unbiased", "a test"), ("valid_unbiased", "a validation")):
-        add(f"--{name}", type=Path, metavar="FILE",
+        add(f"--{name}", complete="file", type=Path, metavar="FILE",
             help=f"{what} of all that users were shown at random, with labels of 0 and 1 or ratings")  # fmt: skip
     add("--unbiased_rating", type=float, metavar="R", help="least rating of a liked item there (default: by labels)")
     add("--seed", type=int, help="seed of the sample and the split (default: 2020)")

@@ -171,7 +171,8 @@ def _unbiased_set(
 ) -> tuple[Interactions, dict[str, int]]:
     """Read what users were shown at random, and take what the sets of the log know."""
     if not path.is_file():
-        raise PopDCLError(f"--{name}: cannot read {path}: no such file")
+        problem = "it is a folder" if path.is_dir() else "no such file"
+        raise PopDCLError(f"--{name}: cannot read {path}: {problem}")
     layout = find_layout(recipe.format or _recognised([path], recipe.columns))
     shown = read_exposures(path, layout, columns=recipe.columns, liked_rating=recipe.unbiased_rating)
     log = {other: part for other, part in sets.items() if other not in UNBIASED_SETS}

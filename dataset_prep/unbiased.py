@@ -16,6 +16,7 @@ from dataset_prep.interactions import Block, Interactions, collect, numbers
 from dataset_prep.layouts import Layout
 from recbole_popdcl.data.split import first_occurrences
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.storage import progress
 
 
 def read_exposures(path: Path, layout: Layout, *, columns: Columns, liked_rating: float | None) -> Interactions:
@@ -47,11 +48,11 @@ def read_exposures(path: Path, layout: Layout, *, columns: Columns, liked_rating
                 block.rating = block.label = None
                 yield block
 
-    with contextlib.closing(blocks()) as of_file:
+    with progress.reading([path]), contextlib.closing(blocks()) as of_file:
         shown = collect(of_file)
     if not len(shown):
         raise PopDCLError(f"{path} holds nothing that users were shown")
-    shown.labels = np.concatenate(labels).astype(np.int8)
+    shown.labels = np.concatenate(labels)
     return shown
 
 

@@ -172,8 +172,7 @@ class SplitDataset(SideInformation):
             PopDCLError: no column says it, or a value is no number; names the line.
         """
         header, least = self._fields_to_load(path, FeatureSource.INTERACTION)[0], self.config["unbiased_rating"]
-        label = label_column(header.fields) if self.label_field == DEFAULT_LABEL else self.label_field
-        name = label if least is None else self.config["RATING_FIELD"]
+        name = self._label_of(header) if least is None else self.config["RATING_FIELD"]
         if name not in header.fields:
             wanted = (
                 f"no column of labels, such as {DEFAULT_LABEL}:float, that says what was liked; or set "
@@ -182,40 +181,42 @@ class SplitDataset(SideInformation):
                 else f"no column '{name}', which unbiased_rating is of"
             )
             raise PopDCLError(f"{path} has {wanted}")
-        values = self._read(path, [name])[name]
-        if header.fields[name] != "float":
-            numbers, row = finite_numbers(pa.array(values).dictionary_decode())
-        else:
-            numbers, row = values.to_numpy(), -1
+        numbers, row, problem = self._numbers(path, header, name=name)
         if row >= 0:
-            line = line_of_row(path, header, row=row, encoding=self.config["encoding"] or "utf-8")
-            raise PopDCLError(f"{path}, line {line}: '{name}' is {values.iloc[row]!r}, not a finite number")
+            raise PopDCLError(f"{path}, line {self._line(path, header, row=row)}: '{name}' {problem}")
         return numbers > 0 if least is None else numbers >= least
+
+    def _label_of(self, header: Header) -> str | None:
+        """The column of labels; where LABEL_FIELD keeps RecBole's default, one of another usual name too."""
+        return label_column(header.fields) if self.label_field == DEFAULT_LABEL else self.label_field
+
+    def _numbers(self, path: Path, header: Header, *, name: str) -> tuple[np.ndarray, int, str]:
+        """A column as numbers, the first row that holds none (-1 if all do), and what is wrong with that."""
+        values = self._read(path, [name])[name]
+        if header.fields[name] == "float":  # which _read has checked
+            return values.to_numpy(), -1, ""
+        numbers, row = finite_numbers(pa.array(values).dictionary_decode())
+        return numbers, row, f"is {values.iloc[row]!r}, not a finite number" if row >= 0 else ""
+
+    def _line(self, path: Path, header: Header, *, row: int) -> int:
+        return line_of_row(path, header, row=row, encoding=self.config["encoding"] or "utf-8")
 
     def _check_labels(self, path: Path, header: Header) -> None:
         """Refuse a label of 0, which says that a row is no interaction, unless an interval says which labels to take.
 
-        Where LABEL_FIELD keeps RecBole's default, a column of another usual name holds labels too.
-
         Raises:
             PopDCLError: names the line.
         """
-        name = label_column(header.fields) if self.label_field == DEFAULT_LABEL else self.label_field
+        name = self._label_of(header)
         if name not in header.fields or name in (self.config["val_interval"] or {}) or self.config["threshold"]:
             return
-        values = self._read(path, [name])[name]
-        labels, row = (
-            finite_numbers(pa.array(values).dictionary_decode())
-            if header.fields[name] != "float"
-            else (values.to_numpy(), -1)
-        )
-        if row >= 0:
-            problem = f"is {values.iloc[row]!r}, not a finite number"
-        elif (row := first_negative(labels)) >= 0:
+        labels, row, problem = self._numbers(path, header, name=name)
+        if row < 0:
+            row = first_negative(labels)
+            if row < 0:
+                return
             problem = f"is {labels[row]:g}, which says that this is no interaction"
-        else:
-            return
-        line = line_of_row(path, header, row=row, encoding=self.config["encoding"] or "utf-8")
+        line = self._line(path, header, row=row)
         ids = f"'{self.uid_field}', '{self.iid_field}', '{name}'"
         wanted = "'[1,inf)'" if header.fields[name] == "float" else "['1']"
         chosen = f"--load_col=\"{{'inter': [{ids}]}}\" --val_interval=\"{{'{name}': {wanted}}}\""
@@ -291,13 +292,12 @@ class SplitDataset(SideInformation):
         if not len(train):
             raise PopDCLError(f"dataset '{self.dataset_name}': the training set is empty")
         for name, part in pairs.items():
-            if name in UNBIASED_SETS:
-                continue  # told by loading.py: they are exposures
             repeated = len(part.rows[0]) - len(part)
             if repeated:
                 getLogger().warning("%s holds %d repeated (user, item) rows", name, repeated)
             keys = part.row_keys() if repeated else part.keys
-            seen = 0 if name == "train" else int((train[np.searchsorted(train[:-1], keys)] == keys).sum())
+            apart = name == "train" or name in UNBIASED_SETS  # of what was shown, loading.py tells
+            seen = 0 if apart else int((train[np.searchsorted(train[:-1], keys)] == keys).sum())
             if seen:
                 getLogger().warning("%d pairs of %s are training pairs too and can never be hit", seen, name)
 
@@ -306,6 +306,11 @@ class SplitDataset(SideInformation):
         if self._pairs is None:
             self._pairs = Pairs(*self.ids(), n_users=self.user_num, n_items=self.item_num)
         return self._pairs
+
+    @property
+    def is_liked(self) -> np.ndarray | None:
+        """Which interactions are liked, bool [n], of UNBIASED_SETS; None of any other set, whose are all."""
+        return self._is_liked
 
     def liked(self) -> Pairs:
         """Return the pairs to find: of UNBIASED_SETS the liked ones, of any other set all."""

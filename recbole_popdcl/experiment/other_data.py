@@ -71,27 +71,33 @@ def with_dataset(data: Data, config: Config) -> tuple[Data, Left]:
         parts = dict(zip(dataset.set_names, dataset.build())) if split else {}
     except (ValueError, KeyError) as error:  # what RecBole makes of properties that do not fit the data
         raise PopDCLError(f"dataset '{name}' cannot be loaded as configured: {' '.join(str(error).split())}") from error
-    pairs = {set_name: part.ids() for set_name, part in parts.items() if set_name != "train" and len(part)}
+    pairs = {
+        set_name: (*part.ids(), part.is_liked) for set_name, part in parts.items() if set_name != "train" and len(part)
+    }
     if not split:
         users, items = (np.asarray(dataset.inter_feat[field]) for field in (dataset.uid_field, dataset.iid_field))
-        pairs = {TEST: (users, items)}
+        pairs = {TEST: (users, items, None)}
     if not pairs:
         raise PopDCLError(f"dataset '{name}' has a training set alone: there is nothing to evaluate on")
     ids = [pa.array(tokens, pa.large_string()) for tokens in (RawIds(dataset).users, RawIds(dataset).items)]
     sets = {
-        set_name: Interactions(users=users, items=items, user_ids=ids[0], item_ids=ids[1])
-        for set_name, (users, items) in pairs.items()
+        set_name: Interactions(users=users, items=items, user_ids=ids[0], item_ids=ids[1], labels=labels)
+        for set_name, (users, items, labels) in pairs.items()
     }
     return _with_sets(data, sets, option=f"--dataset {name}", config=config)
 
 
 def _with_sets(data: Data, sets: dict[str, Interactions], *, option: str, config: Config) -> tuple[Data, Left]:
     ids, unknown = RawIds(data.dataset), Unknown()
-    known_sets, n_left, n_seen = {}, 0, 0
+    known_sets, exposed, n_left, n_seen = {}, {}, 0, 0
+    sizes = {"n_users": data.evaluation.n_users, "n_items": data.evaluation.n_items}
     train, log = data.evaluation.train, logging.getLogger()
     for name, pairs in sets.items():
         users, items, known = known_pairs(ids, pairs, option=option, unknown=unknown)
-        known_sets[name] = Pairs(users[known], items[known], n_users=train.n_users, n_items=train.n_items)
+        known_sets[name] = Pairs(users[known], items[known], **sizes)
+        if pairs.labels is not None:  # everything that was shown, of which what was liked is to be found
+            liked = known & pairs.labels
+            exposed[name], known_sets[name] = known_sets[name], Pairs(users[liked], items[liked], **sizes)
         n_left += int((~known).sum())
         n_seen += int(np.isin(known_sets[name].keys, train.keys).sum())
     left = Left(interactions=n_left, **{f"{kind}s": unknown.count(kind) for kind in ("user", "item")})
@@ -99,5 +105,5 @@ def _with_sets(data: Data, sets: dict[str, Interactions], *, option: str, config
     log.info("%s: %d of %d interactions are of users and items of the run", option, total - n_left, total)
     if n_seen:
         log.warning("%s: %d pairs are training pairs of the run, which are hidden and never hit", option, n_seen)
-    evaluation = EvaluationSets(train, known_sets, **protocol(config))
+    evaluation = EvaluationSets(train, known_sets, exposed=exposed, **protocol(config))
     return replace(data, evaluation=evaluation), left

@@ -182,6 +182,20 @@ def test_a_run(properties, files, tmp_path, capsys):
     assert fewer["data"]["fingerprint"] != result["data"]["fingerprint"]
 
 
+def test_a_run_on_what_users_were_shown_elsewhere(properties, files, tmp_path, caplog):
+    """``evaluate --dataset``: what was shown and not liked is nothing to find, and ids that the run lacks are told."""
+    here = run("SSM", config_dict=properties, run_dir=tmp_path / "r")
+    folder = files.parent / "elsewhere"
+    folder.mkdir()
+    text = (files / "toy.test_unbiased.inter").read_text()
+    (folder / "elsewhere.test_unbiased.inter").write_text(text + "u1\tnowhere\t1\t5\n")
+    (folder / "elsewhere.train.inter").write_text((files / "toy.train.inter").read_text())
+    there = evaluate(tmp_path / "r", dataset="elsewhere")
+    assert there == pytest.approx({key: value for key, value in here["test"].items() if key.startswith("unbiased/")})
+    assert "--dataset elsewhere: 1 of " in caplog.text
+    assert "items are unknown to dataset 'toy', such as 'nowhere'" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
