@@ -158,8 +158,7 @@ class Config(RecBoleConfig):
 
     def _get_model_and_dataset(self, model: str | type | None, dataset: str | None) -> tuple[str, type, str]:
         external = self.external_config_dict
-        model = self._arguments.get("model") if model is None else model
-        model_class = self._model_of_files() if model is None else typed_model(model)
+        model_class = self._model_of_files() if self._typed_model is None else typed_model(self._typed_model)
         dataset = external.get("dataset") if dataset is None else dataset
         if model_class is None:
             raise PopDCLError("no model given; write --model=NAME, one of " + ", ".join(model_names()))

@@ -125,6 +125,21 @@ class Pairs:
         to_place = starts - (counts.cumsum(0) - counts)  # of a user's pairs here to their place in the set
         return rows, items[torch.arange(len(rows), device=users.device) + to_place[rows]]
 
+    def matrix_of_users(self, users: torch.Tensor, *, width: int = 0) -> torch.Tensor:
+        """Return the items of the users, ascending, a row each; int64 [b, m], 0 behind a user's last item.
+
+        Args:
+            users: int64 [b].
+            width: least number of columns m; there are as many as the user with most items has, if that is more.
+        """
+        rows, items = self.of_users(users)
+        counts = torch.bincount(rows, minlength=len(users))
+        place = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+        width = max(width, int(counts.max()) if len(users) else 0)
+        matrix = torch.zeros(len(users), width, dtype=torch.int64, device=rows.device)
+        matrix[rows, place] = items
+        return matrix
+
     def of_each_other(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """Return bool [b, b]: user k and item j of a batch of pairs are a pair of the set, k and j of distinct pairs.
 

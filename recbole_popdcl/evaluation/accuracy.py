@@ -22,7 +22,7 @@ def recall(hits: torch.Tensor, n_truth: torch.Tensor, *, topk: list[int]) -> tor
         >>> recall(hits, n_truth, topk=[1, 3]).tolist()
         [0.25, 0.5]
     """
-    return _at(hits.cumsum(-1), topk).double() / n_truth.unsqueeze(-1)
+    return at_each(hits.cumsum(-1), topk).double() / n_truth.unsqueeze(-1)
 
 
 @accuracy_metric("NDCG")
@@ -34,9 +34,9 @@ def ndcg(hits: torch.Tensor, n_truth: torch.Tensor, *, topk: list[int]) -> torch
         >>> ndcg(torch.tensor([False, True]), torch.tensor(1), topk=[2]).round(decimals=4).tolist()  # 1 / log2(3)
         [0.6309]
     """
-    discount = 1.0 / torch.log2(_ranks(hits) + 1.0)
+    discount = discounts(hits)
     ideal = discount.cumsum(0)[torch.minimum(n_truth.unsqueeze(-1), _ks(hits, topk).long()) - 1]
-    return _at((hits * discount).cumsum(-1), topk) / ideal
+    return at_each((hits * discount).cumsum(-1), topk) / ideal
 
 
 @accuracy_metric("Precision")
@@ -48,7 +48,7 @@ def precision(hits: torch.Tensor, n_truth: torch.Tensor, *, topk: list[int]) -> 
         >>> precision(torch.tensor([True, False, True, False]), torch.tensor(4), topk=[1, 4]).tolist()
         [1.0, 0.5]
     """
-    return _at(hits.cumsum(-1), topk).double() / _ks(hits, topk)
+    return at_each(hits.cumsum(-1), topk).double() / _ks(hits, topk)
 
 
 @accuracy_metric("Hit")
@@ -60,7 +60,7 @@ def hit(hits: torch.Tensor, n_truth: torch.Tensor, *, topk: list[int]) -> torch.
         >>> hit(torch.tensor([False, True]), torch.tensor(1), topk=[1, 2]).tolist()
         [0.0, 1.0]
     """
-    return (_at(hits.cumsum(-1), topk) > 0).double()
+    return (at_each(hits.cumsum(-1), topk) > 0).double()
 
 
 @accuracy_metric("MRR")
@@ -73,7 +73,7 @@ def mrr(hits: torch.Tensor, n_truth: torch.Tensor, *, topk: list[int]) -> torch.
         [0.0, 0.5]
     """
     first = hits & (hits.cumsum(-1) == 1)
-    return _at((first / _ranks(hits)).cumsum(-1), topk)
+    return at_each((first / ranks_of(hits)).cumsum(-1), topk)
 
 
 @accuracy_metric("MAP")
@@ -85,11 +85,12 @@ def average_precision(hits: torch.Tensor, n_truth: torch.Tensor, *, topk: list[i
         >>> average_precision(torch.tensor([True, False, True]), torch.tensor(2), topk=[3]).round(decimals=2)  # 5 / 6
         tensor([0.8300], dtype=torch.float64)
     """
-    at_hits = hits * hits.cumsum(-1) / _ranks(hits)
-    return _at(at_hits.cumsum(-1), topk) / torch.minimum(n_truth.unsqueeze(-1), _ks(hits, topk).long())
+    at_hits = hits * hits.cumsum(-1) / ranks_of(hits)
+    return at_each(at_hits.cumsum(-1), topk) / torch.minimum(n_truth.unsqueeze(-1), _ks(hits, topk).long())
 
 
-def _at(values: torch.Tensor, topk: list[int]) -> torch.Tensor:
+def at_each(values: torch.Tensor, topk: list[int]) -> torch.Tensor:
+    """Return the values [..., n] at the K-th place of each K of ``topk``, [..., len(topk)]."""
     return torch.stack([values[..., k - 1] for k in topk], dim=-1)
 
 
@@ -97,5 +98,11 @@ def _ks(hits: torch.Tensor, topk: list[int]) -> torch.Tensor:
     return torch.tensor(topk, dtype=torch.float64, device=hits.device)
 
 
-def _ranks(hits: torch.Tensor) -> torch.Tensor:
+def discounts(places: torch.Tensor) -> torch.Tensor:
+    """Return 1/log2(rank + 1) of each place of lists [..., n], float64 [n]."""
+    return 1.0 / torch.log2(ranks_of(places) + 1.0)
+
+
+def ranks_of(hits: torch.Tensor) -> torch.Tensor:
+    """Return the rank of each place of lists [..., n], from 1; float64 [n]."""
     return torch.arange(1, hits.shape[-1] + 1, dtype=torch.float64, device=hits.device)

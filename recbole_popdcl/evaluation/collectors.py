@@ -267,7 +267,7 @@ class LabelSums(NamedTuple):
 class LabelCollector(Collector[LabelSums]):
     """Means over the users who liked some, but not all, of what they were shown at random; hidden items do not count.
 
-    A set of which nobody knows what was shown has none.
+    Of a set that says what was shown alone.
     """
 
     needs_all_scores = True
@@ -276,8 +276,6 @@ class LabelCollector(Collector[LabelSums]):
         self._parts: list[LabelSums] = []
 
     def measure(self, ranked: RankedUsers) -> LabelSums:
-        if self.truth.exposed is None:
-            return LabelSums(torch.zeros(len(self.metrics), dtype=torch.float64), torch.zeros(1, dtype=torch.int64))
         rows, items = self.truth.exposed.of_users(ranked.users)
         scores = ranked.scores[rows, items]
         there = ~scores.isneginf()
@@ -296,8 +294,6 @@ class LabelCollector(Collector[LabelSums]):
         return [LabelSums(*(values.cpu() for values in part)) for part in self._parts]
 
     def results(self) -> dict[ResultKey, float]:
-        if self.truth.exposed is None:
-            return {}
         sums, n_users = (torch.stack([values.cpu() for values in side]).sum(dim=0) for side in zip(*self._parts))
         means = (sums / n_users.clamp(min=1)).tolist()
         return {self._key(metric, k=None): mean for metric, mean in zip(self.metrics, means)}
@@ -325,14 +321,9 @@ class EstimatorCollector(Collector[EstimatorSums]):
     def _found(self, ranked: RankedUsers) -> FoundItems:
         some = self.truth.to_find[0, ranked.users] > 0
         users, lists = ranked.users[some], ranked.items[some]
-        rows, items = self.truth.pairs.of_users(users)
-        counts = torch.bincount(rows, minlength=len(users))
-        place = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
-        width = max(int(counts.max()) if len(users) else 0, lists.shape[1])
-        to_find = torch.zeros(len(users), width, dtype=torch.float64, device=rows.device)
-        to_find[rows, place] = self.truth.weights[items]
-        found = torch.where(ranked.hits[some], self.truth.weights[lists], 0.0)
-        return FoundItems(found=found, to_find=to_find.sort(dim=1, descending=True).values)
+        items = self.truth.pairs.matrix_of_users(users, width=lists.shape[1])
+        to_find = torch.where(items > 0, self.truth.weights[items], 0.0).sort(dim=1, descending=True).values
+        return FoundItems(found=torch.where(ranked.hits[some], self.truth.weights[lists], 0.0), to_find=to_find)
 
     def add(self, part: EstimatorSums) -> None:
         self._parts.append(part)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from recbole_popdcl.evaluation.accuracy import at_each, discounts
 from recbole_popdcl.evaluation.metrics import estimator
 
 
@@ -48,45 +49,37 @@ def propensities(popularity: np.ndarray, *, power: float, clip: float) -> np.nda
 def ips_recall(items: FoundItems, *, topk: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """Recall whose every hit counts 1/p_i (Yang et al., RecSys 2018); may pass 1."""
     n = (items.to_find > 0).sum(dim=1, keepdim=True)
-    return _at(items.found.cumsum(1), topk) / n, _equal(items)
+    return at_each(items.found.cumsum(1), topk) / n, _equal(items)
 
 
 @estimator("SNIPSRecall")
 def snips_recall(items: FoundItems, *, topk: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """Recall with weights 1/p_i, over the sum of a user's weights (self-normalised; Yang et al., RecSys 2018)."""
-    return _at(items.found.cumsum(1), topk) / items.to_find.sum(dim=1, keepdim=True), _equal(items)
+    return at_each(items.found.cumsum(1), topk) / items.to_find.sum(dim=1, keepdim=True), _equal(items)
 
 
 @estimator("IPSNDCG")
 def ips_ndcg(items: FoundItems, *, topk: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """NDCG whose every gain counts 1/p_i (after Yang et al., RecSys 2018); may pass 1."""
-    discount = _discount(items.to_find)
+    discount = discounts(items.to_find)
     ideal = ((items.to_find > 0) * discount).cumsum(1)
     gain = items.found * discount[: items.found.shape[1]]
-    return _at(gain.cumsum(1), topk) / _at(ideal, topk), _equal(items)
+    return at_each(gain.cumsum(1), topk) / at_each(ideal, topk), _equal(items)
 
 
 @estimator("SNIPSNDCG")
 def snips_ndcg(items: FoundItems, *, topk: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """NDCG with gains 1/p_i, over that of the best list of a user's items (after Yang et al., RecSys 2018)."""
-    discount = _discount(items.to_find)
+    discount = discounts(items.to_find)
     gain = items.found * discount[: items.found.shape[1]]
-    return _at(gain.cumsum(1), topk) / _at((items.to_find * discount).cumsum(1), topk), _equal(items)
+    return at_each(gain.cumsum(1), topk) / at_each((items.to_find * discount).cumsum(1), topk), _equal(items)
 
 
 @estimator("StratifiedRecall")
 def stratified_recall(items: FoundItems, *, topk: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """Popularity-stratified recall: the weights 1/p_i found over those to find, of all users (Steck, RecSys 2011)."""
     total = items.to_find.sum(dim=1)
-    return _at(items.found.cumsum(1), topk) / total.unsqueeze(1), total
-
-
-def _at(values: torch.Tensor, topk: list[int]) -> torch.Tensor:
-    return torch.stack([values[:, k - 1] for k in topk], dim=1)
-
-
-def _discount(values: torch.Tensor) -> torch.Tensor:
-    return 1.0 / torch.log2(torch.arange(2, values.shape[1] + 2, dtype=torch.float64, device=values.device))
+    return at_each(items.found.cumsum(1), topk) / total.unsqueeze(1), total
 
 
 def _equal(items: FoundItems) -> torch.Tensor:

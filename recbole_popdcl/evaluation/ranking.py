@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 
@@ -287,12 +288,8 @@ class Ranker:
 
     def _among_shown(self, name: str, users: torch.Tensor, scores: torch.Tensor) -> RankedUsers:
         """Rank for each user the items that the user was shown; what is hidden for every set is hidden here too."""
-        rows, items = self.sets.exposed[name].of_users(users)
-        counts = torch.bincount(rows, minlength=len(users))
-        place = 1 + torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
-        width = 1 + max(int(counts.max()), self.topk[-1])
-        shown = torch.zeros(len(users), width, dtype=torch.int64, device=rows.device)  # item 0, which is hidden
-        shown[rows, place] = items  # ascending, so that of equal scores the smaller item comes first
+        # ascending, so that of equal scores the smaller item comes first, behind item 0, which is hidden
+        shown = F.pad(self.sets.exposed[name].matrix_of_users(users), (1, 0))
         ranked = scores.gather(1, shown)
         best = shown.gather(1, top_k(ranked, self.topk[-1], users=users)[0])
         return self._looked_up(name, users, best, scores=scores, ranked=ranked)

@@ -120,9 +120,9 @@ class GroundTruth:
         return self.sets.sets[self.name]
 
     @property
-    def exposed(self) -> Pairs | None:
-        """What the users were shown at random; None where nobody knows what they were shown."""
-        return self.sets.exposed.get(self.name)
+    def exposed(self) -> Pairs:
+        """What the users were shown at random, of a set that says so."""
+        return self.sets.exposed[self.name]
 
     @property
     def device(self) -> torch.device:

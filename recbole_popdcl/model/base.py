@@ -46,13 +46,12 @@ class EncoderRecommender(GeneralRecommender):
     None; and ``parameter_groups()`` for learning rates of its own.
 
     Ranking scores are ⟨e_u, e_i⟩ / |e_i|^g with g = ``score_norm_exponent``, an attribute that may be set between
-    evaluations: g = 1 ranks as the cosine does, g = 0 as the inner product; the default of each
-    model is what its authors do. With ``auto`` the trainer sets it to one of EXPONENTS, and the checkpoint has it.
-    Such a normalisation after training is that of TTEN (Kim et al., CIKM 2023); r-AdjNorm (Zhao et al., SIGIR 2022)
-    has it in the encoder.
+    evaluations: g = 1 ranks as the cosine does, g = 0 as the inner product; the default of each model is what its
+    authors do. With ``auto`` the trainer sets it to one of EXPONENTS, and the checkpoint has it. Such a normalisation
+    after training is that of TTEN (Kim et al., CIKM 2023); r-AdjNorm (Zhao et al., SIGIR 2022) has it in the encoder.
 
     Args:
-        config: reads the encoder's properties, reg_weight, l2_form and score_norm_exponent.
+        config: reads the encoder's properties, reg_weight, l2_form, l2_on and score_norm_exponent.
         dataset: the training set, a RecBole Dataset.
 
     Attributes:
@@ -108,7 +107,13 @@ class EncoderRecommender(GeneralRecommender):
         """Register what is worked out from the training set as a float32 buffer, which no checkpoint needs."""
         self.register_buffer(name, torch.from_numpy(np.asarray(values)).float(), persistent=False)
 
-    def l2(self, users: torch.Tensor, *items: torch.Tensor, others: tuple[torch.Tensor, ...] = ()) -> torch.Tensor:
+    def l2(
+        self,
+        users: torch.Tensor,
+        *items: torch.Tensor,
+        others: tuple[torch.Tensor, ...] = (),
+        item_weight: float = 1.0,
+    ) -> torch.Tensor:
         """Return lambda times the L2 term.
 
         A gradient of the rows alone on the CPU, for a loss that also trains the encoder.
@@ -118,11 +123,14 @@ class EncoderRecommender(GeneralRecommender):
                 the encoder makes of them.
             items: one or more blocks of internal ids [b], likewise.
             others: further embeddings [m, d].
+            item_weight: how often the squares of the items count.
         """
         if not self.reg_weight:
             return torch.zeros((), device=users.device)
         embed = self.encoder if self.l2_on == "encoded" else self.encoder.layer0
         tables = embed(users, torch.cat(items))
+        if item_weight != 1:
+            tables = (tables[0], tables[1] * item_weight**0.5)
         return self.reg_weight * l2_term((*tables, *others), n_pairs=len(users), l2_form=self.l2_form)
 
     def predict(self, interaction: Interaction) -> torch.Tensor:

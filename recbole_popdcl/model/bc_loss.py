@@ -71,10 +71,11 @@ class BCLoss(InBatchRecommender):
             self.item_popularity_embedding(self.item_groups[items]),
         )
         false_negatives = self.false_negatives(users, items)
+        item_weight = len(users) if self.item_l2 == "sum" else 1  # the released code takes no mean over the items
         if self.warming_up:
             loss = ssm_loss(*popularity, temperature=self.popularity_temperature, false_negatives=false_negatives)
-            own_users, own_items = popularity
-            l2 = l2_term((own_users, self._counted(own_items)), n_pairs=len(users), l2_form=self.l2_form)
+            tables = (popularity[0], popularity[1] * item_weight**0.5)
+            l2 = l2_term(tables, n_pairs=len(users), l2_form=self.l2_form)
             return self.popularity_loss_weight * loss + self.reg_weight * l2
         with torch.no_grad():
             margins = self.margin(*popularity)
@@ -85,15 +86,4 @@ class BCLoss(InBatchRecommender):
             margin_below=self.margin_below,
             false_negatives=false_negatives,
         )
-        return (1.0 - self.popularity_loss_weight) * loss + self._l2(users, items)
-
-    def _l2(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-        """The L2 term, of whose item part the released code takes no mean."""
-        if self.item_l2 == "mean":
-            return self.l2(users, items)
-        of_both, of_users = self.l2(users, items), self.l2(users, items[:0])
-        return of_users + len(users) * (of_both - of_users)
-
-    def _counted(self, items: torch.Tensor) -> torch.Tensor:
-        """Embeddings [b, d] whose squares count as often as the L2 term takes them."""
-        return items if self.item_l2 == "mean" else items * len(items) ** 0.5
+        return (1.0 - self.popularity_loss_weight) * loss + self.l2(users, items, item_weight=item_weight)

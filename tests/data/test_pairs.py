@@ -115,3 +115,13 @@ def test_a_dataset_without_pairs():
 
     pairs = training_pairs(Dataset(), user_field="u", item_field="i")
     assert (pairs.keys.tolist(), pairs.n_users, pairs.n_items) == ([7, 9], 3, 4)
+
+
+@pytest.mark.parametrize("width", [0, 2, 9])
+def test_items_of_users_as_a_matrix(width):
+    """Of uneven users, one of whom has nothing, in any order and more than once."""
+    pairs = Pairs(np.array([3, 1, 3, 3, 1]), np.array([5, 4, 2, 7, 4]), n_users=5, n_items=8)
+    rows = pairs.matrix_of_users(torch.tensor([3, 2, 1, 3]), width=width).tolist()
+    columns = max(width, 3)
+    assert rows == [(own + [0] * columns)[:columns] for own in ([2, 5, 7], [], [4], [2, 5, 7])]
+    assert pairs.matrix_of_users(torch.empty(0, dtype=torch.int64), width=width).shape == (0, width)

@@ -20,15 +20,15 @@ from tests.model.wiring import (
     BATCH,
     COMMON,
     ITEMS,
-    N_ITEMS,
     N_USERS,
     NEGATIVES,
-    PAIRS,
     POPULARITY,
     USER_POPULARITY,
     USERS,
     B,
     TrainingSet,
+    fill_with_noise,
+    layers,
 )
 
 TEXT, CODE = "preset/paper_text.yaml", "preset/released_code.yaml"
@@ -62,16 +62,13 @@ class Side:
         config = Config(self.name, config_files=[self.preset], config_dict={**common, **NUMBERS.get(self.name, {})})
         model = config.model_class(config, TrainingSet()).double()
         self.p = config
-        generator = torch.Generator().manual_seed(3)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.7)
+        fill_with_noise(model)
         if hasattr(model, "begin_epoch"):
             model.begin_epoch(3)
         encoder = model.encoder
         nodes = torch.cat([encoder.user_embedding.weight, encoder.item_embedding.weight])
-        layers = self._layers(nodes)
-        mixed = layers[2] if self.code else sum(layers) / 3
+        each = layers(nodes)
+        mixed = each[2] if self.code else sum(each) / 3
         self.u, self.i, self.j = (mixed[rows] for rows in self._rows())
         self.u0, self.i0, self.j0 = (nodes[rows] for rows in self._rows())
         return model
@@ -79,14 +76,6 @@ class Side:
     @staticmethod
     def _rows():
         return USERS, [N_USERS + item for item in ITEMS], [N_USERS + item for item in NEGATIVES]
-
-    @staticmethod
-    def _layers(nodes):
-        adjacency = torch.zeros(N_USERS + N_ITEMS, N_USERS + N_ITEMS, dtype=torch.float64)
-        for user, item in PAIRS:
-            weight = (USER_POPULARITY[user] * POPULARITY[item]) ** -0.5
-            adjacency[user, N_USERS + item] = adjacency[N_USERS + item, user] = weight
-        return nodes, adjacency @ nodes, adjacency @ adjacency @ nodes
 
     def squares(self, *blocks, over=B):
         """lambda times the L2 term: the sum over pairs, or half of it divided by the batch, which is a mean here."""
@@ -212,6 +201,19 @@ def test_value_and_gradients(name, preset, monkeypatch):
         torch.testing.assert_close(
             missing if gradient is None else gradient, missing if other is None else other, rtol=1e-5, atol=1e-8
         )
+
+
+@pytest.mark.parametrize("preset", [TEXT, CODE])
+def test_the_warm_up_of_bc_loss(preset):
+    """Popularity embeddings alone, with the item part of the L2 term as in the epochs after it."""
+    side = Side("BCLoss", preset)
+    model = side.model
+    model.begin_epoch(0)
+    users = popularity_rows(model.user_popularity_embedding, USER_POPULARITY, USERS)
+    items = popularity_rows(model.item_popularity_embedding, POPULARITY, ITEMS)
+    squares = side.squares(users) + side.squares(items, over=1 if side.code else B)
+    expected = 0.3 * by_hand.ssm(users, items, temperature=0.1) + squares
+    torch.testing.assert_close(model.calculate_loss(BATCH).detach(), expected, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["BCLoss", "CausE", "MACR"])

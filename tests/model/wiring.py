@@ -70,10 +70,8 @@ class Hand:
         properties = {**common, "encoder": self.encoder, "l2_form": L2_FORMS[self.encoder], **self.p}
         config = Config(self.name, config_dict=properties)
         model = config.model_class(config, TrainingSet()).double()
-        generator = torch.Generator().manual_seed(3)
+        fill_with_noise(model)
         with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.7)
             # the padding item would be the first in a ranking, were it not left out
             model.encoder.item_embedding.weight[0] = model.encoder.user_embedding.weight[2]
         if hasattr(model, "begin_epoch"):
@@ -122,15 +120,28 @@ class Hand:
         torch.testing.assert_close(self.model.calculate_loss(BATCH).detach(), loss, rtol=1e-6, atol=1e-7)
 
 
+def fill_with_noise(model):
+    """Make every parameter known noise."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.7)
+
+
 def propagated(users, items):
     """Mean of the layers 0, 1 and 2 of LightGCN, with a dense matrix."""
+    mean = sum(layers(torch.cat([users, items]))) / 3
+    return mean[:N_USERS], mean[N_USERS:]
+
+
+def layers(nodes):
+    """The layers 0, 1 and 2 of LightGCN of all users and then all items, with a dense matrix."""
     adjacency = torch.zeros(N_USERS + N_ITEMS, N_USERS + N_ITEMS, dtype=torch.float64)
     for u, i in PAIRS:
         weight = (USER_POPULARITY[u] * POPULARITY[i]) ** -0.5
         adjacency[u, N_USERS + i] = adjacency[N_USERS + i, u] = weight
-    nodes = torch.cat([users, items])
-    mean = (nodes + adjacency @ nodes + adjacency @ adjacency @ nodes) / 3
-    return mean[:N_USERS], mean[N_USERS:]
+    once = adjacency @ nodes
+    return nodes, once, adjacency @ once
 
 
 def wiring(model, *settings, epochs=(0,)):

@@ -53,9 +53,8 @@ def known_results(result: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         return {}
     known, config = read_json(path), read_yaml(Path(result["run_dir"]) / CONFIG)
     same_data = known["fingerprint"] == result["data"]["fingerprint"]
-    return (
-        known["models"] if same_data and all(config[name] == value for name, value in known["measured"].items()) else {}
-    )
+    same_measure = all(config[name] == value for name, value in known["measured"].items())
+    return known["models"] if same_data and same_measure else {}
 
 
 def compared_with_known(result: Mapping[str, Any], decimals: int = 4) -> str:
@@ -70,12 +69,11 @@ def compared_with_known(result: Mapping[str, Any], decimals: int = 4) -> str:
     for key in accuracy_keys(K):
         if not models or key.metric != "recall" or str(key) not in values:
             continue
-        best = max(models, key=lambda model: models[model][str(key)])
-        own = (
-            f", {result['model']} {models[result['model']][str(key)]:.{decimals}f}" if result["model"] in models else ""
-        )
+        of_models = {model: known[str(key)] for model, known in models.items()}
+        best, own = max(of_models, key=of_models.__getitem__), result["model"]
+        beside = f", {own} {of_models[own]:.{decimals}f}" if own in of_models and own != best else ""
         lines.append(
             f"{key.set} {heading(key)}: {values[str(key)]:.{decimals}f}; best of {len(models)} tuned models "
-            f"{models[best][str(key)]:.{decimals}f} ({best}){own if best != result['model'] else ''}"
+            f"{of_models[best]:.{decimals}f} ({best}){beside}"
         )
     return "\n".join(lines)
