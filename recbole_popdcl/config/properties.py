@@ -255,6 +255,8 @@ _SHARED = (
     Property("unbiased_rating", Optional(Real()), Stage.DATA),
     Property("cold_items", Choice(("exclude", "rank")), Stage.PROTOCOL),
     Property("segment_by", Choice(("interactions", "items")), Stage.PROTOCOL),
+    Property("segments", Whole(2, 99), Stage.PROTOCOL),
+    Property("user_groups", Flag(), Stage.PROTOCOL),
     # place
     Property("data_path", Text(), Stage.PLACE),
     Property("eval_memory_mb", Optional(Whole(1)), Stage.PLACE),

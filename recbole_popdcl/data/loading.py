@@ -96,7 +96,10 @@ def _load_sets(config: Config, done: Callable[[], Any]) -> Data:
 
 def protocol(config: Config) -> dict[str, Any]:
     """Return the arguments of EvaluationSets that properties give."""
-    names = ("segment_by", "cold_items", "unbiased_candidates", "propensity_power", "propensity_clip")
+    names = (
+        "segment_by", "segments", "user_groups", "cold_items", "unbiased_candidates", "propensity_power",
+        "propensity_clip",
+    )  # fmt: skip
     return {name: config[name] for name in names}
 
 

@@ -17,7 +17,7 @@ import torch
 
 from recbole_popdcl.evaluation.estimators import FoundItems
 from recbole_popdcl.evaluation.exposure import Exposure
-from recbole_popdcl.evaluation.keys import SEGMENTS, SET_KEYS, ResultKey
+from recbole_popdcl.evaluation.keys import SET_KEYS, ResultKey
 from recbole_popdcl.evaluation.metrics import ACCURACY, ESTIMATOR, EXPOSURE, LABELS, RANK_CORRELATION, Metric
 from recbole_popdcl.evaluation.sets import GroundTruth
 
@@ -107,7 +107,7 @@ class AccuracySums(NamedTuple):
     """The accuracy of a batch of users.
 
     Attributes:
-        sums: of the users' values, float64 [metrics, all/head/mid/tail, len(topk)].
+        sums: of the users' values, float64 [metrics, all/segments/groups of users, len(topk)].
         users: those with something to find [u], on the host; None where single users are not asked for.
         values: their values over all items, float64 [metrics * len(topk), u], on the host; None likewise.
     """
@@ -118,7 +118,8 @@ class AccuracySums(NamedTuple):
 
 
 class AccuracyCollector(Collector[AccuracySums]):
-    """Means over the users with something to find, for all items and for those of each segment."""
+    """Means over the users with something to find, for all items, for those of each segment, and for all items over
+    the users of each group."""
 
     def _start(self) -> None:
         self._parts: list[AccuracySums] = []
@@ -126,14 +127,17 @@ class AccuracyCollector(Collector[AccuracySums]):
     def measure(self, ranked: RankedUsers) -> AccuracySums:
         to_find = self.truth.to_find[:, ranked.users]
         segment = self.truth.segments[ranked.items]
-        hits = torch.stack([ranked.hits, *(ranked.hits & (segment == code) for code in range(len(SEGMENTS)))])
+        codes = torch.arange(len(to_find) - 1, device=segment.device).view(-1, 1, 1)
+        hits = torch.cat([ranked.hits.unsqueeze(0), ranked.hits & (segment == codes)])
         n_truth, some = to_find.clamp(min=1), to_find > 0
         values = torch.stack([_of_metric(metric, hits, n_truth, topk=self.topk) for metric in self.metrics])
         values *= some.unsqueeze(-1)
+        in_group = self.truth.groups[:, ranked.users].double()
+        sums = torch.cat([values.sum(dim=2), in_group @ values[:, 0]], dim=1)
         if not self.by_user:
-            return AccuracySums(values.sum(dim=2), None, None)
+            return AccuracySums(sums, None, None)
         own = values[:, 0, some[0]].transpose(1, 2).flatten(0, 1)
-        return AccuracySums(values.sum(dim=2), ranked.users[some[0]].cpu(), own.cpu())
+        return AccuracySums(sums, ranked.users[some[0]].cpu(), own.cpu())
 
     def add(self, part: AccuracySums) -> None:
         self._parts.append(part)
@@ -142,12 +146,14 @@ class AccuracyCollector(Collector[AccuracySums]):
         return [part._replace(sums=part.sums.cpu()) for part in self._parts]
 
     def results(self) -> dict[ResultKey, float]:
-        n_users = (self.truth.to_find > 0).sum(dim=1).clamp(min=1).cpu()
+        some = self.truth.to_find > 0
+        in_group = (self.truth.groups & some[0]).sum(dim=1)
+        n_users = torch.cat([some.sum(dim=1), in_group]).clamp(min=1).cpu()
         totals = sum(part.sums.cpu() for part in self._parts)  # in one order, however the users were shared out
         means = (totals / n_users.view(1, -1, 1)).tolist()
         return {
             self._key(metric, k=k, segment=segment): means[row][place][column]
-            for place, segment in enumerate(("", *SEGMENTS))
+            for place, segment in enumerate(("", *self.truth.sets.measured_segments))
             for row, metric in enumerate(self.metrics)
             for column, k in enumerate(self.topk)
         }

@@ -25,9 +25,10 @@ class Exposure:
         shown: how many of their lists hold each item, [n_items]; index 0 is padding.
         found: how many of those were to be found, [n_items].
         popularity: training degree [n_items].
-        segments: index of head, mid and tail of each item [n_items], -1 for padding.
-        to_find: interactions of the set in each segment [3].
-        candidates: pairs of a user of the set and an item of the segment that is no training item of the user [3].
+        segments: segment of each item [n_items], -1 for padding.
+        to_find: interactions of the set in each segment [segments].
+        candidates: pairs of a user of the set and an item of the segment that is no training item of the user
+            [segments].
     """
 
     k: int
@@ -98,24 +99,24 @@ def item_coverage(exposure: Exposure) -> float:
 def pop_reo(exposure: Exposure) -> float:
     """Ranking-based equal opportunity: relative deviation of the shares found by segment (Zhu et al., SIGIR 2020).
 
-    Standard deviation over mean of the segments' shares of items to find that were shown; 0 if head, mid and tail are
-    found equally well.
+    Standard deviation over mean of the segments' shares of items to find that were shown; 0 if all segments are found
+    equally well.
     """
-    return _relative_deviation(_by_segment(exposure.found, exposure.segments), exposure.to_find)
+    return _relative_deviation(_by_segment(exposure.found, exposure), exposure.to_find)
 
 
 @exposure_metric("PopRSP")
 def pop_rsp(exposure: Exposure) -> float:
     """Ranking-based statistical parity: relative deviation of the shares shown by segment (Zhu et al., SIGIR 2020).
 
-    Standard deviation over mean of the segments' shares of candidates that were shown; 0 if head, mid and tail are
-    shown equally often.
+    Standard deviation over mean of the segments' shares of candidates that were shown; 0 if all segments are shown
+    equally often.
     """
-    return _relative_deviation(_by_segment(exposure.shown, exposure.segments), exposure.candidates)
+    return _relative_deviation(_by_segment(exposure.shown, exposure), exposure.candidates)
 
 
-def _by_segment(counts: np.ndarray, segments: np.ndarray) -> np.ndarray:
-    return np.bincount(segments[1:], weights=counts[1:], minlength=3)
+def _by_segment(counts: np.ndarray, exposure: Exposure) -> np.ndarray:
+    return np.bincount(exposure.segments[1:], weights=counts[1:], minlength=len(exposure.to_find))
 
 
 def _relative_deviation(parts: np.ndarray, wholes: np.ndarray) -> float:

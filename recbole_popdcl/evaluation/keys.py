@@ -20,6 +20,8 @@ SET_KEYS = {
 }
 LIKE_THE_LOG = ("valid", "test_imbalanced")  # popular items are in them as often as they are consumed
 SEGMENTS = ("head", "mid", "tail")
+USER_GROUPS = ("niche", "diverse", "blockbuster")
+NUMBERED = re.compile(r"segment([1-9]\d?)")  # segments where there are not three
 MAX_K = 10_000  # lists are held whole for a batch of users
 
 
@@ -29,7 +31,7 @@ class ResultKey:
 
     Attributes:
         set: a value of SET_KEYS.
-        segment: one of SEGMENTS, or ``""`` for all items.
+        segment: of items (``segment_names``) or of users (USER_GROUPS), or ``""`` for all.
         metric: name in lower case.
         k: length of the lists; None for a metric without K.
 
@@ -74,17 +76,41 @@ class ResultKey:
         match = re.fullmatch(r"([a-z][a-z0-9]*)(?:@([1-9]\d*))?", column)
         if not match or len(parts) > 2:
             raise _wrong_form(text, where)
-        set_key = parts.pop(0) if parts and parts[0] not in SEGMENTS else "valid"
+        set_key = parts.pop(0) if parts and not _is_segment(parts[0]) else "valid"
         set_key = SET_KEYS.get(set_key, set_key)
         segment = parts.pop(0) if parts else ""
         _require(set_key, SET_KEYS.values(), "set", where)
-        _require(segment, ("", *SEGMENTS), "segment", where)
+        if not NUMBERED.fullmatch(segment):
+            _require(segment, ("", *SEGMENTS, *USER_GROUPS, "segment1"), "segment", where)
         metric = find_metric(match[1], where)
         if metric.has_k != bool(match[2]):
             raise _wrong_form(text, where)
         if match[2] and (len(match[2]) > len(str(MAX_K)) or int(match[2]) > MAX_K):
             raise PopDCLError(f"{where}: K must be at most {MAX_K}, not {match[2]}")
         return cls(set=set_key, segment=segment, metric=metric.key, k=int(match[2]) if match[2] else None)
+
+
+def segment_names(n: int) -> tuple[str, ...]:
+    """Return what result keys call n segments of items, the most popular first.
+
+    Examples:
+        >>> segment_names(3), segment_names(4)
+        (('head', 'mid', 'tail'), ('segment1', 'segment2', 'segment3', 'segment4'))
+    """
+    return SEGMENTS if n == len(SEGMENTS) else tuple(f"segment{place}" for place in range(1, n + 1))
+
+
+def segment_order(segment: str) -> tuple[int, int]:
+    """Return where a segment stands in tables: all, then items by falling popularity, then groups of users."""
+    for place, names in enumerate((("",), SEGMENTS, USER_GROUPS)):
+        if segment in names:
+            return 2 * place, names.index(segment)
+    match = NUMBERED.fullmatch(segment)
+    return 3, int(match[1]) if match else 0
+
+
+def _is_segment(text: str) -> bool:
+    return text in SEGMENTS or text in USER_GROUPS or bool(NUMBERED.fullmatch(text))
 
 
 def _wrong_form(text: str, where: str) -> PopDCLError:

@@ -9,7 +9,8 @@ import torch
 
 from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.evaluation.estimators import propensities
-from recbole_popdcl.evaluation.keys import SEGMENTS
+from recbole_popdcl.evaluation.keys import USER_GROUPS, segment_names
+from recbole_popdcl.evaluation.popularity_groups import cut_by_popularity, groups_of_users
 
 
 class EvaluationSets:
@@ -18,8 +19,10 @@ class EvaluationSets:
     Args:
         train: the training pairs, hidden while ranking.
         sets: evaluation sets by name (keys of SET_KEYS); empty ones are left out.
-        segment_by: ``interactions``: head, mid and tail of a set hold the same number of that set's interactions (the
-            paper, Table 4); ``items``: they are equal thirds of the candidates, for all sets the same (released code).
+        segment_by: ``interactions``: the segments of a set hold the same number of that set's interactions (the paper,
+            Table 4); ``items``: they hold the same number of candidates, for all sets the same (released code).
+        segments: how many; 3 are head, mid and tail.
+        user_groups: whether accuracy is measured of niche, diverse and blockbuster users too.
         exposed: of sets in which users were shown items at random, all that were shown, the liked ones (those to find)
             among them; by name.
         unbiased_candidates: ``exposed``: in such a set a user's items are ranked among those that the user was shown;
@@ -30,8 +33,11 @@ class EvaluationSets:
 
     Attributes:
         candidates: which items are ranked, bool [n_items]; padding is not.
-        segments: {set name: int8 [n_items]}, index in SEGMENTS of each item; the padding item is -1.
-        segment_counts: {set name: int64 [4, n_users]}, items to find of each user: all, head, mid, tail.
+        segment_names: of items, the most popular first.
+        segments: {set name: int8 [n_items]}, index in ``segment_names`` of each item; the padding item is -1.
+        segment_counts: {set name: int64 [1 + segments, n_users]}, items to find of each user: all, then each segment.
+        user_groups: index in USER_GROUPS of each user, int8 [n_users], -1 for users without training items; None where
+            they are not asked for.
         propensities: p_i of each item, float64 [n_items].
         exposed: as given, of the sets that are left.
         ranked_exposed: names of the sets in which users' items are ranked among those that they were shown.
@@ -43,6 +49,8 @@ class EvaluationSets:
         sets: dict[str, Pairs],
         *,
         segment_by: str,
+        segments: int = 3,
+        user_groups: bool = False,
         cold_items: str = "exclude",
         exposed: dict[str, Pairs] | None = None,
         unbiased_candidates: str = "exposed",
@@ -57,27 +65,32 @@ class EvaluationSets:
         self.propensities = propensities(train.item_counts, power=propensity_power, clip=propensity_clip)
         self.candidates = (train.item_counts > 0) | (cold_items == "rank")
         self.candidates[0] = False
+        self.segment_names = segment_names(segments)
+        self.user_groups = groups_of_users(train) if user_groups else None
         self.segments, self.segment_counts = {}, {}
         for name, pairs in self.sets.items():
             weights = pairs.item_counts if segment_by == "interactions" else self.candidates
-            segments = item_segments(train.item_counts, weights)
-            self.segments[name] = segments
-            of_pair = segments[pairs.items]
-            by_segment = [
-                np.bincount(pairs.users[of_pair == code], minlength=self.n_users) for code in range(len(SEGMENTS))
-            ]
+            of_item = cut_by_popularity(train.item_counts, weights, shares=np.ones(segments))
+            self.segments[name] = of_item
+            of_pair = of_item[pairs.items]
+            by_segment = [np.bincount(pairs.users[of_pair == code], minlength=self.n_users) for code in range(segments)]
             self.segment_counts[name] = np.stack([pairs.user_counts, *by_segment])
 
+    @property
+    def measured_segments(self) -> tuple[str, ...]:
+        """The names of segments, of items and of users, whose accuracy is measured."""
+        return (*self.segment_names, *(() if self.user_groups is None else USER_GROUPS))
+
     def ranked_pairs(self, name: str) -> np.ndarray:
-        """Return how many pairs of a user of a set and an item of each segment are ranked, int64 [3]."""
+        """Return how many pairs of a user of a set and an item of each segment are ranked, int64 [segments]."""
         some, segments = self.segment_counts[name][0] > 0, self.segments[name]
         if name in self.ranked_exposed:
             shown = self.exposed[name]
             ranked = some[shown.users] & self.candidates[shown.items] & ~np.isin(shown.keys, self.train.keys)
-            return np.bincount(segments[shown.items[ranked]], minlength=len(SEGMENTS))
-        of_all = int(some.sum()) * np.bincount(segments[self.candidates], minlength=len(SEGMENTS))
+            return np.bincount(segments[shown.items[ranked]], minlength=len(self.segment_names))
+        of_all = int(some.sum()) * np.bincount(segments[self.candidates], minlength=len(self.segment_names))
         taken = some[self.train.users]
-        return of_all - np.bincount(segments[self.train.items[taken]], minlength=len(SEGMENTS))
+        return of_all - np.bincount(segments[self.train.items[taken]], minlength=len(self.segment_names))
 
     def on(self, device: torch.device) -> dict[str, GroundTruth]:
         """Return the evaluation sets by name, as they are measured on a device."""
@@ -89,9 +102,16 @@ class EvaluationSets:
                 to_find=torch.from_numpy(self.segment_counts[name]).to(device),
                 candidates=torch.from_numpy(self.candidates).to(device),
                 weights=torch.from_numpy(1.0 / self.propensities).to(device),
+                groups=self._groups_on(device),
             )
             for name in self.sets
         }
+
+    def _groups_on(self, device: torch.device) -> torch.Tensor:
+        if self.user_groups is None:
+            return torch.zeros(0, self.n_users, dtype=torch.bool, device=device)
+        codes = torch.arange(len(USER_GROUPS), device=device).unsqueeze(1)
+        return torch.from_numpy(self.user_groups).to(device) == codes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +121,11 @@ class GroundTruth:
     Attributes:
         name: of the set, a key of SET_KEYS.
         sets: all sets, and the training set.
-        segments: index in SEGMENTS of each item, int8 [n_items]; -1 for padding.
-        to_find: number of items to find of each user: all, head, mid, tail; int64 [4, n_users].
+        segments: index in ``sets.segment_names`` of each item, int8 [n_items]; -1 for padding.
+        to_find: number of items to find of each user: all, then each segment; int64 [1 + segments, n_users].
         candidates: which items are ranked, bool [n_items].
         weights: 1/p_i of each item, float64 [n_items].
+        groups: which users are in each of USER_GROUPS, bool [3, n_users]; [0, n_users] where they are not asked for.
     """
 
     name: str
@@ -113,6 +134,7 @@ class GroundTruth:
     to_find: torch.Tensor
     candidates: torch.Tensor
     weights: torch.Tensor
+    groups: torch.Tensor
 
     @property
     def pairs(self) -> Pairs:
@@ -128,30 +150,3 @@ class GroundTruth:
     def device(self) -> torch.device:
         """Where it is measured."""
         return self.to_find.device
-
-
-def item_segments(popularity: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Cut the items, by descending popularity, into head, mid and tail of equal weight.
-
-    An item belongs to the segment in which the middle of its weight falls, so that whole items are kept together;
-    items of equal popularity stand in the order of their ids.
-
-    Args:
-        popularity: training degree [n_items]; index 0 is padding.
-        weights: weight of each item [n_items]: its interactions in the evaluation set, or ones for equal item counts.
-
-    Returns:
-        int8 [n_items]: 0 head, 1 mid, 2 tail, and -1 for the padding item.
-
-    Examples:
-        >>> import numpy as np
-        >>> item_segments(np.array([0, 9, 5, 1]), np.ones(4)).tolist()
-        [-1, 0, 1, 2]
-    """
-    order = 1 + np.argsort(-popularity[1:], kind="stable")
-    ordered = weights[order].astype(np.float64)
-    middle = np.cumsum(ordered) - ordered / 2
-    total = max(ordered.sum(), 1.0)
-    segments = np.full(len(popularity), -1, dtype=np.int8)
-    segments[order] = np.minimum(np.floor(middle * len(SEGMENTS) / total), len(SEGMENTS) - 1)
-    return segments

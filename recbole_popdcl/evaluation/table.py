@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-
-from recbole_popdcl.evaluation.keys import SEGMENTS, SET_KEYS, ResultKey
+from recbole_popdcl.evaluation.keys import SET_KEYS, ResultKey, segment_order
 
 
 def result_table(results: dict[str, float], decimals: int = 4) -> str:
@@ -25,12 +23,12 @@ def result_table(results: dict[str, float], decimals: int = 4) -> str:
     present = {(key.set, key.segment) for key in parsed}
     widths = [max(10, len(column)) + 2 for column in columns.values()]
     titles = "".join(f"{column:>{width}}" for column, width in zip(columns.values(), widths))
-    lines = [f"{'set':<12}{'items':<6}{titles}"]
-    for set_key, segment in itertools.product(SET_KEYS.values(), ("", *SEGMENTS)):
-        if (set_key, segment) not in present:
-            continue
+    order = list(SET_KEYS.values())
+    wide = max(6, *(len(segment) + 2 for _, segment in present))
+    lines = [f"{'set':<12}{'items':<{wide}}{titles}"]
+    for set_key, segment in sorted(present, key=lambda row: (order.index(row[0]), segment_order(row[1]))):
         cells = [parsed.get(ResultKey(set=set_key, segment=segment, metric=metric, k=k)) for metric, k in columns]
         texts = ["-" if cell is None else f"{cell:.{decimals}f}" for cell in cells]
         values = "".join(f"{text:>{width}}" for text, width in zip(texts, widths))
-        lines.append(f"{'' if segment else set_key:<12}{segment or 'all':<6}{values}")
+        lines.append(f"{'' if segment else set_key:<12}{segment or 'all':<{wide}}{values}")
     return "\n".join(lines)

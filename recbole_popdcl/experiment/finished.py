@@ -58,7 +58,8 @@ class FinishedRun:
 
 # Properties that may change after training, and that act in training alone.
 OF_TRAINING = ("log_wandb", "wandb_project", "log_mlflow", "mlflow_experiment", "loss_decimal_place")
-OF_MEASURING = ("metrics", "topk", "segment_by", "metric_decimal_place")  # of no use where nothing is measured
+# Of no use where nothing is measured.
+OF_MEASURING = ("metrics", "topk", "segment_by", "segments", "user_groups", "metric_decimal_place")
 
 
 def load_run(

@@ -581,6 +581,12 @@ def check_valid_metric(config: Config, sets: EvaluationSets) -> None:
             f"property 'valid_metric' is {objective}, but the dataset has no {missing[0]} set; choose another key, or "
             "set eval_step to 0 to train without validation"
         )
+    unmeasured = [key.segment for key in objective.keys if key.segment not in ("", *sets.measured_segments)]
+    if unmeasured:
+        raise PopDCLError(
+            f"property 'valid_metric' is {objective}, but {unmeasured[0]} is not measured with segments: "
+            f"{config['segments']} and user_groups: {config['user_groups']}"
+        )
 
 
 def load_weights(model: AbstractRecommender, path: str | Path) -> dict[str, Any]:

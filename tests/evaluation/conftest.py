@@ -44,6 +44,6 @@ def scores():
     return torch.randn(N_USERS, N_ITEMS, generator=torch.Generator().manual_seed(3))
 
 
-def build_sets(parts, segment_by="interactions", cold_items="rank"):
+def build_sets(parts, segment_by="interactions", cold_items="rank", **options):
     sets = {name: Pairs(*pairs, n_users=N_USERS, n_items=N_ITEMS) for name, pairs in parts.items()}
-    return EvaluationSets(sets.pop("train"), sets, segment_by=segment_by, cold_items=cold_items)
+    return EvaluationSets(sets.pop("train"), sets, segment_by=segment_by, cold_items=cold_items, **options)

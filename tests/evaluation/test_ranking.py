@@ -54,6 +54,60 @@ def test_equal_to_brute_force(parts, scores, eval_mask, segment_by):
                     assert results[key] == pytest.approx(expected, abs=1e-12), key
 
 
+@pytest.mark.parametrize("n_segments", [2, 10])
+def test_any_number_of_segments_equals_brute_force(parts, scores, n_segments):
+    sets = build_sets(parts, segments=n_segments)
+    results = Ranker(sets, ["Recall", "PopREO"], topk=[5]).rank(FixedScores(scores))
+    for name in SETS:
+        shares = []
+        for code in range(n_segments):
+            expected = brute_force(parts, scores, "Recall", 5, name, code, "train", sets.segments)
+            key = f"{SET_KEYS[name]}/segment{code + 1}/recall@5"
+            assert results[key] == pytest.approx(expected, abs=1e-12), key
+            users, items = parts[name]
+            shares.append(found_share(parts, scores, 5, users, items, sets.segments[name] == code))
+        reo = np.std([share for share in shares if share is not None]) / np.mean([s for s in shares if s is not None])
+        assert results[f"{SET_KEYS[name]}/popreo@5"] == pytest.approx(reo, abs=1e-12)
+    assert not any(segment in key for key in results for segment in ("head", "mid", "tail"))
+
+
+def found_share(parts, scores, k, users, items, in_segment):
+    """Share of the pairs to find, of the items of a segment, that stand in the first k; None without such pairs."""
+    found = []
+    for u, i in zip(users, items):
+        if in_segment[i]:
+            hidden = set(parts["train"][1][parts["train"][0] == u])
+            ranked = sorted((j for j in range(1, N_ITEMS) if j not in hidden), key=lambda j: -scores[u, j].item())
+            found.append(i in ranked[:k])
+    return np.mean(found) if found else None
+
+
+def test_groups_of_users_equal_brute_force(parts, scores):
+    sets = build_sets(parts, user_groups=True)
+    ranker = Ranker(sets, ["Recall", "NDCG"], topk=[5])
+    ranker.batch_size = 7
+    results = ranker.rank(FixedScores(scores))
+    users, items = parts["train"]
+    popularity = [int((items == i).sum()) for i in range(N_ITEMS)]
+    popular, reached = set(), 0.0
+    for i in sorted(range(1, N_ITEMS), key=lambda i: -popularity[i]):
+        if reached + popularity[i] / 2 < 0.2 * len(items):
+            popular.add(i)
+        reached += popularity[i]
+    share = {u: np.mean([i in popular for i in items[users == u]]) for u in sorted(set(users))}
+    ordered = sorted(share, key=share.get)
+    n = round(0.2 * len(ordered))
+    groups = {"niche": ordered[:n], "diverse": ordered[n:-n], "blockbuster": ordered[-n:]}
+    assert share[groups["niche"][-1]] < share[groups["blockbuster"][0]]
+    for name in SETS:
+        for group, members in groups.items():
+            own = {part: tuple(side[np.isin(pairs[0], members)] for side in pairs) for part, pairs in parts.items()}
+            for metric in ("Recall", "NDCG"):
+                expected = brute_force(own, scores, metric, 5, name, None, "train", sets.segments)
+                key = f"{SET_KEYS[name]}/{group}/{metric.lower()}@5"
+                assert results[key] == pytest.approx(expected, abs=1e-12), key
+
+
 def popularity_brute_force(parts, scores, k, name, eval_mask, segments):
     """Every popularity metric from python lists, a user at a time."""
     of = {part: [set(items[users == u]) for u in range(N_USERS)] for part, (users, items) in parts.items()}

@@ -10,8 +10,9 @@ from sklearn.metrics import roc_auc_score
 
 from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation.popularity_groups import cut_by_popularity
 from recbole_popdcl.evaluation.ranking import Ranker
-from recbole_popdcl.evaluation.sets import EvaluationSets, item_segments
+from recbole_popdcl.evaluation.sets import EvaluationSets
 from recbole_popdcl.experiment.finished import evaluate
 from recbole_popdcl.experiment.run import run
 from tests.evaluation.conftest import N_ITEMS, N_USERS, FixedScores
@@ -79,7 +80,7 @@ def by_loop(parts, shown, scores):
         of_items = counts[to_find]
         if len(set(of_items)) > 1 and len(set(ranks)) > 1:
             of_pru.append(-spearmanr(of_items, ranks).statistic)
-    segments = item_segments(counts, np.r_[0, np.ones(N_ITEMS - 1)])
+    segments = cut_by_popularity(counts, np.r_[0, np.ones(N_ITEMS - 1)], shares=np.ones(3))
     results = {"unbiased/auc": np.mean(of_auc), "unbiased/pru": np.mean(of_pru)}
     for row, k in enumerate(TOPK):
         results |= {
