@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +18,18 @@ import torch
 from recbole_popdcl.evaluation.estimators import FoundItems
 from recbole_popdcl.evaluation.exposure import Exposure
 from recbole_popdcl.evaluation.keys import SET_KEYS, ResultKey
-from recbole_popdcl.evaluation.metrics import ACCURACY, ESTIMATOR, EXPOSURE, LABELS, RANK_CORRELATION, Metric
+from recbole_popdcl.evaluation.metrics import (
+    ACCURACY,
+    ESTIMATOR,
+    EXPOSURE,
+    LABELS,
+    PROFILE,
+    RANK_CORRELATION,
+    Metric,
+)
+from recbole_popdcl.evaluation.per_user import UserValues, weight_column
+from recbole_popdcl.evaluation.popularity_groups import ITEM_SHARES, item_groups
+from recbole_popdcl.evaluation.profiles import Profiles
 from recbole_popdcl.evaluation.sets import GroundTruth
 
 # Pairs whose score is compared with all others of their user's at a time, for ranks in the whole list.
@@ -95,9 +106,14 @@ class Collector(ABC, Generic[Part]):
     def results(self) -> dict[ResultKey, float]:
         """Return the value of every metric at every K."""
 
-    def values_of_users(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield users [u] and their values [columns of PerUser, u] batch by batch; nothing unless ``by_user``."""
+    def values_of_users(self) -> Iterator[UserValues]:
+        """Yield what single users have, batch by batch; nothing unless ``by_user``."""
         yield from ()
+
+    def _columns(self) -> list[str]:
+        """Names of single users' values: every metric at every K, or every metric that has no K."""
+        ks = self.topk if self.metrics[0].has_k else [None]
+        return [self._key(metric, k=k).column for metric in self.metrics for k in ks]
 
     def _key(self, metric: Metric, *, k: int | None, segment: str = "") -> ResultKey:
         return ResultKey(set=SET_KEYS[self.truth.name], segment=segment, metric=metric.key, k=k)
@@ -158,10 +174,10 @@ class AccuracyCollector(Collector[AccuracySums]):
             for column, k in enumerate(self.topk)
         }
 
-    def values_of_users(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def values_of_users(self) -> Iterator[UserValues]:
         for part in self._parts:
             if part.users is not None and part.values is not None:
-                yield part.users, part.values
+                yield UserValues(self._columns(), part.users, part.values)
 
 
 class ItemCounts(NamedTuple):
@@ -215,6 +231,7 @@ class ExposureCollector(Collector[ItemCounts]):
                 n_users=n_users,
                 shown=shown[row, ranked],
                 found=found[row, ranked],
+                liked=sets.sets[self.truth.name].item_counts[ranked],
                 popularity=train.item_counts[ranked],
                 segments=segments[ranked],
                 to_find=to_find[1:].sum(axis=1),
@@ -264,10 +281,19 @@ class RankCollector(Collector[PairRanks]):
 
 
 class LabelSums(NamedTuple):
-    """Sums of the users' values, float64 [metrics], and the number of users, int64 [1]."""
+    """The values of a batch of users.
+
+    Attributes:
+        sums: float64 [metrics].
+        n_users: how many they are of, int64 [1].
+        users: whose values follow [u], on the host; None where single users are not asked for.
+        values: float64 [metrics, u], on the host; None likewise.
+    """
 
     sums: torch.Tensor
     n_users: torch.Tensor
+    users: torch.Tensor | None
+    values: torch.Tensor | None
 
 
 class LabelCollector(Collector[LabelSums]):
@@ -290,55 +316,80 @@ class LabelCollector(Collector[LabelSums]):
         n_users = len(ranked.users)
         n_liked, n_shown = torch.bincount(rows[liked], minlength=n_users), torch.bincount(rows, minlength=n_users)
         both = (n_liked > 0) & (n_liked < n_shown)
-        values = [metric.function(rows, scores, liked=liked, n_users=n_users)[both].sum() for metric in self.metrics]
-        return LabelSums(torch.stack(values), both.sum().view(1))
+        of_metrics = [metric.function(rows, scores, liked=liked, n_users=n_users) for metric in self.metrics]
+        values = torch.stack(of_metrics)[:, both]
+        sums, count = values.sum(dim=1), both.sum().view(1)
+        if not self.by_user:
+            return LabelSums(sums, count, None, None)
+        return LabelSums(sums, count, ranked.users[both].cpu(), values.cpu())
 
     def add(self, part: LabelSums) -> None:
         self._parts.append(part)
 
     def parts(self) -> list[LabelSums]:
-        return [LabelSums(*(values.cpu() for values in part)) for part in self._parts]
+        return [part._replace(sums=part.sums.cpu(), n_users=part.n_users.cpu()) for part in self._parts]
 
     def results(self) -> dict[ResultKey, float]:
-        sums, n_users = (torch.stack([values.cpu() for values in side]).sum(dim=0) for side in zip(*self._parts))
+        sums = torch.stack([part.sums.cpu() for part in self._parts]).sum(dim=0)
+        n_users = torch.stack([part.n_users.cpu() for part in self._parts]).sum(dim=0)
         means = (sums / n_users.clamp(min=1)).tolist()
         return {self._key(metric, k=None): mean for metric, mean in zip(self.metrics, means)}
 
+    def values_of_users(self) -> Iterator[UserValues]:
+        for part in self._parts:
+            if part.users is not None and part.values is not None:
+                yield UserValues(self._columns(), part.users, part.values)
 
-class EstimatorSums(NamedTuple):
-    """Weighted sums of the users' values and of their weights, float64 [metrics, len(topk)] and [metrics]."""
+
+class WeightedSums(NamedTuple):
+    """The values of a batch of users, which differ in weight.
+
+    Attributes:
+        sums: of weight times value, float64 [metrics, len(topk)].
+        weights: their sums, float64 [metrics].
+        users: whose values follow [u], on the host; None where single users are not asked for.
+        values: float64 [metrics * len(topk), u], on the host; None likewise.
+        weight: of each of them, float64 [metrics, u], on the host; None likewise.
+    """
 
     sums: torch.Tensor
     weights: torch.Tensor
+    users: torch.Tensor | None
+    values: torch.Tensor | None
+    weight: torch.Tensor | None
 
 
-class EstimatorCollector(Collector[EstimatorSums]):
-    """Means of the estimators over the users with something to find; sets that are not drawn like the log have none."""
+class WeightedCollector(Collector[WeightedSums]):
+    """Weighted means, over the users with something to find, of metrics that return values and weights."""
 
     def _start(self) -> None:
-        self._parts: list[EstimatorSums] = []
+        self._parts: list[WeightedSums] = []
 
-    def measure(self, ranked: RankedUsers) -> EstimatorSums:
-        items = self._found(ranked)
-        values, weights = zip(*(metric.function(items, topk=self.topk) for metric in self.metrics))
-        weight = torch.stack(weights)
-        return EstimatorSums((torch.stack(values) * weight.unsqueeze(-1)).sum(dim=1), weight.sum(dim=1))
+    @abstractmethod
+    def _seen(self, users: torch.Tensor, items: torch.Tensor, hits: torch.Tensor) -> Any:
+        """Return what the metrics take: of the users [u] their lists [u, n], and which of it is to be found."""
 
-    def _found(self, ranked: RankedUsers) -> FoundItems:
+    def measure(self, ranked: RankedUsers) -> WeightedSums:
         some = self.truth.to_find[0, ranked.users] > 0
-        users, lists = ranked.users[some], ranked.items[some]
-        items = self.truth.pairs.matrix_of_users(users, width=lists.shape[1])
-        to_find = torch.where(items > 0, self.truth.weights[items], 0.0).sort(dim=1, descending=True).values
-        return FoundItems(found=torch.where(ranked.hits[some], self.truth.weights[lists], 0.0), to_find=to_find)
+        users = ranked.users[some]
+        seen = self._seen(users, ranked.items[some], ranked.hits[some])
+        of_metrics, weights = zip(*(metric.function(seen, topk=self.topk) for metric in self.metrics))
+        values, weight = torch.stack(of_metrics), torch.stack(weights)
+        sums = (values * weight.unsqueeze(-1)).sum(dim=1)
+        if not self.by_user:
+            return WeightedSums(sums, weight.sum(dim=1), None, None, None)
+        own = values.transpose(1, 2).flatten(0, 1)
+        return WeightedSums(sums, weight.sum(dim=1), users.cpu(), own.cpu(), weight.cpu())
 
-    def add(self, part: EstimatorSums) -> None:
+    def add(self, part: WeightedSums) -> None:
         self._parts.append(part)
 
-    def parts(self) -> list[EstimatorSums]:
-        return [EstimatorSums(*(values.cpu() for values in part)) for part in self._parts]
+    def parts(self) -> list[WeightedSums]:
+        return [part._replace(sums=part.sums.cpu(), weights=part.weights.cpu()) for part in self._parts]
 
     def results(self) -> dict[ResultKey, float]:
-        sums, weights = (torch.stack([values.cpu() for values in side]).sum(dim=0) for side in zip(*self._parts))
+        sums = torch.stack([part.sums.cpu() for part in self._parts]).sum(dim=0)
+        weights = torch.stack([part.weights.cpu() for part in self._parts]).sum(dim=0)
         means = (sums / weights.clamp(min=1e-300).unsqueeze(1)).tolist()
         return {
             self._key(metric, k=k): means[row][column]
@@ -346,10 +397,51 @@ class EstimatorCollector(Collector[EstimatorSums]):
             for column, k in enumerate(self.topk)
         }
 
+    def values_of_users(self) -> Iterator[UserValues]:
+        columns = [*self._columns(), *(weight_column(metric.key) for metric in self.metrics)]
+        for part in self._parts:
+            if part.users is not None and part.values is not None and part.weight is not None:
+                yield UserValues(columns, part.users, torch.cat([part.values, part.weight]))
+
+
+class EstimatorCollector(WeightedCollector):
+    """Means of the estimators; sets that are not drawn like the log have none."""
+
+    def _seen(self, users: torch.Tensor, items: torch.Tensor, hits: torch.Tensor) -> FoundItems:
+        wanted = self.truth.pairs.matrix_of_users(users, width=items.shape[1])
+        to_find = torch.where(wanted > 0, self.truth.weights[wanted], 0.0).sort(dim=1, descending=True).values
+        return FoundItems(found=torch.where(hits, self.truth.weights[items], 0.0), to_find=to_find)
+
+
+class ProfileCollector(WeightedCollector):
+    """Means of the metrics of lists beside profiles."""
+
+    def _start(self) -> None:
+        super()._start()
+        train, device = self.truth.sets.train, self.truth.device
+        groups = item_groups(train.item_counts)
+        size = (train.n_users, len(ITEM_SHARES))
+        had = np.bincount(train.users * size[1] + groups[train.items], minlength=size[0] * size[1]).reshape(size)
+        n = np.maximum(train.user_counts, 1)
+        mass = np.bincount(train.users, weights=train.item_counts[train.items], minlength=train.n_users)
+        self._had, self._had_groups = (torch.from_numpy(values).to(device) for values in (mass / n, had / n[:, None]))
+        self._popularity = torch.from_numpy(train.item_counts.astype(np.float64)).to(device)
+        codes = np.arange(len(ITEM_SHARES))
+        self._groups = torch.from_numpy((groups[:, None] == codes).astype(np.float64)).to(device)  # padding: zeros
+
+    def _seen(self, users: torch.Tensor, items: torch.Tensor, hits: torch.Tensor) -> Profiles:
+        return Profiles(
+            listed=self._popularity[items],
+            listed_groups=self._groups[items],
+            had=self._had[users],
+            had_groups=self._had_groups[users],
+        )
+
 
 COLLECTORS: dict[str, type[Collector]] = {
     ACCURACY: AccuracyCollector,
     EXPOSURE: ExposureCollector,
+    PROFILE: ProfileCollector,
     RANK_CORRELATION: RankCollector,
     LABELS: LabelCollector,
     ESTIMATOR: EstimatorCollector,

@@ -24,6 +24,7 @@ class Exposure:
         n_users: number of users with at least one item to find in the set.
         shown: how many of their lists hold each item, [n_items]; index 0 is padding.
         found: how many of those were to be found, [n_items].
+        liked: how many of the users have each item to find, [n_items].
         popularity: training degree [n_items].
         segments: segment of each item [n_items], -1 for padding.
         to_find: interactions of the set in each segment [segments].
@@ -35,6 +36,7 @@ class Exposure:
     n_users: int
     shown: np.ndarray
     found: np.ndarray
+    liked: np.ndarray
     popularity: np.ndarray
     segments: np.ndarray
     to_find: np.ndarray
@@ -113,6 +115,16 @@ def pop_rsp(exposure: Exposure) -> float:
     equally often.
     """
     return _relative_deviation(_by_segment(exposure.shown, exposure), exposure.candidates)
+
+
+@exposure_metric("IPL")
+def ipl(exposure: Exposure) -> float:
+    """Deviation from interactions proportional to likes: of the items' shares found (Liu et al., SIGIR 2023).
+
+    The criterion asks that every item be found by the same share of the users who like it. Standard deviation over
+    mean of these shares, over the items that somebody has to find; 0 where the criterion holds.
+    """
+    return _relative_deviation(exposure.found[1:], exposure.liked[1:])
 
 
 def _by_segment(counts: np.ndarray, exposure: Exposure) -> np.ndarray:

@@ -15,13 +15,14 @@ from typing import Any, TypeVar
 
 from recbole_popdcl.errors import PopDCLError, nearest
 
-ACCURACY, EXPOSURE, RANK_CORRELATION, LABELS, ESTIMATOR = (
-    "accuracy", "exposure", "rank correlation", "labels", "estimator",
+ACCURACY, EXPOSURE, PROFILE, RANK_CORRELATION, LABELS, ESTIMATOR = (
+    "accuracy", "exposure", "profile", "rank correlation", "labels", "estimator",
 )  # fmt: skip
 # Where the metrics of each kind are declared; listed in this order.
 MODULES = {
     ACCURACY: "recbole_popdcl.evaluation.accuracy",
     EXPOSURE: "recbole_popdcl.evaluation.exposure",
+    PROFILE: "recbole_popdcl.evaluation.profiles",
     RANK_CORRELATION: "recbole_popdcl.evaluation.ranks",
     LABELS: "recbole_popdcl.evaluation.liked",
     ESTIMATOR: "recbole_popdcl.evaluation.estimators",
@@ -46,9 +47,10 @@ class Metric:
     Attributes:
         name: as properties and documents write it, such as ``NDCG``.
         kind: ACCURACY (a value for each user, at K, over all items and each segment), EXPOSURE (a value for each set,
-            at K), RANK_CORRELATION (a value for each set, without K) or LABELS (a value for each user, without K, in
-            sets that say what users were shown and liked), or ESTIMATOR (a value for each user, at K, in sets that are
-            drawn like the log).
+            at K), PROFILE (a value for each user, at K, of the list beside what the user had in training),
+            RANK_CORRELATION (a value for each set, without K), LABELS (a value for each user, without K, in sets that
+            say what users were shown and liked), or ESTIMATOR (a value for each user, at K, in sets that are drawn like
+            the log).
         function: takes what the file of its kind says.
     """
 
@@ -64,7 +66,7 @@ class Metric:
     @property
     def has_k(self) -> bool:
         """Whether it looks at the first K places of a list."""
-        return self.kind in (ACCURACY, EXPOSURE, ESTIMATOR)
+        return self.kind in (ACCURACY, EXPOSURE, PROFILE, ESTIMATOR)
 
     @property
     def meaning(self) -> str:
@@ -87,6 +89,12 @@ def accuracy_metric(name: str) -> Callable[[Function], Function]:
 def exposure_metric(name: str) -> Callable[[Function], Function]:
     """Declare a popularity metric of what is shown: a function of an Exposure; argument as accuracy_metric."""
     return _declared(name, EXPOSURE)
+
+
+def profile_metric(name: str) -> Callable[[Function], Function]:
+    """Declare a popularity metric of lists beside what users had in training: a function as ``profiles.py`` says;
+    argument as accuracy_metric."""
+    return _declared(name, PROFILE)
 
 
 def rank_correlation(name: str) -> Callable[[Function], Function]:
@@ -135,7 +143,7 @@ def all_metrics(kind: str | None = None) -> list[Metric]:
     """Return the metrics, in the order in which they are declared.
 
     Args:
-        kind: ACCURACY, EXPOSURE, RANK_CORRELATION, LABELS or ESTIMATOR; None for all, in this order.
+        kind: a key of MODULES; None for all, in the order there.
     """
     return [metric for of, metrics in _loaded().items() if kind in (None, of) for metric in metrics.values()]
 

@@ -1,9 +1,9 @@
-"""Accuracy of every user, for paired tests between models."""
+"""The value of every user in every metric that has one, for paired tests and intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,40 +14,63 @@ from recbole_popdcl.evaluation.keys import SET_KEYS
 from recbole_popdcl.storage.files import written_whole
 
 
-class PerUser:
-    """Collects, batch by batch, the accuracy metrics of the users with something to find in a set, over all items.
+class UserValues(NamedTuple):
+    """Values of a batch of users.
 
-    Args:
-        columns: names of the values, such as ``recall@20``.
+    Attributes:
+        columns: names of the values, such as ``recall@20`` or ``weight_column``.
+        users: internal ids, int64 [u].
+        values: float64 [len(columns), u].
     """
 
-    def __init__(self, columns: Sequence[str]) -> None:
-        self.columns = list(columns)
-        self._parts: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+    columns: list[str]
+    users: torch.Tensor
+    values: torch.Tensor
 
-    def add(self, name: str, *, users: torch.Tensor, values: torch.Tensor) -> None:
-        """Take the values [len(columns), b] of the users [b], internal ids, in the set ``name``."""
-        self._parts.setdefault(name, []).append((users.cpu(), values.cpu()))
+
+def weight_column(metric: str) -> str:
+    """Return the name of the column with the users' weights in the mean of a metric, which is a result key's."""
+    return f"{metric} weight"
+
+
+class PerUser:
+    """Collects, batch by batch, the values over all items of the users with something to find in a set."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, dict[tuple[str, ...], list[UserValues]]] = {}
+
+    def add(self, name: str, part: UserValues) -> None:
+        """Take the values of a batch of users in the set ``name``."""
+        self._parts.setdefault(name, {}).setdefault(tuple(part.columns), []).append(part)
 
     def frame(self, raw_ids: np.ndarray) -> pd.DataFrame:
-        """Return ``user_id`` (raw), ``set`` (its name in result keys) and the columns, a row a user and set.
+        """Return ``user_id`` (raw), ``set`` (its name in result keys) and the values, a row a user and set.
+
+        Where users differ in weight, their weights have a column too (``weight_column``). A value that a user or set
+        does not have is NaN.
 
         Args:
             raw_ids: raw user id of each internal one [n_users].
         """
-        parts = []
-        for name, batches in self._parts.items():
-            users, values = (torch.cat(part, dim=-1).numpy() for part in zip(*batches))
-            part = pd.DataFrame(dict(zip(self.columns, values)))
-            part.insert(0, "set", SET_KEYS[name])
-            part.insert(0, "user_id", raw_ids[users])
-            parts.append(part)
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["user_id", "set", *self.columns])
+        sets = []
+        for name, kinds in self._parts.items():
+            of_set = pd.concat([_joined(columns, batches) for columns, batches in kinds.items()], axis=1)
+            of_set.insert(0, "set", SET_KEYS[name])
+            of_set.insert(0, "user_id", raw_ids[of_set.index])
+            sets.append(of_set)
+        frame = pd.concat(sets, ignore_index=True) if sets else pd.DataFrame(columns=["user_id", "set"])
+        equal = [name for name in frame if name.endswith(weight_column("")) and (frame[name].dropna() == 1).all()]
+        return frame.drop(columns=equal)
 
     def write(self, path: str | Path, raw_ids: np.ndarray) -> None:
         """Write the frame as Parquet, whole or not at all."""
         with written_whole(path) as temporary:
             self.frame(raw_ids).to_parquet(temporary, index=False, engine="pyarrow")
+
+
+def _joined(columns: tuple[str, ...], batches: list[UserValues]) -> pd.DataFrame:
+    users, values = (torch.cat(parts, dim=-1).cpu().numpy() for parts in zip(*(batch[1:] for batch in batches)))
+    return pd.DataFrame(dict(zip(columns, values)), index=users)
 
 
 def read_per_user(path: str | Path) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.collectors import COLLECTORS, Collector, RankedUsers
 from recbole_popdcl.evaluation.keys import LIKE_THE_LOG
-from recbole_popdcl.evaluation.metrics import ACCURACY, ESTIMATOR, LABELS, all_metrics, find_metrics
+from recbole_popdcl.evaluation.metrics import ESTIMATOR, LABELS, all_metrics, find_metrics
 from recbole_popdcl.evaluation.per_user import PerUser
 from recbole_popdcl.evaluation.sets import EvaluationSets
 from recbole_popdcl.evaluation.top_k import top_k
@@ -76,11 +76,6 @@ class Ranker:
         self._truths = sets.on(self.device)
         self._hidden = torch.from_numpy(np.flatnonzero(~sets.candidates)).to(self.device)  # padding among them
 
-    def per_user(self) -> PerUser:
-        """Return an empty table for ``rank`` to fill with the accuracy metrics of this ranker."""
-        accuracy = [metric for metric in self.metrics if metric.kind == ACCURACY]
-        return PerUser([f"{metric.key}@{k}" for metric in accuracy for k in self.topk])
-
     @torch.no_grad()
     def rank(
         self,
@@ -98,7 +93,7 @@ class Ranker:
             model: any RecBole model that scores users against all items.
             names: sets out of SET_KEYS; ones without interactions are left out.
             show_progress: show a bar.
-            per_user: a table from ``per_user()``, to which every user's values are added.
+            per_user: a table to which every user's values are added.
 
         Returns:
             {result key: value}. Accuracy is the mean over the users with at least one item to find in that set and
@@ -122,8 +117,8 @@ class Ranker:
             for part in itertools.chain(*parts):  # in one order, however the users were shared out
                 collector.add(part)
             results.update((str(key), value) for key, value in collector.results().items())
-            for of_users, values in collector.values_of_users():
-                per_user.add(collector.truth.name, users=of_users, values=values)  # type: ignore[union-attr]
+            for part in collector.values_of_users():
+                per_user.add(collector.truth.name, part)  # type: ignore[union-attr]
         return results
 
     def _collectors(self, names: list[str], by_user: bool) -> list[Collector]:

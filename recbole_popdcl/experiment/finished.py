@@ -162,7 +162,7 @@ def evaluate(
         run.data, left = with_file(run.data, test, config=run.config)
         other = {"test": str(test), "unknown": asdict(left)}
     run.ranker = build_ranker(run.config, run.data)
-    per_user = run.ranker.per_user() if per_user_output else None
+    per_user = PerUser() if per_user_output else None
     results = run.rank(per_user=per_user)
     if per_user and per_user_output:
         per_user.write(per_user_output, run.data.dataset.field2id_token[run.data.dataset.uid_field])

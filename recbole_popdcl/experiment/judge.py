@@ -16,6 +16,7 @@ from recbole_popdcl.data.loading import load_sets
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.collectors import COLLECTORS
 from recbole_popdcl.evaluation.metrics import find_metrics
+from recbole_popdcl.evaluation.per_user import PerUser
 from recbole_popdcl.experiment.finished import OF_TRAINING
 from recbole_popdcl.experiment.folder import LISTS, RunFolder, check_label
 from recbole_popdcl.experiment.ranked_lists import JudgedLists, check_lengths, in_order, read_lists
@@ -91,7 +92,7 @@ def judge(
         with folder.held(resume=False):
             logs.to_file(folder.log)
             lengths = check_lengths(ranked, ranker)
-            per_user = ranker.per_user()
+            per_user = PerUser()
             results = ranker.rank(model, show_progress=config["show_progress"], per_user=per_user)
             seconds["evaluate"] = time.perf_counter() - started - seconds["load"]
             per_user.write(folder.per_user, data.dataset.field2id_token[data.dataset.uid_field])

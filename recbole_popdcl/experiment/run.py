@@ -19,6 +19,7 @@ from recbole_popdcl.config.models import class_path, is_packaged
 from recbole_popdcl.config.reading import dump_yaml
 from recbole_popdcl.data.loading import Data, check_labels, load_data
 from recbole_popdcl.errors import PopDCLError, shown
+from recbole_popdcl.evaluation.per_user import PerUser
 from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.experiment.folder import RunFolder, stored_config
 from recbole_popdcl.experiment.result import read_result, write_result
@@ -123,7 +124,7 @@ def _run(config: Config, run_dir: str | Path | None, *, resume: bool, started: f
             train(trainer, config, data=data)
             seconds["train"] = trainer.seconds
             evaluated = time.perf_counter()
-            per_user = trainer.ranker.per_user()
+            per_user = PerUser()
             results = trainer.evaluate(show_progress=True, per_user=per_user)
             if first:
                 folder.check_there()

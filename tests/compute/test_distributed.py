@@ -21,6 +21,7 @@ from recbole_popdcl.config.models import model_names
 from recbole_popdcl.data.loading import load_data
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.metrics import LABELS, all_metrics
+from recbole_popdcl.evaluation.per_user import PerUser
 from recbole_popdcl.experiment.run import build_model, build_ranker, run
 from tests.conftest import free_port
 
@@ -109,9 +110,10 @@ def ranked(toy: dict, eval_mask: str, block: int) -> tuple:
     data = load_data(config, own_batches=True)
     ranker = build_ranker(config, data)
     ranker.batch_size = ranker._block = block
-    per_user = ranker.per_user()
+    per_user = PerUser()
     results = ranker.rank(build_model(config, data).eval(), per_user=per_user)
-    return results, per_user.frame(np.arange(data.dataset.user_num)).to_numpy().tolist()
+    frame = per_user.frame(np.arange(data.dataset.user_num)).fillna(-1.0)  # estimators of the balanced sets
+    return results, frame.to_numpy().tolist()
 
 
 def rank_work(number: int, size: int, port: int, toy: dict, block: int, folder: str) -> None:

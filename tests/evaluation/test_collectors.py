@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
+from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.evaluation.collectors import COLLECTORS, RankedUsers
 from recbole_popdcl.evaluation.metrics import Metric, all_metrics
-from tests.evaluation.conftest import N_USERS, build_sets
+from recbole_popdcl.evaluation.per_user import weight_column
+from tests.evaluation.conftest import N_ITEMS, N_USERS, build_sets
 
 TOPK = [2, 6]
 
@@ -24,7 +27,9 @@ def ranked(truth, scores, users):
 @pytest.fixture
 def truth(parts):
     sets = build_sets(parts)
-    sets.exposed["test_balanced"] = sets.train  # as if users had been shown these and the set's own items at random
+    # as if users had been shown these and the set's own items at random
+    both = (np.concatenate(side) for side in zip(sets.train.rows, sets.sets["test_balanced"].rows))
+    sets.exposed["test_balanced"] = Pairs(*both, n_users=N_USERS, n_items=N_ITEMS)
     return sets.on(torch.device("cpu"))["test_balanced"]
 
 
@@ -48,7 +53,8 @@ def test_shares_add_up(truth, scores, users, kind):
             together.add(part)
     expected = {str(key): value for key, value in whole.results().items()}
     assert {str(key): value for key, value in together.results().items()} == pytest.approx(expected, abs=1e-12)
-    per_metric = {"accuracy": 4 * 2, "exposure": 2, "rank correlation": 1, "labels": 1, "estimator": 2}[kind]
+    one = {"rank correlation": 1, "labels": 1, "accuracy": 4 * 2}  # of all and three segments, at two values of K
+    per_metric = one.get(kind, 2)
     assert len(expected) == len(all_metrics(kind)) * per_metric
 
 
@@ -60,15 +66,18 @@ def test_values_of_users(truth, scores, users, kind):
     for batch in everybody.split(9):
         collector.add(collector.measure(ranked(truth, scores, batch)))
     of_users = list(collector.values_of_users())
-    if kind != "accuracy":
+    if kind in ("exposure", "rank correlation"):
         assert of_users == []
         return
-    ids, values = (torch.cat(part, dim=-1) for part in zip(*of_users))
-    assert ids.tolist() == users.tolist()  # those with something to find
-    means = {str(key): value for key, value in collector.results().items()}
-    columns = [f"{metric.key}@{k}" for metric in metrics for k in TOPK]
-    for column, mean in zip(columns, values.mean(dim=1).tolist()):
-        assert mean == pytest.approx(means[f"balanced/{column}"], abs=1e-12)
+    ids = torch.cat([part.users for part in of_users])
+    values = dict(zip(of_users[0].columns, torch.cat([part.values for part in of_users], dim=1)))
+    assert all(part.columns == of_users[0].columns for part in of_users)
+    assert ids.tolist() == users.tolist()  # those with something to find; all of them liked some, but not all
+    means = {key.column: value for key, value in collector.results().items() if not key.segment}
+    assert set(means) == {column for column in values if not column.endswith("weight")}
+    for column, mean in means.items():
+        weight = values.get(weight_column(column.split("@")[0]), torch.ones(len(ids)))
+        assert (values[column] * weight).sum() / weight.sum() == pytest.approx(mean, abs=1e-12)
 
 
 def test_without_single_users_none_are_kept(truth, scores, users):

@@ -15,6 +15,7 @@ import torch
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.collectors import AccuracyCollector, ExposureCollector, RankCollector
 from recbole_popdcl.evaluation.metrics import metric_names
+from recbole_popdcl.evaluation.per_user import PerUser
 from recbole_popdcl.evaluation.ranking import Ranker
 from tests.evaluation.conftest import N_USERS, FixedScores, build_sets
 
@@ -45,7 +46,7 @@ class Scarce(FixedScores):
 
 
 def ranked(ranker, model):
-    per_user = ranker.per_user()
+    per_user = PerUser()
     return ranker.rank(model, per_user=per_user), per_user.frame(np.arange(N_USERS).astype(str))
 
 

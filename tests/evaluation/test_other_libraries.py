@@ -13,6 +13,7 @@ from recbole.evaluator import Collector, Evaluator
 
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.data.pairs import Pairs
+from recbole_popdcl.evaluation.per_user import PerUser
 from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.evaluation.sets import EvaluationSets
 from tests.evaluation.conftest import RECBOLE_METRICS, FixedScores
@@ -65,11 +66,11 @@ class Case:
             EvaluationSets(train, {"valid": valid}, segment_by="items", cold_items="rank"), RECBOLE_METRICS, topk=topk
         )
         ranker.batch_size = batch_size
-        per_user = ranker.per_user()
+        per_user = PerUser()
         results = ranker.rank(FixedScores(torch.from_numpy(self.scores)), per_user=per_user)
         frame = per_user.frame(np.arange(n_users))
         assert frame["user_id"].tolist() == list(range(1, n_users))
-        return results, {name: frame[name].to_numpy() for name in per_user.columns}
+        return results, {name: frame[name].to_numpy() for name in frame.columns[2:]}
 
     def lists(self) -> list[np.ndarray]:
         """Each user's whole list, by a sort on (score descending, item)."""

@@ -16,7 +16,7 @@ from recbole_popdcl.evaluation.ranking import Ranker
 from tests.evaluation.by_definition import by_definition
 from tests.evaluation.conftest import N_ITEMS, N_USERS, RECBOLE_METRICS, SETS, FixedScores, build_sets
 
-AT_K = ("ARP", "APLT", "ACLT", "GiniIndex", "ItemCoverage", "PopREO", "PopRSP")
+AT_K = ("ARP", "APLT", "ACLT", "GiniIndex", "ItemCoverage", "PopREO", "PopRSP", "IPL")
 WITHOUT_K = ("PRU", "PRI")
 
 
@@ -120,6 +120,7 @@ def popularity_brute_force(parts, scores, k, name, eval_mask, segments):
         reached += popularity[i]
     shown = dict.fromkeys(range(1, N_ITEMS), 0)
     lists, ranks, found, to_find, candidates = {}, [], [0] * 3, [0] * 3, [0] * 3
+    found_of_item, liked_by = [0] * N_ITEMS, [0] * N_ITEMS
     for u in range(N_USERS):
         if not of[name][u]:
             continue
@@ -131,6 +132,9 @@ def popularity_brute_force(parts, scores, k, name, eval_mask, segments):
         ranks += [(u, i, ranked.index(i) + 1) for i in of[name][u]]
         for i in ranked[:k]:
             shown[i] += 1
+            found_of_item[i] += i in of[name][u]
+        for i in of[name][u]:
+            liked_by[i] += 1
         for g in range(3):
             found[g] += sum(1 for i in ranked[:k] if i in of[name][u] and segments[i] == g)
             to_find[g] += sum(1 for i in of[name][u] if segments[i] == g)
@@ -145,6 +149,7 @@ def popularity_brute_force(parts, scores, k, name, eval_mask, segments):
         per_user += [] if value is None else [value]
     liked = sorted({i for _, i, _ in ranks})
     means = [np.mean([rank for _, j, rank in ranks if j == i]) for i in liked]
+    proportions = [a / b for a, b in zip(found_of_item, liked_by) if b]
     aclt = sum(len(tail & set(items)) for items in lists.values()) / n
     return {
         "ARP": sum(popularity[i] for items in lists.values() for i in items) / (n * k),
@@ -154,6 +159,7 @@ def popularity_brute_force(parts, scores, k, name, eval_mask, segments):
         "ItemCoverage": sum(1 for c in counts if c) / len(counts),
         "PopREO": np.std(shares[0]) / np.mean(shares[0]),
         "PopRSP": np.std(shares[1]) / np.mean(shares[1]),
+        "IPL": np.std(proportions) / np.mean(proportions),
         "PRU": -np.mean(per_user),
         "PRI": -stats.spearmanr([popularity[i] for i in liked], means)[0],
     }

@@ -16,6 +16,7 @@ from recbole_popdcl.evaluation.metrics import (
     EXPOSURE,
     LABELS,
     OF_RECBOLE,
+    PROFILE,
     RANK_CORRELATION,
     accuracy_metric,
     all_metrics,
@@ -29,7 +30,8 @@ from recbole_popdcl.evaluation.metrics import (
 
 LISTED = {
     ACCURACY: ["Recall", "NDCG", "Precision", "Hit", "MRR", "MAP"],
-    EXPOSURE: ["ARP", "APLT", "ACLT", "GiniIndex", "ItemCoverage", "PopREO", "PopRSP"],
+    EXPOSURE: ["ARP", "APLT", "ACLT", "GiniIndex", "ItemCoverage", "PopREO", "PopRSP", "IPL"],
+    PROFILE: ["PopLift", "PopJSD"],
     RANK_CORRELATION: ["PRU", "PRI"],
     LABELS: ["AUC"],
     ESTIMATOR: ["IPSRecall", "SNIPSRecall", "IPSNDCG", "SNIPSNDCG", "StratifiedRecall"],
@@ -62,7 +64,7 @@ def test_the_order_of_listing(kind):
 def test_all_are_listed_by_kind():
     assert metric_names() == [name for kind in LISTED for name in metric_names(kind)]
     assert [metric.has_k for metric in all_metrics()] == [
-        metric.kind in (ACCURACY, EXPOSURE, ESTIMATOR) for metric in all_metrics()
+        metric.kind in (ACCURACY, EXPOSURE, PROFILE, ESTIMATOR) for metric in all_metrics()
     ]
 
 
