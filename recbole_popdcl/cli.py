@@ -200,7 +200,8 @@ def _parser() -> OneLineParser:
         "--test", complete="file", help="file with other interactions of the same ids, in a form that prepare reads"
     )
     evaluate.add_argument("--output", complete="file", help="JSON file for the results")
-    evaluate.add_argument("--per_user", complete="file", help="Parquet file for the accuracy of every user")
+    evaluate.add_argument("--per_user", complete="file", help="Parquet file for the values of every user")
+    evaluate.add_argument("--ci", action="store_true", help="add 95 % intervals, by bootstrap over users")
     evaluate.set_defaults(function=_evaluate)
 
     judge = commands.add_parser("judge", help="evaluate ranked lists that any system has made", formatter_class=raw,
@@ -477,11 +478,13 @@ def _compare(arguments: argparse.Namespace, properties: list[str]) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace, properties: list[str]) -> int:
+    from recbole_popdcl.evaluation.bootstrap import Interval
     from recbole_popdcl.evaluation.table import result_table
     from recbole_popdcl.experiment.finished import evaluate
     from recbole_popdcl.storage.layout import CONFIG
     from recbole_popdcl.storage.logs import logged
 
+    intervals: dict[str, Interval] | None = {} if arguments.ci else None
     with logged(level=_level(properties)):
         results = evaluate(
             arguments.run_dir,
@@ -491,8 +494,9 @@ def _evaluate(arguments: argparse.Namespace, properties: list[str]) -> int:
             test=arguments.test,
             output=arguments.output,
             per_user_output=arguments.per_user,
+            intervals=intervals,
         )
-    print(result_table(results, _decimals(Path(arguments.run_dir) / CONFIG, properties)))
+    print(result_table(results, _decimals(Path(arguments.run_dir) / CONFIG, properties), intervals=intervals))
     return 0
 
 

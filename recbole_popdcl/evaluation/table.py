@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from recbole_popdcl.evaluation.keys import SET_KEYS, ResultKey, segment_order
 
 
-def result_table(results: dict[str, float], decimals: int = 4) -> str:
+def result_table(
+    results: dict[str, float], decimals: int = 4, *, intervals: Mapping[str, tuple[float, float]] | None = None
+) -> str:
     """Return a text table: a row a set and segment, a column a metric@K.
 
     Args:
         results: {result key: value}.
         decimals: digits after the point.
+        intervals: {result key: bounds} of those that have one.
 
     Examples:
         >>> print(result_table({"balanced/recall@20": 0.25, "balanced/tail/recall@20": 0.125}))
@@ -21,14 +26,20 @@ def result_table(results: dict[str, float], decimals: int = 4) -> str:
     parsed = {ResultKey.parse(key, "result"): value for key, value in results.items()}
     columns = {(key.metric, key.k): key.column for key in parsed}
     present = {(key.set, key.segment) for key in parsed}
-    widths = [max(10, len(column)) + 2 for column in columns.values()]
+    texts = {key: _text(value, (intervals or {}).get(str(key)), decimals) for key, value in parsed.items()}
+    widest = max(10, *map(len, texts.values())) if intervals else 10
+    widths = [max(widest, len(column)) + 2 for column in columns.values()]
     titles = "".join(f"{column:>{width}}" for column, width in zip(columns.values(), widths))
     order = list(SET_KEYS.values())
     wide = max(6, *(len(segment) + 2 for _, segment in present))
     lines = [f"{'set':<12}{'items':<{wide}}{titles}"]
     for set_key, segment in sorted(present, key=lambda row: (order.index(row[0]), segment_order(row[1]))):
-        cells = [parsed.get(ResultKey(set=set_key, segment=segment, metric=metric, k=k)) for metric, k in columns]
-        texts = ["-" if cell is None else f"{cell:.{decimals}f}" for cell in cells]
-        values = "".join(f"{text:>{width}}" for text, width in zip(texts, widths))
+        keys = (ResultKey(set=set_key, segment=segment, metric=metric, k=k) for metric, k in columns)
+        values = "".join(f"{texts.get(key, '-'):>{width}}" for key, width in zip(keys, widths))
         lines.append(f"{'' if segment else set_key:<12}{segment or 'all':<{wide}}{values}")
     return "\n".join(lines)
+
+
+def _text(value: float, interval: tuple[float, float] | None, decimals: int) -> str:
+    bounds = "" if interval is None else " [{:.{n}f}, {:.{n}f}]".format(*interval, n=decimals)
+    return f"{value:.{decimals}f}{bounds}"

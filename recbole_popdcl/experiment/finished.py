@@ -14,6 +14,7 @@ from recbole_popdcl.config.properties import AFTER_TRAINING, Stage, names_of, st
 from recbole_popdcl.config.reading import parse_arguments
 from recbole_popdcl.data.loading import Data, load_data
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation.bootstrap import Interval, intervals_of_results
 from recbole_popdcl.evaluation.per_user import PerUser
 from recbole_popdcl.evaluation.ranking import Ranker
 from recbole_popdcl.experiment.folder import RunFolder, stored_config
@@ -125,6 +126,7 @@ def evaluate(
     test: str | Path | None = None,
     output: str | Path | None = None,
     per_user_output: str | Path | None = None,
+    intervals: dict[str, Interval] | None = None,
 ) -> dict[str, float]:
     """Evaluate a finished run again, for example at another K, mask or score normalisation exponent.
 
@@ -138,7 +140,9 @@ def evaluate(
             ``imbalanced``. Hidden are the run's own training items in each case, and no others. Users and items that
             the run does not know are left out and counted.
         output: JSON file to write the flat results to.
-        per_user_output: Parquet file to write the accuracy of every user to.
+        per_user_output: Parquet file to write the values of every user to.
+        intervals: takes the bootstrap interval of each result that is a mean over users, {result key: interval}; they
+            are written to ``output`` too.
 
     Returns:
         Flat results, {result key: value}.
@@ -162,10 +166,14 @@ def evaluate(
         run.data, left = with_file(run.data, test, config=run.config)
         other = {"test": str(test), "unknown": asdict(left)}
     run.ranker = build_ranker(run.config, run.data)
-    per_user = PerUser() if per_user_output else None
+    raw_ids = run.data.dataset.field2id_token[run.data.dataset.uid_field]
+    per_user = PerUser() if per_user_output or intervals is not None else None
     results = run.rank(per_user=per_user)
     if per_user and per_user_output:
-        per_user.write(per_user_output, run.data.dataset.field2id_token[run.data.dataset.uid_field])
+        per_user.write(per_user_output, raw_ids)
+    if per_user and intervals is not None:
+        intervals.update(intervals_of_results(per_user.frame(raw_ids)))
+        other["intervals"] = {key: list(interval) for key, interval in intervals.items()}
     if output:
         settings = {name: run.config[name] for name in names_of(AFTER_TRAINING - {Stage.PLACE}) if name in run.config}
         settings.update(chosen_by(run.model))

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recbole_popdcl.evaluation.bootstrap import DRAWS, LEVEL
 from recbole_popdcl.evaluation.keys import SEGMENTS, ResultKey
 from recbole_popdcl.evaluation.per_user import read_per_user
 from recbole_popdcl.experiment.comparison.agreement import (
-    DRAWS,
     LEAST_MODELS,
-    LEVEL,
     Matrix,
     keys_of_tests,
     matrices,

@@ -25,5 +25,6 @@ TRIAL_RUN = "run"  # folder of the run within that of its trial
 
 # A comparison, for each data set; the frontiers of its runs stand in a FRONTIER of its own.
 COMPARISON = "comparison.csv"
+INTERVALS = "intervals.csv"
 SIGNIFICANCE = "significance.csv"
 AGREEMENT = "agreement.csv"

@@ -12,31 +12,48 @@ import pandas as pd
 from scipy import stats
 
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.evaluation.keys import SET_KEYS, ResultKey
+from recbole_popdcl.evaluation.bootstrap import DECIMALS, DRAWS, drawn_sums, middle
+from recbole_popdcl.evaluation.keys import LIKE_THE_LOG, SET_KEYS, ResultKey
+from recbole_popdcl.evaluation.metrics import ESTIMATOR, LABELS, all_metrics, find_metric
+from recbole_popdcl.evaluation.per_user import weight_column
 from recbole_popdcl.experiment.comparison.significance import values_by_user
 from recbole_popdcl.experiment.comparison.summary import heading
 
 LEAST_MODELS = 3  # of two models tau is -1 or 1
-DRAWS = 2000
-LEVEL = 0.95
-DECIMALS = 12  # of means: sums in another order must not tell equal models apart
-COUNTS_PER_BLOCK = 1 << 23  # of users in draws, held at a time
 NUMBERS = ("tau", "low", "high", "models", "users", "draws")
 
 
 def keys_of_tests(frames: Mapping[str, Sequence[pd.DataFrame]], column: str) -> list[ResultKey]:
-    """Return the keys of a metric over all items, one for each test set in which every run has the values of its users.
+    """Return the keys of what can put models into an order by a metric, where every run has the values of its users.
+
+    The metric itself over all items of each test set; what estimates it with equal weights of users (SNIPSRecall for
+    Recall); and metrics of what users liked among what they were shown.
 
     Args:
         frames: {label: per-user frames of its seeds} (per_user.read_per_user).
         column: metric and K, such as ``recall@20``.
     """
     runs = [frame for seeds in frames.values() for frame in seeds]
-    if not all(column in frame for frame in runs):
-        return []
-    common = set.intersection(*(set(frame["set"]) for frame in runs))
-    tests = [key for name, key in SET_KEYS.items() if not name.startswith("valid") and key in common]
-    return [ResultKey.parse(f"{test}/{column}", "metric") for test in tests]
+    tests = {name: key for name, key in SET_KEYS.items() if not name.startswith("valid")}
+    metric, _, k = column.partition("@")
+    base = find_metric(metric, "metric").name
+    estimators = [
+        f"{other.key}@{k}"
+        for other in all_metrics(ESTIMATOR)
+        if other.name.endswith(base) and not any(weight_column(other.key) in frame for frame in runs)
+    ]
+    of_log = [key for name, key in tests.items() if name in LIKE_THE_LOG]
+    wanted = [
+        *((test, column) for test in tests.values()),
+        *((test, other) for test in of_log for other in estimators),
+        *((test, other.key) for test in tests.values() for other in all_metrics(LABELS)),
+    ]
+    has = [{name: set(part.dropna(axis=1, how="all").columns) for name, part in frame.groupby("set")} for frame in runs]
+    return [
+        ResultKey.parse(f"{test}/{name}", "metric")
+        for test, name in wanted
+        if all(name in of_run.get(test, ()) for of_run in has)
+    ]
 
 
 def agreement(
@@ -60,26 +77,27 @@ def agreement(
         seed: of the draws.
 
     Returns:
-        A row a pair of tests, in the order of ``tests``: ``test``, ``other``, ``tau``, ``low`` and ``high``,
-        ``models``, ``users`` (of either test) and ``draws``. NaN where a test gives all models the same mean. No row
-        for fewer than LEAST_MODELS models or two tests.
+        A row a pair of tests, in the order of ``tests``: ``metric`` (of the first test), ``test``, ``other``, ``tau``,
+        ``low`` and ``high``, ``models``, ``users`` (of either test) and ``draws``. NaN where a test gives all models
+        the same mean. No row for fewer than LEAST_MODELS models or two tests.
 
     Raises:
         PopDCLError: a frame lacks a test, or the models were measured on different users.
     """
     if len(frames) < LEAST_MODELS or len(tests) < 2:
-        return pd.DataFrame(columns=["test", "other", *NUMBERS])
+        return pd.DataFrame(columns=["metric", "test", "other", *NUMBERS])
     values = [_values(frames, key) for key in tests]  # of each test [its users, models]
     users = pd.Index(sorted(set().union(*(part.index for part in values))))
     sums = np.zeros((len(users), len(tests), len(frames) + 1))  # the last column counts the users of the test
     for place, part in enumerate(values):
         sums[users.get_indexer(part.index), place] = np.column_stack([part.to_numpy(), np.ones(len(part))])
     drawn = np.concatenate([_tau_of_pairs(means) for means in _drawn_means(sums, draws=draws, seed=seed)])
-    low, high = (_quantile(drawn, share) for share in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    low, high = middle(drawn)
     means = [part.mean().round(DECIMALS) for part in values]
     rows = []
     for place, (one, other) in enumerate(itertools.combinations(range(len(tests)), 2)):
         rows.append({
+            "metric": heading(tests[0]),
             "test": str(tests[one]),
             "other": str(tests[other]),
             "tau": round(float(stats.kendalltau(means[one], means[other]).statistic), DECIMALS),
@@ -109,14 +127,8 @@ def _drawn_means(sums: np.ndarray, *, draws: int, seed: int) -> Iterator[np.ndar
         sums: [users, tests, models + 1], values of the users of each test and a 1 for each of them, 0 for the others.
         draws, seed: as agreement.
     """
-    n_users, generator = len(sums), np.random.default_rng(seed)
-    flat = sums.reshape(n_users, -1)
-    block = max(1, COUNTS_PER_BLOCK // n_users)
-    for start in range(0, draws, block):
-        n = min(block, draws - start)
-        places = generator.integers(0, n_users, size=(n, n_users)) + np.arange(n)[:, None] * n_users
-        counts = np.bincount(places.ravel(), minlength=n * n_users).reshape(n, n_users).astype(np.float64)
-        totals = (counts @ flat).reshape(n, *sums.shape[1:])
+    for flat in drawn_sums(sums.reshape(len(sums), -1), draws=draws, seed=seed):
+        totals = flat.reshape(len(flat), *sums.shape[1:])
         yield np.round(totals[:, :, :-1] / np.maximum(totals[:, :, -1:], 1.0), DECIMALS)
 
 
@@ -135,20 +147,12 @@ def _tau_of_pairs(means: np.ndarray) -> np.ndarray:
         return products[:, one, other] / np.sqrt(untied[:, one] * untied[:, other])
 
 
-def _quantile(drawn: np.ndarray, share: float) -> np.ndarray:
-    """The quantile of each column over the draws in which it is defined; NaN where there is none."""
-    defined = ~np.isnan(drawn).all(axis=0)
-    result = np.full(drawn.shape[1], np.nan)
-    result[defined] = np.nanquantile(drawn[:, defined], share, axis=0)
-    return result
-
-
 @dataclass(frozen=True)
 class Matrix:
     """The agreement of the tests by one metric.
 
     Attributes:
-        metric: with K, as tables show it.
+        metric: with K, as tables show it; a test by another one says so.
         tau: tests by tests, 1 on the diagonal.
         text: likewise, ``tau [low, high]``.
         models: how many are in order.
@@ -162,18 +166,23 @@ class Matrix:
 
 def matrices(table: pd.DataFrame) -> list[Matrix]:
     """Return what ``agreement`` returns, of any number of metrics, as a matrix for each metric."""
-    keys = [(ResultKey.parse(row.test, "test"), ResultKey.parse(row.other, "other"), row) for row in table.itertuples()]
     found = []
-    for metric in dict.fromkeys(heading(one) for one, _, _ in keys):
-        of_metric = [(one.set, other.set, row) for one, other, row in keys if heading(one) == metric]
-        tests = list(dict.fromkeys(test for one, other, _ in of_metric for test in (one, other)))
+    for metric, part in table.groupby("metric", sort=False):
+        rows = [(_axis(row.test, metric), _axis(row.other, metric), row) for row in part.itertuples()]
+        tests = list(dict.fromkeys(test for one, other, _ in rows for test in (one, other)))
         tau = pd.DataFrame(np.eye(len(tests)), index=tests, columns=tests)
         text = pd.DataFrame("1", index=tests, columns=tests, dtype=object)
-        for one, other, row in of_metric:
+        for one, other, row in rows:
             tau.loc[one, other] = tau.loc[other, one] = row.tau
             text.loc[one, other] = text.loc[other, one] = _text(row)
-        found.append(Matrix(metric, tau, text, models=of_metric[0][2].models))
+        found.append(Matrix(metric, tau, text, models=rows[0][2].models))
     return found
+
+
+def _axis(test: str, metric: str) -> str:
+    """What a row or column of a matrix is called: the set, and the metric where it is another one."""
+    key = ResultKey.parse(test, "test")
+    return key.set if heading(key) == metric else f"{key.set} {find_metric(key.metric, 'test').name}"
 
 
 def _text(row: Any) -> str:

@@ -16,10 +16,11 @@ from recbole_popdcl.config.models import not_imported, typed_model
 from recbole_popdcl.config.properties import Stage, stage_of
 from recbole_popdcl.config.reading import parse_arguments, read_yaml
 from recbole_popdcl.errors import PopDCLError, reason
+from recbole_popdcl.evaluation.bootstrap import LEVEL, intervals_of_results
 from recbole_popdcl.evaluation.per_user import read_per_user
 from recbole_popdcl.experiment.analysis import analyse, read_analysis
 from recbole_popdcl.experiment.cluster import Cluster
-from recbole_popdcl.experiment.comparison.agreement import LEVEL, agreement, keys_of_tests, matrices
+from recbole_popdcl.experiment.comparison.agreement import agreement, keys_of_tests, matrices
 from recbole_popdcl.experiment.comparison.judged import check_alike, find_judged
 from recbole_popdcl.experiment.comparison.significance import paired_tests
 from recbole_popdcl.experiment.comparison.summary import (
@@ -34,7 +35,7 @@ from recbole_popdcl.experiment.result import read_result
 from recbole_popdcl.experiment.run import run
 from recbole_popdcl.storage import progress
 from recbole_popdcl.storage.files import written_whole
-from recbole_popdcl.storage.layout import AGREEMENT, COMPARISON, FRONTIER, SIGNIFICANCE
+from recbole_popdcl.storage.layout import AGREEMENT, COMPARISON, FRONTIER, INTERVALS, SIGNIFICANCE
 from recbole_popdcl.storage.logs import logged
 
 ABLATION: dict[str, dict[str, Any]] = {
@@ -158,8 +159,8 @@ def compare(
         datasets: names of the data sets.
         seeds: of the runs.
         output: folder; a run's is ``<dataset>/<label>/seed=<seed>`` in it. Beside the runs a data set has
-            ``comparison.csv``, ``significance.csv``, of three models or more ``agreement.csv``, and, if asked for,
-            ``frontier.csv``.
+            ``comparison.csv``, ``intervals.csv``, ``significance.csv``, of three models or more ``agreement.csv``, and,
+            if asked for, ``frontier.csv``.
         arguments: ``--property=value`` for all runs.
         options: how to run and compare.
 
@@ -305,10 +306,9 @@ def _compare_one(
     results = {label: [read_result(run_folder.path) for run_folder in folders] for label, folders in runs.items()}
     _write(folder / COMPARISON, _means(results))
     parts = [markdown_table(results, COLUMNS), improvement(results, reference)]
+    frames = {label: [read_per_user(run_folder.per_user) for run_folder in folders] for label, folders in runs.items()}
+    _write(folder / INTERVALS, _intervals(frames))
     if len(runs) > 1:
-        frames = {
-            label: [read_per_user(run_folder.per_user) for run_folder in folders] for label, folders in runs.items()
-        }
         tests = [
             paired_tests(frames, reference, key=key, correction=options.correction).assign(key=str(key))
             for key in COLUMNS.values()
@@ -330,6 +330,16 @@ def _means(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> pd.DataFrame:
             row[f"{key} mean"], row[f"{key} deviation"] = mean_and_deviation(of_label, key)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _intervals(frames: Mapping[str, Sequence[pd.DataFrame]]) -> pd.DataFrame:
+    """A row a label and result key: ``model``, ``key``, ``low`` and ``high`` of the mean over users, each of whom has
+    the mean of the seeds."""
+    rows = []
+    for label, seeds in frames.items():
+        means = pd.concat(seeds).groupby(["set", "user_id"], sort=True).mean().reset_index()
+        rows += [(label, key, *interval) for key, interval in intervals_of_results(means).items()]
+    return pd.DataFrame(rows, columns=["model", "key", "low", "high"])
 
 
 def improvement(results: Mapping[str, Sequence[Mapping[str, Any]]], reference: str) -> str:

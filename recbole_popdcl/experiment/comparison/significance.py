@@ -10,6 +10,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation.bootstrap import intervals_of_means
 from recbole_popdcl.evaluation.keys import ResultKey
 
 CORRECTIONS = {"holm": "holm", "bh": "fdr_bh"}  # {our name: name in statsmodels}
@@ -31,6 +32,7 @@ def paired_tests(
 
     Returns:
         A row a model: ``model``, ``users``, ``mean``, ``reference_mean``, ``difference`` (reference minus model),
+        ``low`` and ``high`` of it (bootstrap.LEVEL of draws of users, who count for both models together),
         ``wilcoxon_p``, ``t_p``, and both ``…_corrected``.
 
     Raises:
@@ -43,6 +45,7 @@ def paired_tests(
         if not theirs.index.equals(ours.index):
             raise PopDCLError(f"{reference} and {label} were measured on different users of the {key.set} set")
         difference = ours.to_numpy() - theirs.to_numpy()
+        (interval,) = intervals_of_means(difference[:, None])
         same = not np.any(difference)
         constant = np.ptp(difference) == 0
         rows.append(
@@ -52,6 +55,8 @@ def paired_tests(
                 "mean": float(theirs.mean()),
                 "reference_mean": float(ours.mean()),
                 "difference": float(difference.mean()),
+                "low": interval.low,
+                "high": interval.high,
                 "wilcoxon_p": 1.0 if same else float(stats.wilcoxon(difference).pvalue),
                 "t_p": 1.0 if same else 0.0 if constant else float(stats.ttest_1samp(difference, 0.0).pvalue),
             }
@@ -69,9 +74,9 @@ def values_by_user(frames: Sequence[pd.DataFrame], key: ResultKey, *, label: str
         PopDCLError: a frame lacks the set or the metric; names the model by its ``label``.
     """
     of_set = [frame[frame["set"] == key.set] for frame in frames]
-    if any(frame.empty or key.column not in frame for frame in of_set):
+    if any(key.column not in frame or frame[key.column].isna().all() for frame in of_set):
         raise PopDCLError(f"a run of {label} has no {key.column} of the users of the {key.set} set")
-    return pd.concat(of_set).groupby("user_id", sort=True)[key.column].mean()
+    return pd.concat(of_set).groupby("user_id", sort=True)[key.column].mean().dropna()
 
 
 def corrected(p: np.ndarray, correction: str) -> np.ndarray:

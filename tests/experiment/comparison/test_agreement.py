@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from recbole_popdcl.errors import PopDCLError
+from recbole_popdcl.evaluation import bootstrap
 from recbole_popdcl.evaluation.keys import ResultKey
 from recbole_popdcl.experiment.comparison import agreement as module
 from recbole_popdcl.experiment.comparison.agreement import agreement, keys_of_tests, matrices
@@ -108,7 +109,7 @@ def test_seeded_and_the_same_in_blocks(monkeypatch):
     tests = keys_of_tests(given, "ndcg@20")
     one = agreement(given, tests, draws=300, seed=4)
     pd.testing.assert_frame_equal(one, agreement(given, tests, draws=300, seed=4))
-    monkeypatch.setattr(module, "COUNTS_PER_BLOCK", 60 * 7)
+    monkeypatch.setattr(bootstrap, "COUNTS_PER_BLOCK", 60 * 7)
     in_blocks = agreement(given, tests, draws=300, seed=4)
     pd.testing.assert_frame_equal(one, in_blocks)
     other = pd.concat([agreement(given, tests, draws=25, seed=seed) for seed in range(5)])
@@ -143,16 +144,46 @@ def test_other_users_are_refused():
         agreement(given, tests)
 
 
+def test_estimates_and_labels_order_models_too():
+    """Beside Recall stand what estimates Recall, of users who weigh alike, and the AUC of those who have one."""
+    given = frames(noise=1.0)
+    for label, seeds in given.items():
+        for place, frame in enumerate(seeds):
+            log, shown = frame["set"] == "imbalanced", frame["set"] == "balanced"
+            seeds[place] = frame.assign(**{
+                "snipsrecall@20": frame["recall@20"].where(log) * (9 if label == "C" else 1),
+                "stratifiedrecall@20": 0.5, "stratifiedrecall weight": 2.0,
+                "auc": np.where(shown & (frame["user_id"] < "u20"), 0.5, np.nan),
+            })  # fmt: skip
+    tests = keys_of_tests(given, "recall@20")
+    assert list(map(str, tests)) == [
+        "imbalanced/recall@20", "balanced/recall@20", "imbalanced/snipsrecall@20", "balanced/auc",
+    ]  # fmt: skip
+    assert list(map(str, keys_of_tests(given, "ndcg@20"))) == [
+        "imbalanced/ndcg@20", "balanced/ndcg@20", "balanced/auc",
+    ]  # fmt: skip
+    table = agreement(given, tests[:3], draws=50)
+    assert set(table["metric"]) == {"Recall@20"}
+    row = table[table["other"] == "imbalanced/snipsrecall@20"].iloc[0]
+    means = {label: np.mean(list(mean_by_user(seeds, "imbalanced", "recall@20").values()))
+             for label, seeds in given.items()}  # fmt: skip
+    weighed = {label: mean * (9 if label == "C" else 1) for label, mean in means.items()}
+    assert row.tau == pytest.approx(stats.kendalltau(list(means.values()), list(weighed.values())).statistic)
+
+
 def test_matrices():
     rows = [
-        ("balanced/recall@20", "imbalanced/recall@20", -0.2, -0.6, 0.4),
-        ("balanced/ndcg@20", "imbalanced/ndcg@20", np.nan, np.nan, np.nan),
+        ("Recall@20", "balanced/recall@20", "imbalanced/recall@20", -0.2, -0.6, 0.4),
+        ("Recall@20", "balanced/recall@20", "imbalanced/snipsrecall@20", 0.6, 0.1, 0.8),
+        ("Recall@20", "imbalanced/recall@20", "imbalanced/snipsrecall@20", 0.4, 0.2, 0.7),
+        ("NDCG@20", "balanced/ndcg@20", "imbalanced/ndcg@20", np.nan, np.nan, np.nan),
     ]
-    table = pd.DataFrame(rows, columns=["test", "other", "tau", "low", "high"]).assign(models=4)
+    table = pd.DataFrame(rows, columns=["metric", "test", "other", "tau", "low", "high"]).assign(models=4)
     recall, ndcg = matrices(table)
     assert (recall.metric, ndcg.metric, recall.models) == ("Recall@20", "NDCG@20", 4)
-    assert recall.tau.to_numpy().tolist() == [[1.0, -0.2], [-0.2, 1.0]]
-    assert recall.text.loc["imbalanced"].tolist() == ["−0.20 [−0.60, 0.40]", "1"]
+    assert recall.tau.to_numpy().tolist() == [[1.0, -0.2, 0.6], [-0.2, 1.0, 0.4], [0.6, 0.4, 1.0]]
+    assert recall.tau.index.tolist() == ["balanced", "imbalanced", "imbalanced SNIPSRecall"]
+    assert recall.text.loc["imbalanced"].tolist() == ["−0.20 [−0.60, 0.40]", "1", "0.40 [0.20, 0.70]"]
     assert ndcg.text.loc["balanced", "imbalanced"] == "–"
 
 

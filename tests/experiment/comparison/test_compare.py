@@ -52,6 +52,9 @@ def test_every_run_is_there_with_its_properties(compared):
 def test_tables(compared):
     folder, _, _, text = compared
     means = pd.read_csv(folder / "comparison.csv").set_index("model")
+    for row in pd.read_csv(folder / "intervals.csv").itertuples():
+        if f"{row.key} mean" in means:
+            assert row.low < means.loc[row.model, f"{row.key} mean"] < row.high
     values = [read_result(folder / "hot" / f"seed={seed}")["test"]["balanced/ndcg@20"] for seed in (1, 2)]
     assert means.loc["hot", "balanced/ndcg@20 mean"] == pytest.approx(sum(values) / 2)
     tests = pd.read_csv(folder / "significance.csv")

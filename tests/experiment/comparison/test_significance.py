@@ -42,6 +42,9 @@ def test_equal_to_scipy_on_means_over_seeds():
         row = table.loc[label]
         assert row.users == 40
         assert row.difference == pytest.approx((ours - theirs).mean())
+        of_scipy = stats.bootstrap((ours - theirs,), np.mean, method="percentile", n_resamples=9999, rng=0)
+        bounds = of_scipy.confidence_interval
+        assert [row.low, row.high] == pytest.approx([bounds.low, bounds.high], abs=0.08 * (bounds.high - bounds.low))
         assert row.wilcoxon_p == pytest.approx(stats.wilcoxon(ours, theirs).pvalue)
         assert row.t_p == pytest.approx(stats.ttest_rel(ours, theirs).pvalue)
     assert table.wilcoxon_p_corrected.tolist() == pytest.approx(corrected(table.wilcoxon_p.to_numpy(), "holm").tolist())
