@@ -376,10 +376,11 @@ class WeightedCollector(Collector[WeightedSums]):
         of_metrics, weights = zip(*(metric.function(seen, topk=self.topk) for metric in self.metrics))
         values, weight = torch.stack(of_metrics), torch.stack(weights)
         sums = (values * weight.unsqueeze(-1)).sum(dim=1)
+        whole = WeightedSums(sums=sums, weights=weight.sum(dim=1), users=None, values=None, weight=None)
         if not self.by_user:
-            return WeightedSums(sums, weight.sum(dim=1), None, None, None)
+            return whole
         own = values.transpose(1, 2).flatten(0, 1)
-        return WeightedSums(sums, weight.sum(dim=1), users.cpu(), own.cpu(), weight.cpu())
+        return whole._replace(users=users.cpu(), values=own.cpu(), weight=weight.cpu())
 
     def add(self, part: WeightedSums) -> None:
         self._parts.append(part)

@@ -150,7 +150,7 @@ def plot_agreement(folder: str | Path) -> list[Path]:
         return []
     try:
         parts = matrices(pd.read_csv(path))
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, AttributeError) as error:
         raise PopDCLError(f"cannot read {path}: {reason(error)}") from error
     figure = figures.agreement(parts)
     if figure is None:
