@@ -17,7 +17,7 @@ import torch
 
 from recbole_popdcl.evaluation.estimators import FoundItems
 from recbole_popdcl.evaluation.exposure import Exposure
-from recbole_popdcl.evaluation.keys import SEGMENTS, SET_KEYS, ResultKey
+from recbole_popdcl.evaluation.keys import SEGMENTS, ResultKey, set_key
 from recbole_popdcl.evaluation.metrics import ACCURACY, ESTIMATOR, EXPOSURE, LABELS, RANK_CORRELATION, Metric
 from recbole_popdcl.evaluation.sets import GroundTruth
 
@@ -100,7 +100,7 @@ class Collector(ABC, Generic[Part]):
         yield from ()
 
     def _key(self, metric: Metric, *, k: int | None, segment: str = "") -> ResultKey:
-        return ResultKey(set=SET_KEYS[self.truth.name], segment=segment, metric=metric.key, k=k)
+        return ResultKey(set=set_key(self.truth.name), segment=segment, metric=metric.key, k=k)
 
 
 class AccuracySums(NamedTuple):

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from recbole_popdcl.errors import PopDCLError, reason
-from recbole_popdcl.evaluation.keys import SET_KEYS
+from recbole_popdcl.evaluation.keys import set_key
 from recbole_popdcl.storage.files import written_whole
 
 
@@ -39,7 +39,7 @@ class PerUser:
         for name, batches in self._parts.items():
             users, values = (torch.cat(part, dim=-1).numpy() for part in zip(*batches))
             part = pd.DataFrame(dict(zip(self.columns, values)))
-            part.insert(0, "set", SET_KEYS[name])
+            part.insert(0, "set", set_key(name))
             part.insert(0, "user_id", raw_ids[users])
             parts.append(part)
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["user_id", "set", *self.columns])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from recbole_popdcl.evaluation.keys import SEGMENTS, SET_KEYS, ResultKey
+from recbole_popdcl.evaluation.keys import SEGMENTS, ResultKey, set_keys_in_order
 
 
 def result_table(results: dict[str, float], decimals: int = 4) -> str:
@@ -26,11 +26,11 @@ def result_table(results: dict[str, float], decimals: int = 4) -> str:
     widths = [max(10, len(column)) + 2 for column in columns.values()]
     titles = "".join(f"{column:>{width}}" for column, width in zip(columns.values(), widths))
     lines = [f"{'set':<12}{'items':<6}{titles}"]
-    for set_key, segment in itertools.product(SET_KEYS.values(), ("", *SEGMENTS)):
-        if (set_key, segment) not in present:
+    for of_set, segment in itertools.product(set_keys_in_order(key.set for key in parsed), ("", *SEGMENTS)):
+        if (of_set, segment) not in present:
             continue
-        cells = [parsed.get(ResultKey(set=set_key, segment=segment, metric=metric, k=k)) for metric, k in columns]
+        cells = [parsed.get(ResultKey(set=of_set, segment=segment, metric=metric, k=k)) for metric, k in columns]
         texts = ["-" if cell is None else f"{cell:.{decimals}f}" for cell in cells]
         values = "".join(f"{text:>{width}}" for text, width in zip(texts, widths))
-        lines.append(f"{'' if segment else set_key:<12}{segment or 'all':<6}{values}")
+        lines.append(f"{'' if segment else of_set:<12}{segment or 'all':<6}{values}")
     return "\n".join(lines)
