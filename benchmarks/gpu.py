@@ -29,7 +29,8 @@ from recbole_popdcl.compute.device import tf32
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.data.atomic import write_interactions
 from recbole_popdcl.data.loading import Data, load_sets, with_batches
-from recbole_popdcl.data.split import SETS, balanced_split
+from recbole_popdcl.data.set_names import SETS
+from recbole_popdcl.data.split import balanced_split
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.run import prepare_trainer
 from recbole_popdcl.storage.files import written_whole

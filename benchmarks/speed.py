@@ -31,7 +31,7 @@ from recbole_popdcl.compat import add_numpy_names, repaired
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.data.atomic import write_interactions
 from recbole_popdcl.data.loading import Data, load_data, load_sets
-from recbole_popdcl.data.split import SETS
+from recbole_popdcl.data.set_names import SETS
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.run import build_model, build_ranker
 from recbole_popdcl.loss.popdcl import popdcl_loss

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,8 @@ def popularity_plot(folder: Path, manifest: Mapping[str, Any], *, plot: Path) ->
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     # dash patterns as well as colours, for printing in black and for colour-blind readers
-    for (name, about), dashes in zip(manifest["sets"].items(), ("-", "--", "-.", ":", (0, (1, 3)), (0, (6, 2, 1, 2)))):
+    patterns = itertools.cycle(("-", "--", "-.", ":", (0, (1, 3)), (0, (6, 2, 1, 2))))
+    for (name, about), dashes in zip(manifest["sets"].items(), patterns):
         with contextlib.closing(read_inter(folder / about["file"], Columns())) as blocks:
             part = collect(blocks)
         popularity = np.sort(counts(part.items))[::-1]

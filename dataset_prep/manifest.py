@@ -13,7 +13,8 @@ import numpy as np
 import recbole_popdcl
 from dataset_prep.interactions import Interactions
 from dataset_prep.sources import sha256
-from recbole_popdcl.data.split import SETS, counts
+from recbole_popdcl.data.set_names import SETS, is_shift_test
+from recbole_popdcl.data.split import counts
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.storage.files import read_json
 
@@ -55,7 +56,9 @@ def read_manifest(folder: Path) -> Mapping[str, Any]:
         raise PopDCLError(f"no {MANIFEST} in {folder}: it is not a dataset that recbole-popdcl prepare wrote")
     manifest = read_json(folder / MANIFEST)
     try:
-        valid = isinstance(manifest["name"], str) and {*manifest["sets"]} <= {"all", *SETS}
+        valid = isinstance(manifest["name"], str) and all(
+            name in ("all", *SETS) or is_shift_test(name) for name in manifest["sets"]
+        )
         for about in manifest["sets"].values():
             numbers = [about["statistics"][name] for name in ("users", "items", "interactions", "sparsity")]
             valid &= all(isinstance(number, (int, float)) for number in numbers) and isinstance(about["sha256"], str)

@@ -66,6 +66,8 @@ def add_arguments(parser: OneLineParser) -> None:
              "(default: 0.6 0.1 0.15 0.15)")  # fmt: skip
     add("--test_balanced", complete="file", type=Path, metavar="FILE",
         help="an external balanced test, in the format of the others (default: drawn from the log)")  # fmt: skip
+    add("--shift_tests", nargs="+", type=float, default=(), metavar="A",
+        help="further tests, drawn from the two, at strengths between imbalanced (0) and balanced (1)")  # fmt: skip
     for name, what in (("test_unbiased", "a test"), ("valid_unbiased", "a validation")):
         add(f"--{name}", complete="file", type=Path, metavar="FILE",
             help=f"{what} of all that users were shown at random, with labels of 0 and 1 or ratings")  # fmt: skip
@@ -115,6 +117,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
         columns=_columns(arguments),
         filters=_filters(arguments),
         test_balanced=arguments.test_balanced,
+        shift_tests=tuple(arguments.shift_tests),
         test_unbiased=arguments.test_unbiased,
         valid_unbiased=arguments.valid_unbiased,
         unbiased_rating=arguments.unbiased_rating,

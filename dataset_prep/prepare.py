@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import itertools
 import os
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -29,15 +30,8 @@ from dataset_prep.sources import holds_no_data
 from dataset_prep.tables import table_of
 from dataset_prep.unbiased import of_users_and_items, read_exposures
 from recbole_popdcl.data.atomic import write_interactions
-from recbole_popdcl.data.split import (
-    SETS,
-    SPLIT_SETS,
-    UNBIASED_SETS,
-    balanced_split,
-    counts,
-    first_occurrences,
-    temporal_split,
-)
+from recbole_popdcl.data.set_names import SETS, SHIFTED_FROM, SPLIT_SETS, UNBIASED_SETS, is_shift_test, shift_test_name
+from recbole_popdcl.data.split import balanced_split, counts, first_occurrences, shift_tests, temporal_split
 from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.storage import progress
 from recbole_popdcl.storage.files import write_json
@@ -62,6 +56,7 @@ class Recipe:
             external balanced test, the others keep their proportions.
         seed: of the sample of users and of the split.
         test_balanced: file of an external balanced test, in the format of the others; None draws it from the log.
+        shift_tests: strengths of further tests, drawn from the two as ``split.shift_tests`` says.
         test_unbiased, valid_unbiased: file of everything that users were shown at random, with labels or ratings.
         unbiased_rating: least rating of a liked item there; None reads labels.
         whole: also write ``<name>.inter``, the log before the split.
@@ -76,6 +71,7 @@ class Recipe:
     ratio: Sequence[float] = RATIO
     seed: int = 2020
     test_balanced: Path | None = None
+    shift_tests: Sequence[float] = ()
     test_unbiased: Path | None = None
     valid_unbiased: Path | None = None
     unbiased_rating: float | None = None
@@ -159,11 +155,27 @@ def _sets(inputs: Sequence[Path], recipe: Recipe) -> tuple[list[Path], str, dict
             )  # fmt: skip
         sets, removed = _split_log(paths, layout, recipe=recipe)
         sources = paths + ([recipe.test_balanced] if recipe.test_balanced else [])
+    if recipe.shift_tests:
+        sets.update(_shift_tests(sets, recipe))
     unbiased = {name: path for name in UNBIASED_SETS if (path := getattr(recipe, name))}
     for name, path in unbiased.items():
         sets[name], of_set = _unbiased_set(name, path, sets, recipe=recipe)
         removed.update(of_set)
     return sources + list(unbiased.values()), file_format, sets, removed
+
+
+def _shift_tests(sets: Mapping[str, Interactions], recipe: Recipe) -> dict[str, Interactions]:
+    there = [name for name in map(shift_test_name, recipe.shift_tests) if name in sets]
+    if there:
+        raise PopDCLError(f"--shift_tests: the set {there[0]} is among the files already")
+    try:
+        drawn = shift_tests({name: part.items for name, part in sets.items()}, recipe.shift_tests, seed=recipe.seed)
+    except PopDCLError as error:
+        raise PopDCLError(f"--shift_tests: {error}") from error
+    tests = [sets[name] for name in SHIFTED_FROM]
+    users, items = (np.concatenate([getattr(part, side) for part in tests]) for side in ("users", "items"))
+    both = replace(tests[0], users=users, items=items, rating=None, timestamp=None)
+    return {name: both.select(places) for name, places in drawn.items()}
 
 
 def _unbiased_set(
@@ -222,6 +234,8 @@ def _check_recipe(recipe: Recipe) -> None:
         raise PopDCLError("--ratio leaves nothing for training beside the external balanced test")
     if recipe.unbiased_rating is not None and not (recipe.test_unbiased or recipe.valid_unbiased):
         raise PopDCLError("--unbiased_rating is of --test_unbiased or --valid_unbiased, and neither is given")
+    for strength in recipe.shift_tests:
+        shift_test_name(strength)
     filters = recipe.filters
     if min(filters.k_core, *filters.cores) < 0:
         raise PopDCLError("--k_core, --min_user and --min_item must be at least 0")
@@ -234,15 +248,24 @@ def _check_output(output: Path, name: str, overwrite: bool) -> None:
         raise PopDCLError(f"--name {name!r} must be a plain name, without a path; the folder goes into --output")
     if output.exists() and not output.is_dir():
         raise PopDCLError(f"--output {output} is a file, not a folder")
-    existing = [file for file in (MANIFEST, *(f"{name}.{part}.inter" for part in SETS)) if (output / file).exists()]
+    existing = [file for file in (MANIFEST, *_files_of_sets(output, name)) if (output / file).exists()]
     if existing and not overwrite:
         raise PopDCLError(
             f"{output} already holds a dataset ({existing[0]}); choose another --output or add --overwrite"
         )
 
 
+def _files_of_sets(output: Path, name: str) -> list[str]:
+    """Names of the files of sets: of all in SETS, and of the shift tests that are there."""
+    shifted = (path.name for path in output.glob(f"{glob.escape(name)}.test_shift_*.inter"))
+    return [
+        *(f"{name}.{part}.inter" for part in SETS),
+        *(file for file in shifted if is_shift_test(file[len(name) + 1 : -len(".inter")])),
+    ]
+
+
 def _check_sources(sources: Sequence[Path], name: str, output: Path) -> None:
-    targets = {(output / f"{name}{part}.inter").resolve() for part in ("", *(f".{part}" for part in SETS))}
+    targets = {(output / file).resolve() for file in (f"{name}.inter", *_files_of_sets(output, name))}
     for path in sources:
         if path.resolve() in targets:
             raise PopDCLError(f"{path} is a source and would be overwritten; choose another --output or --name")
@@ -358,8 +381,10 @@ def _read_sets(
 
 
 def _tell_shared(sets: Mapping[str, Interactions]) -> None:
-    """Warn of pairs that stand in two sets."""
+    """Warn of pairs that stand in two sets; a shift test shares those of the tests."""
     for (name, part), (other, others) in itertools.combinations(sets.items(), 2):
+        if is_shift_test(other) and (name in SHIFTED_FROM or is_shift_test(name)):
+            continue
         both = (np.concatenate([part.users, others.users]), np.concatenate([part.items, others.items]))
         new = first_occurrences(*both)[len(part) :]
         own = first_occurrences(others.users, others.items)
@@ -485,7 +510,7 @@ def _put_in_place(folder: Path, output: Path, *, name: str) -> None:
     """
     last = [f"{name}.train.inter", f"{name}.inter", MANIFEST]
     new = {path.name for path in folder.iterdir()}
-    stale = {MANIFEST, *(f"{name}.{part}.inter" for part in SETS)} - new
+    stale = {MANIFEST, *_files_of_sets(output, name)} - new
     for file in stale.union(new.intersection(last)):
         (output / file).unlink(missing_ok=True)
     for file in sorted(new, key=lambda file: last.index(file) if file in last else -1):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from dataset_prep.sources import COMPRESSED
-from recbole_popdcl.data.split import SETS, UNBIASED_SETS
+from recbole_popdcl.data.set_names import SHIFT_TEST, UNBIASED_SETS, sets_in_order
 from recbole_popdcl.errors import PopDCLError
 
 # Endings of file names -> set; the authors of PopDCL and BC-Loss call the imbalanced test "id", the balanced one "ood".
@@ -31,11 +32,14 @@ def set_of_file(path: Path) -> str | None:
     stem = path.name.lower()
     while Path(stem).suffix in SUFFIXES:
         stem = Path(stem).stem
+    shifted = re.search(rf"(?:^|\.)({SHIFT_TEST.pattern})$", stem)
+    if shifted:
+        return shifted[1]
     return next((SET_NAMES[name] for name in SET_NAMES if stem == name or stem.endswith("." + name)), None)
 
 
 def files_by_set(paths: Sequence[Path]) -> dict[str, Path]:
-    """Return {set: file} for the files of a split, in the order of SETS.
+    """Return {set: file} for the files of a split, in the order of SETS, shift tests behind.
 
     Raises:
         PopDCLError: a file's name says no set, two names say the same set, or there is no training file.
@@ -53,7 +57,7 @@ def files_by_set(paths: Sequence[Path]) -> dict[str, Path]:
             raise PopDCLError(f"{files[name]}: what users were shown at random is given by --{name}, not among --input")
     if "train" not in files:
         raise PopDCLError(_no_training_file(paths[0], files))
-    return {name: files[name] for name in SETS if name in files}
+    return {name: files[name] for name in sets_in_order(files)}
 
 
 def _no_training_file(path: Path, files: dict[str, Path]) -> str:

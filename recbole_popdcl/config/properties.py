@@ -251,6 +251,7 @@ _SHARED = (
     Property("eval_mask", Choice(("train", "others")), Stage.PROTOCOL),
     Property("propensity_power", Real(0), Stage.PROTOCOL, no_effect=_of_estimators),
     Property("propensity_clip", Real(0, 1, open_=True), Stage.PROTOCOL, no_effect=_of_estimators),
+    Property("shift_tests", Optional(OrEmpty(ListOf(Real(0, 1)))), Stage.PROTOCOL),
     Property("unbiased_candidates", Choice(("exposed", "all")), Stage.PROTOCOL),
     Property("unbiased_rating", Optional(Real()), Stage.DATA),
     Property("cold_items", Choice(("exclude", "rank")), Stage.PROTOCOL),

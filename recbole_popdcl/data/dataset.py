@@ -12,13 +12,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from recbole.data.interaction import cat_interactions
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_popdcl.data.atomic import Header, finite_numbers, line_of_row, read_interactions
 from recbole_popdcl.data.labels import first_negative, label_column
 from recbole_popdcl.data.pairs import Pairs
+from recbole_popdcl.data.set_names import (
+    SETS,
+    SHIFTED_FROM,
+    SPLIT_SETS,
+    UNBIASED_SETS,
+    is_shift_test,
+    sets_in_order,
+    shift_test_name,
+)
 from recbole_popdcl.data.side_information import SideInformation
-from recbole_popdcl.data.split import SETS, SPLIT_SETS, UNBIASED_SETS, balanced_split, first_occurrences, k_core
+from recbole_popdcl.data.split import balanced_split, first_occurrences, k_core, shift_tests
 from recbole_popdcl.errors import PopDCLError, nearest
 from recbole_popdcl.storage import progress
 
@@ -28,22 +38,26 @@ DEFAULT_LABEL = "label"  # of RecBole's LABEL_FIELD
 class SplitDataset(SideInformation):
     """Interactions of one dataset and their split into SETS.
 
-    Prepared files ``<dataset>.<set>.inter``, of the sets in SETS, are taken as they are (all but train may be missing;
-    ``.test.inter`` stands for test_imbalanced, and only one of the two may be there). The property
-    ``benchmark_filename`` names other files (``_named_sets``). Without prepared files ``<dataset>.inter`` is filtered
-    (duplicates, RecBole's filters, k-core) and split in memory.
+    Prepared files ``<dataset>.<set>.inter``, of the sets in SETS and of shift tests, are taken as they are (all but
+    train may be missing; ``.test.inter`` stands for test_imbalanced, and only one of the two may be there). The
+    property ``benchmark_filename`` names other files (``_named_sets``). Without prepared files ``<dataset>.inter`` is
+    filtered (duplicates, RecBole's filters, k-core) and split in memory.
 
     A file of UNBIASED_SETS holds everything that users were shown at random, with a column of labels, of which those
     above 0 were liked; without labels the property ``unbiased_rating`` says which ratings are.
 
+    The shift tests that the property ``shift_tests`` names are drawn from the two tests, where no file has them.
+
     Attributes:
-        set_names: the sets at hand, in the order of SETS.
+        set_names: the sets at hand, in the order of SETS, shift tests behind them.
+        drawn: those of them that were drawn from others of them, in ``build``.
 
     Raises:
         PopDCLError: no such dataset, a damaged file, or nothing left after the filters.
     """
 
     _pairs: Pairs | None = None
+    drawn: Sequence[str] = ()
     _is_liked: np.ndarray | None = None  # of each interaction of UNBIASED_SETS
 
     def _get_preset(self) -> None:
@@ -65,7 +79,9 @@ class SplitDataset(SideInformation):
     def _find_prepared_files(self) -> None:
         candidates = {"test_imbalanced": ("test_imbalanced", "test")}
         found = {}
-        for name in SETS:
+        beside = Path(self.dataset_path).glob(f"{glob.escape(self.dataset_name)}.test_shift_*.inter")
+        shifted = [path.name[len(self.dataset_name) + 1 : -len(".inter")] for path in beside]
+        for name in (*SETS, *sets_in_order(filter(is_shift_test, shifted))):
             files = [file for file in candidates.get(name, (name,)) if self._file(file).is_file()]
             if len(files) > 1:
                 both = " and ".join(str(self._file(file)) for file in files)
@@ -283,8 +299,28 @@ class SplitDataset(SideInformation):
             items = self.inter_feat[self.iid_field].numpy()
             codes = balanced_split(items, self.config["split_ratio"], seed=self.config["split_seed"])
             parts = [self.copy(self.inter_feat[np.flatnonzero(codes == code)]) for code in range(len(self.set_names))]
+        parts += self._drawn_shift_tests(dict(zip(self.set_names, parts)))
+        self.set_names += self.drawn
         self._check_parts(parts)
         return parts
+
+    def _drawn_shift_tests(self, parts: Mapping[str, SplitDataset]) -> list[SplitDataset]:
+        """The shift tests that no file has, as far as there are the tests to draw them from."""
+        strengths = [a for a in self.config["shift_tests"] or () if shift_test_name(a) not in parts]
+        missing = [name for name in SHIFTED_FROM if not len(parts.get(name, ()))]
+        if strengths and missing:
+            self.config.complain(
+                "shift_tests", f"has no effect here: dataset '{self.dataset_name}' has no {missing[0]} to draw from"
+            )
+            return []
+        if not strengths:
+            return []
+        places = shift_tests(
+            {name: part.ids()[1] for name, part in parts.items()}, strengths, seed=self.config["split_seed"]
+        )
+        both = cat_interactions([parts[name].inter_feat for name in SHIFTED_FROM])
+        self.drawn = list(places)
+        return [self.copy(both[rows]) for rows in places.values()]
 
     def _check_parts(self, parts: list[SplitDataset]) -> None:
         pairs = {name: part.pairs() for name, part in zip(self.set_names, parts)}
@@ -333,7 +369,8 @@ class SplitDataset(SideInformation):
 def _named_sets(files: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
     """Return {set: file} of the property ``benchmark_filename``, in the order of SETS.
 
-    A list of two files is a training and a test set; a longer one is in the order of SETS.
+    A list of two files is a training and a test set; a longer one is in the order of SETS. A mapping may name shift
+    tests too.
 
     Raises:
         PopDCLError: an unknown set, too many files, or no training set.
@@ -343,21 +380,26 @@ def _named_sets(files: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
             raise PopDCLError(f"property 'benchmark_filename' names at most {len(SETS)} files: {', '.join(SETS)}")
         return dict(zip((SETS[0], SETS[2]) if len(files) == 2 else SETS, files))
     for name in files:
-        if name not in SETS:
+        if name not in SETS and not is_shift_test(name):
             raise PopDCLError(
                 f"property 'benchmark_filename': no set '{name}'{nearest(name, SETS)} of {', '.join(SETS)}"
             )
     if "train" not in files:
         raise PopDCLError("property 'benchmark_filename' names no training set, train")
-    return {name: files[name] for name in SETS if name in files}
+    return {name: files[name] for name in sets_in_order(files)}
 
 
 def fingerprint(dataset: SplitDataset, parts: list[SplitDataset]) -> str:
-    """Return a sha256 over raw ids and the interactions of every set: equal exactly if runs saw the same data."""
+    """Return a sha256 over raw ids and the interactions of every set: equal exactly if runs saw the same data.
+
+    Sets that are drawn from others are no other data.
+    """
     digest = hashlib.sha256()
     for field in (dataset.uid_field, dataset.iid_field):
         digest.update("\n".join(dataset.field2id_token[field].tolist()).encode("utf-8", "surrogatepass"))
     for name, part in zip(dataset.set_names, parts):
+        if name in dataset.drawn:
+            continue
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(part.pairs().row_keys(), dtype="<i8").tobytes())
         if part._is_liked is not None:

@@ -20,7 +20,7 @@ from recbole_popdcl.config.models import is_packaged
 from recbole_popdcl.data.batches import PairLoader, build_sampler
 from recbole_popdcl.data.dataset import SplitDataset, fingerprint
 from recbole_popdcl.data.sampler import NegativeSampler
-from recbole_popdcl.data.split import UNBIASED_SETS
+from recbole_popdcl.data.set_names import UNBIASED_SETS
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.metrics import LABELS, find_metrics
 from recbole_popdcl.evaluation.sets import EvaluationSets

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from recbole_popdcl.data.set_names import LOG_SETS, SHIFTED_FROM, SPLIT_SETS, shift_test_name
 from recbole_popdcl.errors import PopDCLError
 
-SPLIT_SETS = ("train", "valid", "test_imbalanced", "test_balanced", "valid_balanced")  # which a log is split into
-UNBIASED_SETS = ("valid_unbiased", "test_unbiased")  # what users were shown at random, with what they liked of it
-SETS = (*SPLIT_SETS, *UNBIASED_SETS)
+SHIFT_STREAM = 1  # of random numbers, beside that of the split, which has the same seed
 BLOCK = 1 << 20  # rows at a time where an array of 64-bit numbers for all rows would cost memory
 
 
@@ -179,6 +178,71 @@ def temporal_split(items: np.ndarray, timestamp: np.ndarray, *, ratio: Sequence[
         codes[period] = plain
         codes[period[balanced_draw(items[period], int(sizes[balanced]), rng=rng)]] = balanced
     return codes
+
+
+def shift_tests(sets: Mapping[str, np.ndarray], strengths: Iterable[float], *, seed: int) -> dict[str, np.ndarray]:
+    """Draw tests between the imbalanced and the balanced one, from the interactions of both.
+
+    An item i of n_i interactions in LOG_SETS has in the test of strength a a share of q_i ~ n_i^(1-a), as if the
+    interactions of the log were drawn with weights n_i^-a: 0 is the imbalanced test and 1 the balanced one. Training
+    and validation sets stay as they are, and a test has as many interactions as the smaller of the two, or the largest
+    number that both can give in these shares.
+
+    An interaction of the balanced test is drawn with a probability in proportion to a r_i, one of the imbalanced test
+    to (1-a) r_i, with r_i = q_i / ((1-a) n_i / sum n + a / number of items), what a mixture of both would have. All
+    strengths share their random numbers (sequential Poisson sampling, Ohlsson 1998), so that a curve over them is even.
+
+    Args:
+        sets: item ids [n] of the interactions of LOG_SETS, as far as they are there, and of SHIFTED_FROM.
+        strengths: a, each in [0, 1].
+        seed: the same seed on the same interactions in the same order gives the same tests, whatever numbers the items
+            have.
+
+    Returns:
+        {name of the test: places, ascending, among the interactions of the imbalanced and then of the balanced test}.
+
+    Raises:
+        PopDCLError: one of SHIFTED_FROM is missing or empty, or as shift_test_name.
+
+    Examples:
+        >>> import numpy as np
+        >>> sets = {"test_imbalanced": np.array([0, 0, 0, 1]), "test_balanced": np.array([0, 0, 1, 1])}
+        >>> {name: places.tolist() for name, places in shift_tests(sets, [0, 1], seed=0).items()}
+        {'test_shift_0': [0, 1, 2, 3], 'test_shift_1': [4, 5, 6, 7]}
+    """
+    names = {shift_test_name(strength): float(strength) for strength in strengths}
+    missing = [name for name in SHIFTED_FROM if not len(sets.get(name, ()))]
+    if missing:
+        raise PopDCLError(f"shift tests are drawn from {' and '.join(SHIFTED_FROM)}, and there is no {missing[0]}")
+    items, n_imbalanced = np.concatenate([sets[name] for name in SHIFTED_FROM]), len(sets[SHIFTED_FROM[0]])
+    n_items = 1 + max(int(part.max()) for part in sets.values() if len(part))
+    popularity = np.zeros(n_items, dtype=np.int64)
+    for name in LOG_SETS:
+        popularity += np.bincount(sets.get(name, items[:0]), minlength=n_items)
+    there = popularity + np.bincount(items, minlength=n_items) > 0
+    log, even = popularity / popularity.sum(), there / there.sum()
+    uniform = np.random.default_rng([seed, SHIFT_STREAM]).random(len(items))
+    return {
+        name: _shifted(items, n_imbalanced, log=log, even=even, strength=strength, uniform=uniform)
+        for name, strength in sorted(names.items(), key=lambda pair: pair[1])
+    }
+
+
+def _shifted(
+    items: np.ndarray, n_imbalanced: int, *, log: np.ndarray, even: np.ndarray, strength: float, uniform: np.ndarray
+) -> np.ndarray:
+    """Places of the test of one strength; ``log`` and ``even`` are an item's shares [n_items] at the ends."""
+    share = log ** (1 - strength) * even**strength
+    mixture = (1 - strength) * log + strength * even
+    ratio = np.divide(share / share.sum(), mixture, out=np.zeros_like(share), where=mixture > 0)
+    weights = ratio[items]
+    weights[:n_imbalanced] *= (1 - strength) / n_imbalanced
+    weights[n_imbalanced:] *= strength / (len(items) - n_imbalanced)
+    most = int(1 / weights.max() + 1e-6)  # so many that no probability is above 1
+    size = min(n_imbalanced, len(items) - n_imbalanced, most)
+    with np.errstate(divide="ignore"):
+        order = np.argpartition(uniform / weights, size - 1)
+    return np.sort(order[:size])
 
 
 def balanced_draw(items: np.ndarray, size: int, *, rng: np.random.Generator) -> np.ndarray:

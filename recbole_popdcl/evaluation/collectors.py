@@ -17,7 +17,7 @@ import torch
 
 from recbole_popdcl.evaluation.estimators import FoundItems
 from recbole_popdcl.evaluation.exposure import Exposure
-from recbole_popdcl.evaluation.keys import SET_KEYS, ResultKey
+from recbole_popdcl.evaluation.keys import ResultKey, set_key
 from recbole_popdcl.evaluation.metrics import (
     ACCURACY,
     ESTIMATOR,
@@ -116,7 +116,7 @@ class Collector(ABC, Generic[Part]):
         return [self._key(metric, k=k).column for metric in self.metrics for k in ks]
 
     def _key(self, metric: Metric, *, k: int | None, segment: str = "") -> ResultKey:
-        return ResultKey(set=SET_KEYS[self.truth.name], segment=segment, metric=metric.key, k=k)
+        return ResultKey(set=set_key(self.truth.name), segment=segment, metric=metric.key, k=k)
 
 
 class AccuracySums(NamedTuple):

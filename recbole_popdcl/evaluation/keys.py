@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from recbole_popdcl.data.set_names import is_shift_test, sets_in_order
 from recbole_popdcl.errors import PopDCLError, nearest
 from recbole_popdcl.evaluation.metrics import find_metric
 
-# Name of a set in files and in code -> its name in result keys.
+# Name of a set in files and in code -> its name in result keys; set_key knows shift tests too.
 SET_KEYS = {
     "valid": "valid",
     "valid_balanced": "valid_balanced",
@@ -25,12 +26,37 @@ NUMBERED = re.compile(r"segment([1-9]\d?)")  # segments where there are not thre
 MAX_K = 10_000  # lists are held whole for a batch of users
 
 
+def set_key(name: str) -> str:
+    """Return the name of a set in result keys.
+
+    Args:
+        name: in files and in code.
+
+    Examples:
+        >>> set_key("test_balanced"), set_key("test_shift_0.25")
+        ('balanced', 'shift_0.25')
+    """
+    return name.removeprefix("test_") if is_shift_test(name) else SET_KEYS[name]
+
+
+def set_keys_in_order(keys: Iterable[str]) -> list[str]:
+    """Return names of sets in result keys, each once, in the order of SET_KEYS; shift tests stand behind.
+
+    Examples:
+        >>> set_keys_in_order(["shift_0.5", "balanced", "imbalanced", "balanced"])
+        ['imbalanced', 'balanced', 'shift_0.5']
+    """
+    keys = set(keys)
+    shifted = sets_in_order(f"test_{key}" for key in keys - {*SET_KEYS.values()})
+    return [*(key for key in SET_KEYS.values() if key in keys), *map(set_key, shifted)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ResultKey:
     """One result.
 
     Attributes:
-        set: a value of SET_KEYS.
+        set: a value of SET_KEYS, or that of a shift test.
         segment: of items (``segment_names``) or of users (USER_GROUPS), or ``""`` for all.
         metric: name in lower case.
         k: length of the lists; None for a metric without K.
@@ -56,7 +82,8 @@ class ResultKey:
     @property
     def set_name(self) -> str:
         """The set's name in files and code, such as ``test_balanced``."""
-        return next(name for name, key in SET_KEYS.items() if key == self.set)
+        shifted = f"test_{self.set}"
+        return shifted if is_shift_test(shifted) else next(name for name, key in SET_KEYS.items() if key == self.set)
 
     @classmethod
     def parse(cls, text: str, where: str) -> ResultKey:
@@ -76,10 +103,11 @@ class ResultKey:
         match = re.fullmatch(r"([a-z][a-z0-9]*)(?:@([1-9]\d*))?", column)
         if not match or len(parts) > 2:
             raise _wrong_form(text, where)
-        set_key = parts.pop(0) if parts and not _is_segment(parts[0]) else "valid"
-        set_key = SET_KEYS.get(set_key, set_key)
+        of_set = parts.pop(0) if parts and not _is_segment(parts[0]) else "valid"
+        of_set = set_key(of_set) if of_set in SET_KEYS or is_shift_test(of_set) else of_set
         segment = parts.pop(0) if parts else ""
-        _require(set_key, SET_KEYS.values(), "set", where)
+        if not is_shift_test(f"test_{of_set}"):
+            _require(of_set, (*SET_KEYS.values(), "shift_0.5 and other strengths"), "set", where)
         if not NUMBERED.fullmatch(segment):
             _require(segment, ("", *SEGMENTS, *USER_GROUPS, "segment1"), "segment", where)
         metric = find_metric(match[1], where)
@@ -87,7 +115,7 @@ class ResultKey:
             raise _wrong_form(text, where)
         if match[2] and (len(match[2]) > len(str(MAX_K)) or int(match[2]) > MAX_K):
             raise PopDCLError(f"{where}: K must be at most {MAX_K}, not {match[2]}")
-        return cls(set=set_key, segment=segment, metric=metric.key, k=int(match[2]) if match[2] else None)
+        return cls(set=of_set, segment=segment, metric=metric.key, k=int(match[2]) if match[2] else None)
 
 
 def segment_names(n: int) -> tuple[str, ...]:

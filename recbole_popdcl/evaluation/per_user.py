@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from recbole_popdcl.errors import PopDCLError, reason
-from recbole_popdcl.evaluation.keys import SET_KEYS
+from recbole_popdcl.evaluation.keys import set_key
 from recbole_popdcl.storage.files import written_whole
 
 
@@ -55,7 +55,7 @@ class PerUser:
         sets = []
         for name, kinds in self._parts.items():
             of_set = pd.concat([_joined(columns, batches) for columns, batches in kinds.items()], axis=1)
-            of_set.insert(0, "set", SET_KEYS[name])
+            of_set.insert(0, "set", set_key(name))
             of_set.insert(0, "user_id", raw_ids[of_set.index])
             sets.append(of_set)
         frame = pd.concat(sets, ignore_index=True) if sets else pd.DataFrame(columns=["user_id", "set"])

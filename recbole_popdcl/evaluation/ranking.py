@@ -17,6 +17,7 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole_popdcl.compute.distributed import from_all, share
 from recbole_popdcl.compute.memory import is_out_of_memory
 from recbole_popdcl.data.pairs import Pairs
+from recbole_popdcl.data.set_names import is_shift_test
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.collectors import COLLECTORS, Collector, RankedUsers
 from recbole_popdcl.evaluation.keys import LIKE_THE_LOG
@@ -255,7 +256,8 @@ class Ranker:
         """Return the sets whose items are hidden, beside the training items, when the set ``name`` is ranked."""
         if self.eval_mask == "train" or name.startswith("valid"):
             return []
-        return [pairs for other, pairs in self.sets.sets.items() if other != name]
+        others = [other for other in self.sets.sets if other != name and not is_shift_test(other)]
+        return [self.sets.without_own(other, name) for other in others]
 
     def _ranked(
         self, model: AbstractRecommender, users: torch.Tensor, names: list[str]

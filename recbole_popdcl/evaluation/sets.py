@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from recbole_popdcl.data.pairs import Pairs
+from recbole_popdcl.data.set_names import is_shift_test
 from recbole_popdcl.evaluation.estimators import propensities
 from recbole_popdcl.evaluation.keys import USER_GROUPS, segment_names
 from recbole_popdcl.evaluation.popularity_groups import cut_by_popularity, groups_of_users
@@ -67,6 +68,7 @@ class EvaluationSets:
         self.candidates[0] = False
         self.segment_names = segment_names(segments)
         self.user_groups = groups_of_users(train) if user_groups else None
+        self._without_own: dict[tuple[str, str], Pairs] = {}
         self.segments, self.segment_counts = {}, {}
         for name, pairs in self.sets.items():
             weights = pairs.item_counts if segment_by == "interactions" else self.candidates
@@ -91,6 +93,18 @@ class EvaluationSets:
         of_all = int(some.sum()) * np.bincount(segments[self.candidates], minlength=len(self.segment_names))
         taken = some[self.train.users]
         return of_all - np.bincount(segments[self.train.items[taken]], minlength=len(self.segment_names))
+
+    def without_own(self, other: str, name: str) -> Pairs:
+        """Return the pairs of a set, those of a shift test left out if ``name`` is one: it shares pairs with others."""
+        if not is_shift_test(name):
+            return self.sets[other]
+        if (other, name) not in self._without_own:
+            pairs, own = self.sets[other], self.sets[name].keys
+            kept = ~np.isin(pairs.keys, own)
+            self._without_own[other, name] = Pairs(
+                pairs.users[kept], pairs.items[kept], n_users=self.n_users, n_items=self.n_items
+            )
+        return self._without_own[other, name]
 
     def on(self, device: torch.device) -> dict[str, GroundTruth]:
         """Return the evaluation sets by name, as they are measured on a device."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from recbole_popdcl.evaluation.keys import SET_KEYS, ResultKey, segment_order
+from recbole_popdcl.evaluation.keys import ResultKey, segment_order, set_keys_in_order
 
 
 def result_table(
@@ -30,13 +30,13 @@ def result_table(
     widest = max(10, *map(len, texts.values())) if intervals else 10
     widths = [max(widest, len(column)) + 2 for column in columns.values()]
     titles = "".join(f"{column:>{width}}" for column, width in zip(columns.values(), widths))
-    order = list(SET_KEYS.values())
+    order = set_keys_in_order(key.set for key in parsed)
     wide = max(6, *(len(segment) + 2 for _, segment in present))
     lines = [f"{'set':<12}{'items':<{wide}}{titles}"]
-    for set_key, segment in sorted(present, key=lambda row: (order.index(row[0]), segment_order(row[1]))):
-        keys = (ResultKey(set=set_key, segment=segment, metric=metric, k=k) for metric, k in columns)
+    for of_set, segment in sorted(present, key=lambda row: (order.index(row[0]), segment_order(row[1]))):
+        keys = (ResultKey(set=of_set, segment=segment, metric=metric, k=k) for metric, k in columns)
         values = "".join(f"{texts.get(key, '-'):>{width}}" for key, width in zip(keys, widths))
-        lines.append(f"{'' if segment else set_key:<12}{segment or 'all':<{wide}}{values}")
+        lines.append(f"{'' if segment else of_set:<12}{segment or 'all':<{wide}}{values}")
     return "\n".join(lines)
 
 

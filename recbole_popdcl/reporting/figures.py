@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.evaluation.keys import SET_KEYS, ResultKey
+from recbole_popdcl.evaluation.keys import ResultKey, set_key
 from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.experiment.comparison.agreement import Matrix
 from recbole_popdcl.experiment.comparison.compare import ABLATION
@@ -321,7 +321,7 @@ def _shown_keys(search: FinishedSearch) -> list[str]:
     """The columns to draw: the metrics of the objective on each validation set; the score where there are none."""
     objective = search.objective
     keys = {
-        str(ResultKey(set=SET_KEYS[name], segment="", metric=key.metric, k=key.k))
+        str(ResultKey(set=set_key(name), segment="", metric=key.metric, k=key.k))
         for name in objective.set_names
         if name.startswith("valid")
         for key in objective.keys

@@ -19,7 +19,7 @@ from recbole_popdcl.config.config import Config
 from recbole_popdcl.data.atomic import read_interactions, write_interactions
 from recbole_popdcl.data.dataset import SplitDataset
 from recbole_popdcl.data.loading import load_data
-from recbole_popdcl.data.split import SETS as ALL_SETS
+from recbole_popdcl.data.set_names import SETS as ALL_SETS
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.run import run
 from tests.conftest import skewed_pairs

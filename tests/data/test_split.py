@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from recbole_popdcl.data.set_names import SETS, SPLIT_SETS
 from recbole_popdcl.data.split import (
-    SETS,
-    SPLIT_SETS,
     balanced_draw,
     balanced_split,
     counts,

@@ -12,7 +12,7 @@ import pandas as pd
 
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.errors import PopDCLError, reason
-from recbole_popdcl.evaluation.keys import SET_KEYS, ResultKey
+from recbole_popdcl.evaluation.keys import ResultKey, set_key
 from recbole_popdcl.evaluation.metrics import ACCURACY, find_metrics
 from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.storage.files import regular_file, written_whole
@@ -39,7 +39,7 @@ def trial_rows(trials: Sequence[Any], config: Config, *, space: Mapping[str, Any
     """
     objective = Objective.parse(config["valid_metric"], "property 'valid_metric'")
     keys = [
-        str(ResultKey(set=SET_KEYS[name], metric=metric.key, k=k))
+        str(ResultKey(set=set_key(name), metric=metric.key, k=k))
         for name in objective.set_names
         for metric in find_metrics(config["metrics"], "property 'metrics'")
         if metric.kind == ACCURACY
