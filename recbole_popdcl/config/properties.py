@@ -238,6 +238,7 @@ _SHARED = (
     # choice of the best epoch
     Property("valid_metric", Text(), Stage.CHOICE),
     Property("eval_step", Whole(0), Stage.CHOICE),
+    Property("valid_users", Optional(Whole(1)), Stage.CHOICE, no_effect=_with("eval_step")),
     Property(
         "valid_metric_bigger",
         Flag(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -76,6 +77,13 @@ class Ranker:
         self._block = self.batch_size  # users are shared out by these, so that several processes rank the same batches
         self._truths = sets.on(self.device)
         self._hidden = torch.from_numpy(np.flatnonzero(~sets.candidates)).to(self.device)  # padding among them
+
+    def with_users(self, names: Iterable[str], *, most: int) -> Ranker:
+        """Return a ranker for some sets alone, with fewer users; arguments as EvaluationSets.with_users."""
+        smaller = copy.copy(self)
+        smaller.sets = self.sets.with_users(names, most=most)
+        smaller._truths = smaller.sets.on(self.device)
+        return smaller
 
     @torch.no_grad()
     def rank(

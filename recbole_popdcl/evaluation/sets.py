@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,6 +79,30 @@ class EvaluationSets:
             of_pair = of_item[pairs.items]
             by_segment = [np.bincount(pairs.users[of_pair == code], minlength=self.n_users) for code in range(segments)]
             self.segment_counts[name] = np.stack([pairs.user_counts, *by_segment])
+
+    def with_users(self, names: Iterable[str], *, most: int) -> EvaluationSets:
+        """Return the same sets, but some with fewer users, segments and candidates unchanged.
+
+        Args:
+            names: the sets, out of SET_KEYS, that keep the pairs of at most ``most`` users, drawn once for all of them
+                from those with something to find: the same ones whatever the seed of a run.
+            most: at least 1.
+        """
+        smaller = copy.copy(self)
+        smaller.sets, smaller.segment_counts = dict(self.sets), dict(self.segment_counts)
+        names = [name for name in names if name in self.sets]
+        order = np.random.default_rng(0).permutation(self.n_users)
+        for name in names:
+            own = order[self.segment_counts[name][0][order] > 0][:most]
+            kept = np.zeros(self.n_users, dtype=bool)
+            kept[own] = True
+            pairs = self.sets[name]
+            of_kept = kept[pairs.users]
+            smaller.sets[name] = Pairs(
+                pairs.users[of_kept], pairs.items[of_kept], n_users=self.n_users, n_items=self.n_items
+            )
+            smaller.segment_counts[name] = self.segment_counts[name] * kept
+        return smaller
 
     @property
     def measured_segments(self) -> tuple[str, ...]:

@@ -280,13 +280,24 @@ class RunTrainer(Trainer):
         self.events.loss(sum(losses) if isinstance(losses, tuple) else losses, epoch=epoch_idx)
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
-        result = self.evaluate(names=self.objective.set_names, load_best_model=False, show_progress=show_progress)
+        result = self._validated(show_progress=show_progress)
         if getattr(self.model, "exponents", ()) and self.objective.value(result) > self.best_valid_score:
             result = self._at_best_exponent(result, show_progress=show_progress)
         self.events.validation(result, epoch=self._epoch)
         if self._has_own("fit"):
             self._append({"epoch": self._epoch, "train_loss": self.train_loss_dict[self._epoch], **result})
         return self.objective.value(result), result
+
+    @functools.cached_property
+    def _validating(self) -> Ranker:
+        """The ranker of validations."""
+        most = self.config["valid_users"]
+        return self.ranker.with_users(self.objective.set_names, most=most) if most else self.ranker
+
+    def _validated(self, *, show_progress: bool) -> dict[str, float]:
+        """What the weights as they are reach in the sets of ``valid_metric``, on ``valid_users`` of them."""
+        self.model.eval()
+        return self._validating.rank(self.model, self.objective.set_names, show_progress=show_progress and self._bars)
 
     def _at_best_exponent(self, result: dict[str, float], *, show_progress: bool) -> dict[str, float]:
         """Set the model's score normalisation exponent to the best of its list, and return the results that it gives.
@@ -299,9 +310,7 @@ class RunTrainer(Trainer):
         for exponent in self.model.exponents:
             if exponent != best:
                 self.model.score_norm_exponent = exponent
-                other = self.evaluate(
-                    names=self.objective.set_names, load_best_model=False, show_progress=show_progress
-                )
+                other = self._validated(show_progress=show_progress)
                 if self.objective.value(other) > self.objective.value(result):
                     best, result = exponent, other
         self.model.score_norm_exponent = best
