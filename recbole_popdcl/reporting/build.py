@@ -21,6 +21,7 @@ from recbole_popdcl.experiment.comparison.agreement import matrices
 from recbole_popdcl.experiment.comparison.summary import accuracy_keys
 from recbole_popdcl.reporting import NEEDS, figures, tables
 from recbole_popdcl.reporting.figures import Drawing
+from recbole_popdcl.reporting.findings import Findings, agreement_findings, findings
 from recbole_popdcl.reporting.runs import (
     FinishedSearch,
     Group,
@@ -48,11 +49,12 @@ PAGE, CONTENTS = "index.html", "report.json"  # the second lists the files of th
 
 @dataclass
 class Section:
-    """A part of the page: tables and figures, and remarks on what is missing."""
+    """A part of the page: tables and figures, remarks on what is missing, and what the page's summary says of it."""
 
     title: str
     items: list[Table | Drawing] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings)
 
     @property
     def anchor(self) -> str:
@@ -246,6 +248,10 @@ def _add_results(
         k, reference: as ``report``.
     """
     dataset = section.title
+    try:
+        section.findings = findings(shown, k)
+    except PopDCLError as error:
+        section.remarks.append(f"Nothing said in the summary: {error}")
     section.add_table(tables.segments(shown, k))
     try:
         section.add_table(tables.tests(shown, k, reference=resolve(reference, shown)))
@@ -278,6 +284,7 @@ def _add_agreement(section: Section, shown: Sequence[Group], *, k: int) -> None:
     if found is None:
         return
     table, parts = found
+    section.findings.sentences += agreement_findings(table.numbers.reset_index())
     section.add_table(table)
     section.add_figure(
         f"{table.name}-plot", title=f"{table.title}, as a figure", note=table.note, figure=figures.agreement(parts)
@@ -357,7 +364,7 @@ def _write(
     models, datasets, seeds = ({getattr(run, name) for run in runs} for name in ("model", "dataset", "seed"))
     page = _template().render(
         title=title,
-        summary=f"{len(runs)} runs of {len(models)} models on {len(datasets)} data sets, {len(seeds)} seeds; "
+        contents=f"{len(runs)} runs of {len(models)} models on {len(datasets)} data sets, {len(seeds)} seeds; "
         f"{len(searches)} searches.",
         sections=sections,
         skipped=list(inventory.skipped.values()),
