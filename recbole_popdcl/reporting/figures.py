@@ -1,4 +1,4 @@
-"""Figures of a report: ablation, temperature, agreement, margins, training, popularity of lists, frontier, searches.
+"""Figures of a report: segments, ablation, temperature, agreement, margins, training, popularity, frontier, searches.
 
 Each function returns a matplotlib Figure, or None where the runs have nothing to show. Colours are those of Okabe and
 Ito, which readers who see colours differently can tell apart; markers and dashes say the same again, for print in grey.
@@ -10,13 +10,13 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pandas as pd
 
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.evaluation.keys import SET_KEYS, ResultKey
+from recbole_popdcl.evaluation.keys import SEGMENTS, SET_KEYS, ResultKey
 from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.experiment.comparison.agreement import Matrix
 from recbole_popdcl.experiment.comparison.compare import ABLATION
@@ -68,6 +68,7 @@ class Drawing:
     note: str
     figure: Figure
     svg: str = ""
+    kind: ClassVar[str] = "figure"
 
     @property
     def files(self) -> list[str]:
@@ -109,6 +110,19 @@ def styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     }
 
 
+def page_looks(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the same looks as the page's script has them: place of the colour, marker, and lengths of the dashes."""
+    dashes = dict(zip(map(str, DASHES), ("", "6 3", "7 3 2 3", "2 3", "8 3 2 3 2 3")))
+    return {
+        label: {
+            "colour": COLOURS.index(style["color"]),
+            "marker": style["marker"],
+            "dash": dashes[str(style["linestyle"])],
+        }
+        for label, style in styles(labels).items()
+    }
+
+
 def _plain_ticks(*logarithmic: Axis) -> None:
     """Write plain numbers at 1, 2 and 5 of logarithmic axes (axes.xaxis, axes.yaxis)."""
     for axis in logarithmic:
@@ -121,6 +135,35 @@ def _legend(figure: Figure, axes: Axes) -> None:
     """One legend for all axes, below them."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, max(1, len(labels))))
+
+
+def segments(groups: Sequence[Group], k: int) -> Figure | None:
+    """NDCG at k of tail, mid, head and all items on each test, a panel each; one data set."""
+    labels = [group.label for group in groups]
+    tests = {
+        name: [ResultKey(set=name, segment=segment, metric="ndcg", k=k) for segment in (*reversed(SEGMENTS), "")]
+        for name in TEST_SETS
+    }
+    tests = {name: keys for name, keys in tests.items() if any(group.value(key) for group in groups for key in keys)}
+    if len(groups) < 2 or not tests:
+        return None
+    columns = len(SEGMENTS) + 1
+    with matplotlib.rc_context(STYLE):
+        size = (2.3 * columns + 1.5, (0.7 + 0.19 * len(labels)) * len(tests) + 0.4)
+        figure = Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(len(tests), columns, sharey=True, squeeze=False)
+    for row, (name, keys) in zip(panels, tests.items()):
+        for axes, key in zip(row, keys):
+            for place, (group, style) in enumerate(zip(groups, styles(labels).values())):
+                mean, deviation = group.value(key) or (np.nan, None)
+                axes.errorbar(mean, place, xerr=deviation, capsize=2, **{**style, "linestyle": "none"})
+            axes.set_title(f"{name}, {key.segment or 'all'}")
+            axes.set_xlim(left=0)
+            axes.locator_params(axis="x", nbins=4)
+        row[0].set_yticks(range(len(labels)), labels)
+        row[0].set_ylim(len(labels) - 0.5, -0.5)
+    figure.supxlabel(heading(keys[0]), fontsize=9)
+    return figure
 
 
 def ablation(groups: Sequence[Group], k: int) -> Figure | None:
@@ -231,8 +274,9 @@ def training(groups: Sequence[Group]) -> Figure | None:
     if not runs:
         return None
     figure, (losses, scores) = _axes(2, width=4.6, height=3.6)
-    for label, look in styles(list(runs)).items():
-        run = runs[label]
+    looks = styles([group.label for group in groups])
+    for label, run in runs.items():
+        look = looks[label]
         style = {**look, "markersize": 3, "markevery": max(1, len(run.epochs) // 12)}
         first = run.epochs["train_loss"].iloc[0]
         losses.plot(run.epochs["epoch"] + 1, run.epochs["train_loss"] / (first or 1.0), label=label, **style)
@@ -248,17 +292,19 @@ def training(groups: Sequence[Group]) -> Figure | None:
     return figure
 
 
-def popularity(frames: Mapping[str, pd.DataFrame]) -> Figure | None:
+def popularity(frames: Mapping[str, pd.DataFrame], labels: Sequence[str]) -> Figure | None:
     """Popularity of what users are recommended over that of what they consumed; one data set.
 
     Args:
         frames: {label: analysis.list_popularity of a run}.
+        labels: of all rows of the data set, in whose looks the curves are drawn.
     """
     if not frames:
         return None
     figure, (axes,) = _axes(1, width=5.4, height=4.2)
-    for label, style in styles(list(frames)).items():
-        axes.plot(frames[label]["consumed"], frames[label]["recommended"], label=label, **style)
+    looks = styles(labels)
+    for label, frame in frames.items():
+        axes.plot(frame["consumed"], frame["recommended"], label=label, **looks[label])
     consumed = next(iter(frames.values()))["consumed"]
     ends = [consumed.min(), consumed.max()]
     axes.plot(ends, ends, color="black", linewidth=0.8, linestyle=(0, (1, 1)), label="as consumed")
@@ -269,11 +315,13 @@ def popularity(frames: Mapping[str, pd.DataFrame]) -> Figure | None:
     return figure
 
 
-def frontier(frames: Mapping[str, pd.DataFrame], k: int) -> Figure | None:
+def frontier(frames: Mapping[str, pd.DataFrame], labels: Sequence[str], k: int) -> Figure | None:
     """Balanced over imbalanced NDCG at k at several score normalisation exponents, a curve a model; one data set.
 
     Args:
         frames: {label: analysis.frontier, the mean of its runs}. A hollow point marks g = 0, the others follow.
+        labels: of all rows of the data set, in whose looks the curves are drawn.
+        k: of the metric.
     """
     imbalanced, balanced = (ResultKey(set=test, segment="", metric="ndcg", k=k) for test in ("imbalanced", "balanced"))
     across, up = str(imbalanced), str(balanced)
@@ -281,8 +329,9 @@ def frontier(frames: Mapping[str, pd.DataFrame], k: int) -> Figure | None:
     if not frames:
         return None
     figure, (axes,) = _axes(1, width=5.4, height=4.4)
-    for label, style in styles(list(frames)).items():
-        frame = frames[label].sort_values("exponent")
+    looks = styles(labels)
+    for label, frame in frames.items():
+        style, frame = looks[label], frame.sort_values("exponent")
         axes.plot(frame[across], frame[up], label=label, **style)
         start = frame[frame["exponent"] == 0]
         axes.plot(start[across], start[up], **{**style, "markerfacecolor": "white", "linestyle": "none"})
