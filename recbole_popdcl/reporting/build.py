@@ -30,7 +30,7 @@ from recbole_popdcl.experiment.comparison.summary import accuracy_keys
 from recbole_popdcl.reporting import NEEDS, figures, tables
 from recbole_popdcl.reporting.figures import Drawing
 from recbole_popdcl.reporting.findings import Findings, agreement_findings, findings
-from recbole_popdcl.reporting.frontier import FrontierView
+from recbole_popdcl.reporting.frontier import NOTE, FrontierView
 from recbole_popdcl.reporting.runs import (
     FinishedSearch,
     Group,
@@ -357,14 +357,9 @@ def _add_frontier(section: Section, shown: Sequence[Group], *, k: int) -> None:
     figure = figures.frontier(means, section.labels, k)
     if figure is None:
         return
-    note = (
-        "Each trained model ranked by ⟨e_u, e_i⟩/‖e_i‖^g without training again, g from 0 (hollow, inner product) over "
-        "1 (cosine) to 1.25; the mean of the seeds that were ranked so. A model whose curve lies above and to the "
-        "right of another's dominates it. Rows without a curve have no exponent and stay where their tests put them."
-    )
-    drawing = Drawing(
-        tables.file_name(f"frontier-{dataset}"), f"{dataset}: frontier between the two tests", note, figure
-    )
+    note = f"{NOTE} Hollow: g = 0."
+    title = f"{dataset}: frontier between the two tests"
+    drawing = Drawing(tables.file_name(f"frontier-{dataset}"), title, note, figure)
     section.items.append(FrontierView(drawing, shown, frontiers, k))
 
 
@@ -448,7 +443,6 @@ def _template() -> Any:
     )
     folder = resources.files("recbole_popdcl.reporting")
     style, script = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    environment.filters["base64"] = lambda text: base64.b64encode(text.encode("utf-8")).decode("ascii")
     environment.globals.update(
         style=Markup(style),
         script=Markup(script),

@@ -6,7 +6,9 @@ Ito, which readers who see colours differently can tell apart; markers and dashe
 
 from __future__ import annotations
 
+import base64
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +41,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 DASHES = ("-", "--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))
 HATCHES = ("", "//", "..", "xx")
+LEGEND_HANDLE, LEGEND_LETTER, LEGEND_ROW = 0.75, 0.068, 0.195  # inches
 MARGIN_CUT = 100.0  # the paper's Figure 5 cuts axes and colours there
 STYLE = {
     "font.size": 9,
@@ -60,14 +63,14 @@ class Drawing:
         name: of its files.
         title, note: what a reader needs to understand it.
         figure: the drawing.
-        svg: the drawing as text, after ``write``.
+        picture: of the page, after ``write``: the smaller of its files as a data URL.
     """
 
     name: str
     title: str
     note: str
     figure: Figure
-    svg: str = ""
+    picture: str = ""
     kind: ClassVar[str] = "figure"
 
     @property
@@ -75,18 +78,25 @@ class Drawing:
         """Its files."""
         return [f"{self.name}.svg", f"{self.name}.png"]
 
+    @property
+    def width(self) -> int:
+        """Width in the page, pixels."""
+        return round(96 * self.figure.get_figwidth())
+
     def write(self, folder: Path) -> None:
         """Write ``<name>.svg`` and ``<name>.png`` into a folder; the same drawing gives the same bytes."""
-        text = io.StringIO()
+        text, pixels = io.BytesIO(), io.BytesIO()
         for label in self.figure.findobj(matplotlib.text.Text):
             label.set_parse_math(False)
         with matplotlib.rc_context({"svg.hashsalt": self.name, **STYLE}):
             self.figure.savefig(text, format="svg", metadata={"Date": None})
-            self.svg = text.getvalue()
-            with written_whole(folder / self.files[0]) as temporary:
-                temporary.write_text(self.svg, encoding="utf-8")
-            with written_whole(folder / self.files[1]) as temporary:
-                self.figure.savefig(temporary, format="png", dpi=130, metadata={"Software": None})
+            self.figure.savefig(pixels, format="png", dpi=130, metadata={"Software": None})
+        contents = (text.getvalue(), pixels.getvalue())
+        for name, content in zip(self.files, contents):
+            with written_whole(folder / name) as temporary:
+                temporary.write_bytes(content)
+        kind, content = min(zip(("svg+xml", "png"), contents), key=lambda kept: len(kept[1]))
+        self.picture = f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _axes(columns: int, width: float = 4.2, height: float = 3.2, **options: Any) -> tuple[Figure, np.ndarray]:
@@ -132,9 +142,13 @@ def _plain_ticks(*logarithmic: Axis) -> None:
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    """One legend for all axes, below them."""
+    """One legend for all axes, below them, in as many columns as fit; the figure grows by its rows."""
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, max(1, len(labels))))
+    width, height = figure.get_size_inches()
+    widest = LEGEND_HANDLE + LEGEND_LETTER * max(map(len, labels), default=0)
+    columns = min(4, max(1, int(width / widest)), max(1, len(labels)))
+    figure.set_size_inches(width, height + LEGEND_ROW * (math.ceil(len(labels) / columns) - 1))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
 def segments(groups: Sequence[Group], k: int) -> Figure | None:

@@ -61,7 +61,7 @@ def findings(shown: Sequence[Group], k: int) -> Findings:
         PopDCLError: a run lacks the values of its users, the models were measured on different users, or a setting
             cannot be chosen for want of a validation set.
     """
-    groups = {resolve(group.model, shown): group for group in best_settings(shown)}
+    groups = {group.model: group for group in best_settings(shown)}
     keys = [ResultKey(set=name, segment="", metric="ndcg", k=k) for name in TEST_SETS]
     keys = [key for key in keys if all(group.value(key) for group in groups.values())]
     if len(groups) < 2 or not keys:
@@ -70,8 +70,9 @@ def findings(shown: Sequence[Group], k: int) -> Findings:
     comparisons = _compare(values)
     sentences = [_of_test(key, part, comparisons) for key, part in values.items()]
     if len(keys) == len(TEST_SETS):
-        sentences += _of_both_tests(comparisons)
-    return Findings(sentences, _basis(groups, values, n=len(comparisons)))
+        sentences += _of_both_tests(list(groups), comparisons)
+    rows = [resolve(model, shown) for model in groups]
+    return Findings(sentences, _basis(groups, values, rows=rows, n=len(comparisons)))
 
 
 def agreement_findings(numbers: pd.DataFrame) -> list[str]:
@@ -147,37 +148,49 @@ def _of_test(key: ResultKey, values: pd.DataFrame, comparisons: Sequence[Compari
     return f"{said}. {told} tests do not tell it from {listed(level)}."
 
 
-def _of_both_tests(comparisons: Sequence[Comparison]) -> list[str]:
-    """Who dominates whom, and who is ahead on one test and behind on the other."""
+def _of_both_tests(labels: Sequence[str], comparisons: Sequence[Comparison]) -> list[str]:
+    """Who is dominated by whom, and where the best of each test is behind on the other."""
     carried = {name: {(pair.ahead, pair.behind) for pair in comparisons if pair.key.set == name and pair.carried}
                for name in TEST_SETS}  # fmt: skip
-    one, other = TEST_SETS
-    dominated = _by_first(carried[one] & carried[other])
-    traded = _by_first(carried[one] & {(behind, ahead) for ahead, behind in carried[other]})
-    sentences = [f"{label} dominates {listed(rest)}: it is ahead on both tests." for label, rest in dominated.items()]
-    sentences += [
-        f"{label} is ahead of {listed(rest)} on the {one} test, and behind on the {other} test."
-        for label, rest in traded.items()
+    both = set.intersection(*carried.values())
+    dominated = {label: [other for other in labels if (other, label) in both] for label in labels}
+    sentences = [
+        f"{label} is dominated by {listed(by)}, ahead of it on both tests." for label, by in dominated.items() if by
     ]
-    return sentences if dominated else ["No model is ahead of another on both tests.", *sentences]
+    free = [label for label, by in dominated.items() if not by]
+    sentences.append(
+        f"Nobody is shown to dominate {listed(free)}." if sentences else "No model is shown to dominate another."
+    )
+    for name, other in (TEST_SETS, TEST_SETS[::-1]):
+        of_test = [pair for pair in comparisons if pair.key.set == name]
+        (best,) = {pair.ahead for pair in of_test} - {pair.behind for pair in of_test}
+        paid = [label for label in labels if (best, label) in carried[name] and (label, best) in carried[other]]
+        if paid:
+            sentences.append(f"{best} is ahead of {listed(paid)} on the {name} test, and behind on the {other} test.")
+    return sentences
 
 
-def _by_first(pairs: set[tuple[str, str]]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for first, second in sorted(pairs):
-        found.setdefault(first, []).append(second)
-    return found
+def _basis(
+    groups: Mapping[str, Group], values: Mapping[ResultKey, pd.DataFrame], *, rows: Sequence[str], n: int
+) -> str:
+    """What the sentences rest on.
 
-
-def _basis(groups: Mapping[str, Group], values: Mapping[ResultKey, pd.DataFrame], *, n: int) -> str:
+    Args:
+        groups: {model: its best setting}.
+        values: as _values.
+        rows: labels of the groups.
+        n: number of comparisons.
+    """
     users = " and ".join(f"{len(frame):,}" for frame in values.values())
-    seeds = sorted({len(group.runs) for group in groups.values()})
-    one_seed = "With one run of a model they say nothing of its other seeds." if seeds[0] == 1 else ""
+    settings = [row for row, model in zip(rows, groups) if row != model]
+    best = f"; of each model the setting that is best on validation: {listed(settings)}" if settings else ""
+    one_seed = any(len(group.runs) == 1 for group in groups.values())
     return (
         "Ahead: a higher mean over the users, with p < 0.05 in both Wilcoxon's signed-rank test and Student's t-test, "
         f"paired by user ({users} users of {listed(key.set for key in values)}), each user with the mean of the seeds, "
-        f"corrected by Holm for all {n} comparisons; of each model the setting that is best on validation. {one_seed}"
-    ).strip()
+        f"corrected by Holm for all {n} comparisons{best}."
+        + (" With one run of a model the tests say nothing of its other seeds." if one_seed else "")
+    )
 
 
 def listed(names: Iterable[str]) -> str:

@@ -21,7 +21,8 @@
   };
 
   const shown = (value) => (value === null ? "–" : value.toFixed(4));
-  const listed = (names) => (names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`);
+  const listed = (names) =>
+    names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
 
   // -- tables -----------------------------------------------------------------------------------------------------
 
@@ -104,7 +105,8 @@
     const first = Math.ceil(low / step - 1e-9);
     const count = Math.floor(high / step + 1e-9) - first + 1;
     const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
-    return Array.from({ length: count }, (_, place) => [(first + place) * step, ((first + place) * step).toFixed(digits)]);
+    const values = Array.from({ length: count }, (_, place) => (first + place) * step);
+    return values.map((value) => [value, value.toFixed(digits)]);
   };
 
   class Frontier {
@@ -119,8 +121,9 @@
       this.tip = make("div", { class: "tip", role: "status" });
       this.tip.hidden = true;
       this.table = this.makeTable();
-      place.append(this.makeControls(), make("div", { class: "split" }, this.plot,
-        make("div", { class: "wide", role: "region", tabindex: 0, "aria-label": "Values at the chosen exponent" }, this.table)));
+      const beside = { class: "wide", role: "region", tabindex: 0, "aria-label": "Values at the chosen exponent" };
+      place.append(make("div", { class: "split" }, make("div", { class: "moved" }, this.makeControls(), this.plot),
+        make("div", beside, this.table)));
       makeSortable(this.table);
       this.redraw();
       this.move();
@@ -149,7 +152,8 @@
     // What is said of a point.
     name(model, seed, step) {
       const seeds = Object.keys(model.seeds);
-      const run = seed !== null ? `seed ${seed}` : seeds.length > 1 ? `mean of seeds ${listed(seeds)}` : `seed ${seeds[0]}`;
+      const mean = seeds.length > 1 ? `mean of seeds ${listed(seeds)}` : `seed ${seeds[0]}`;
+      const run = seed === null ? mean : `seed ${seed}`;
       const exponent = this.fixed(model) ? "no exponent" : `exponent ${this.exponents[step]}`;
       const row = this.at(model, seed === null ? model.mean : model.seeds[seed], step);
       const values = [this.across, this.up].map((place) =>
@@ -165,7 +169,10 @@
       const label = make("label", { class: "slide" }, "Exponent g of score normalisation ", this.slider, this.output);
       const all = (texts, off) => {
         const button = make("button", { type: "button" }, texts);
-        button.addEventListener("click", () => { this.models.forEach((model) => this.turn(model, off)); this.redraw(); });
+        button.addEventListener("click", () => {
+          this.models.forEach((model) => this.turn(model, off));
+          this.redraw();
+        });
         return button;
       };
       return make("div", { class: "controls" }, label, all("All models on", false), all("All off", true));
@@ -175,7 +182,8 @@
       const tests = [...new Set(this.keys.map((key) => key.test))];
       const groups = tests.map((test) => make("th", { scope: "colgroup",
         colspan: this.keys.filter((key) => key.test === test).length }, test));
-      const heads = ["model", ...this.keys.map((key) => key.metric), "seeds"].map((text) => make("th", { scope: "col" }, text));
+      const names = ["model", ...this.keys.map((key) => key.metric), "seeds"];
+      const heads = names.map((text) => make("th", { scope: "col" }, text));
       const body = make("tbody");
       for (const model of this.models) {
         const box = make("input", { type: "checkbox" });
@@ -184,12 +192,14 @@
         const head = make("th", { scope: "row" }, make("label", {}, box, " ", swatch(model), model.label));
         if (this.fixed(model)) head.append(make("span", { class: "still" }, "no exponent"));
         const seeds = Object.keys(model.seeds).length;
-        model.row = make("tr", {}, head, ...this.keys.map(() => make("td")), make("td", { "data-value": seeds }, `${seeds}`));
+        model.row = make("tr", {}, head, ...this.keys.map(() => make("td")),
+          make("td", { "data-value": seeds }, `${seeds}`));
         model.box = box;
         body.append(model.row);
       }
       return make("table", { class: "values" },
-        make("caption", { class: "hidden" }, "Values at the chosen exponent; the boxes switch models on and off in the figure"),
+        make("caption", { class: "hidden" },
+          "Values at the chosen exponent; the boxes switch models on and off in the figure"),
         make("thead", {}, make("tr", {}, make("th", {}), ...groups, make("th", {})), make("tr", {}, ...heads)), body);
     }
 
@@ -203,11 +213,12 @@
     redraw() {
       const focused = [...this.marks].find(([, mark]) => mark === document.activeElement);
       this.width = this.plot.clientWidth;
-      const [width, height] = [Math.max(this.width, 240), Math.min(470, Math.max(300, this.width * 0.72))];
+      const [width, height] = [Math.max(this.width, 240), Math.min(500, Math.max(320, this.width * 0.8))];
       const room = { left: 58, right: width - 12, top: 10, bottom: height - 46 };
       this.scale(room);
       const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "group",
-        "aria-label": "Frontier: balanced over imbalanced test, a point a model. On a point, the left and right arrow keys change the exponent." });
+        "aria-label": "Frontier: balanced over imbalanced test, a point a model. On a point, the left and right " +
+          "arrow keys change the exponent." });
       this.drawAxes(svg, room, height);
       this.marks.clear();
       for (const model of this.on) this.drawCurve(svg, model);
@@ -245,10 +256,11 @@
         svg.append(draw("line", { class: "grid", x1: room.left, x2: room.right, y1: this.y(value), y2: this.y(value) }),
           draw("text", { x: room.left - 6, y: this.y(value) + 4, "text-anchor": "end" }, text));
       }
-      svg.append(draw("path", { class: "axis", fill: "none", d: `M${room.left},${room.top}V${room.bottom}H${room.right}` }),
+      const middle = (room.top + room.bottom) / 2;
+      const sides = `M${room.left},${room.top}V${room.bottom}H${room.right}`;
+      svg.append(draw("path", { class: "axis", fill: "none", d: sides }),
         draw("text", { x: (room.left + room.right) / 2, y: height - 8, "text-anchor": "middle" }, label(this.across)),
-        draw("text", { transform: `translate(12,${(room.top + room.bottom) / 2}) rotate(-90)`, "text-anchor": "middle" },
-          label(this.up)));
+        draw("text", { "text-anchor": "middle", transform: `translate(12,${middle}) rotate(-90)` }, label(this.up)));
     }
 
     drawCurve(svg, model) {
@@ -259,8 +271,9 @@
         "stroke-dasharray": model.look.dash, "aria-hidden": "true" }));
       points.forEach((point, step) => {
         if (!point) return;
-        const dot = draw("circle", { class: "dot", cx: point[0], cy: point[1], r: 3, style: `fill: ${colourOf(model)}`,
-          "aria-hidden": "true" });
+        const own = this.exponents[step] === model.own;
+        const dot = draw("circle", { class: own ? "own" : "dot", cx: point[0], cy: point[1], r: own ? 4 : 3,
+          style: `color: ${colourOf(model)}`, "aria-hidden": "true" });
         this.tell(dot, () => this.name(model, null, step), () => point);
         svg.append(dot);
       });
@@ -269,7 +282,8 @@
     drawMark(svg, model) {
       const mark = draw("g", { class: "mean", tabindex: 0, role: "img" },
         draw("circle", { class: "ring", r: 11 }),
-        draw("path", { class: "marker", d: MARKERS[model.look.marker], transform: "scale(1.25)", style: `fill: ${colourOf(model)}` }));
+        draw("path", { class: "marker", d: MARKERS[model.look.marker], transform: "scale(1.25)",
+          style: `fill: ${colourOf(model)}` }));
       this.tell(mark, () => this.name(model, null, this.step), () => this.point(this.at(model, model.mean)));
       mark.addEventListener("keydown", (event) => {
         const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
@@ -348,6 +362,8 @@
     constructor(place, data) {
       Object.assign(this, data);
       this.most = Math.max(1, ...this.items.map(([, popularity]) => popularity));
+      const entries = this.users.flatMap((user) => user.lists.flatMap((list) => list ?? []));
+      this.tests = [...new Set(entries.flatMap(([, tests]) => tests.split(" ")))].filter((name) => name).sort();
       this.select = make("select", {}, ...this.users.map((user, number) =>
         make("option", { value: number }, `${user.id} (${user.total} items)`)));
       this.select.addEventListener("change", () => this.show());
@@ -361,7 +377,8 @@
         return button;
       };
       this.said = make("p", { class: "note", role: "status" });
-      this.lists = make("div", { class: "lists", role: "region", tabindex: 0, "aria-label": "History and lists of the chosen user" });
+      this.lists = make("div", { class: "lists", role: "region", tabindex: 0,
+        "aria-label": "History and lists of the chosen user" });
       place.append(make("div", { class: "controls" }, make("label", {}, "User ", this.select),
         step("Previous", -1), step("Next", 1)), this.said, this.lists);
       this.show();
@@ -371,12 +388,14 @@
       const [id, popularity] = this.items[item];
       const bar = make("span", { class: "bar", "aria-hidden": "true" });
       bar.style.width = `${(100 * Math.log1p(popularity)) / Math.log1p(this.most)}%`;
-      const entry = make("li", {}, bar, make("span", { class: "place" }, `${place + 1}`), make("span", { class: "item", title: id }, id));
+      const entry = make("li", {}, bar, make("span", { class: "place" }, `${place + 1}`),
+        make("span", { class: "item", title: id }, id));
       if (tests) {
         entry.classList.add("hit");
         const sets = tests.split(" ");
-        entry.append(make("span", { class: "tests", title: `in the user's ${listed(sets)} test` }, sets.map((set) => set[0]).join(""),
-          make("span", { class: "hidden" }, ` in the user's ${listed(sets)} test`)));
+        const said = `in the user's ${listed(sets)} test`;
+        entry.append(make("span", { class: "tests", title: said }, sets.map((set) => set[0]).join(""),
+          make("span", { class: "hidden" }, ` ${said}`)));
       }
       entry.append(make("span", { class: "popularity" }, `${popularity}`));
       return entry;
@@ -386,7 +405,8 @@
       const mean = entries.reduce((sum, [item]) => sum + this.items[item][1], 0) / Math.max(1, entries.length);
       return make("div", { class: `list ${name}` }, make("h4", { class: "title" }, ...title),
         make("p", {}, `${note}mean popularity ${mean.toFixed(1)}`),
-        make("ol", { "aria-label": `${name}, item and its popularity` }, ...entries.map((entry, place) => this.entry(entry, place))));
+        make("ol", { "aria-label": `${name}, item and its popularity` },
+          ...entries.map((entry, place) => this.entry(entry, place))));
     }
 
     show() {
@@ -399,8 +419,9 @@
         const hits = entries.filter(([, tests]) => tests).length;
         return [this.column([swatch(model), model.label], entries, `${hits} found, `, "recommended")];
       });
-      this.said.textContent = `User ${user.id}: ${user.total} items of training, ${lists.length} lists. Marked items are in a ` +
-        "test of the user: i imbalanced, b balanced, u unbiased.";
+      const key = this.tests.map((name) => `${name[0]} ${name}`).join(", ");
+      this.said.textContent = `User ${user.id}: ${user.total} items of training, ${lists.length} lists. ` +
+        (key && `Marked items are in a test of the user: ${key}.`);
       this.lists.replaceChildren(this.column(["History"], history, `${of}${user.total} items, `, "history"), ...lists);
     }
   }

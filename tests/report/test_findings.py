@@ -73,9 +73,9 @@ def test_who_is_ahead_and_who_dominates(make_group, users):
         "On the imbalanced test B has the highest mean NDCG@20, "
         f"{shown[1].runs[0].result['test']['imbalanced/ndcg@20']:.4f}. It is ahead of A and C; the tests do not tell "
         "it from D.",
-        "B dominates A: it is ahead on both tests.",
-        "D dominates A: it is ahead on both tests.",
-        "C is ahead of A and B on the balanced test, and behind on the imbalanced test.",
+        "A is dominated by B and D, ahead of it on both tests.",
+        "Nobody is shown to dominate B, C and D.",
+        "B is ahead of C on the imbalanced test, and behind on the balanced test.",
     ]
     assert "200 and 200 users" in said.basis
     assert "all 12 comparisons" in said.basis
@@ -111,9 +111,9 @@ def test_a_claim_needs_both_tests_and_the_correction(make_group, users):
     assert set(re.findall(r"\b[A-E]\b", of_balanced[2])) == set("ABCE") - won
     dominated = {("imbalanced", *sorted(pair)) for pair in itertools.combinations("ABCDE", 2)}
     both = {key[1:] for key in carried & dominated} & {key[1:] for key in carried if key[0] == "balanced"}
-    named = {tuple(sorted((first, second))) for sentence in sentences if "dominates" in sentence
-             for first, rest in [re.fullmatch(r"(\w) dominates (.*): .*", sentence).groups()]
-             for second in re.findall(r"\b[A-E]\b", rest)}  # fmt: skip
+    form = re.compile(r"(\w) is dominated by (.*), ahead of it on both tests\.")
+    named = {tuple(sorted((found[1], by))) for sentence in sentences if (found := form.fullmatch(sentence))
+             for by in re.findall(r"\b[A-E]\b", found[2])}  # fmt: skip
     assert named == both
 
 
@@ -126,7 +126,7 @@ def test_ranks_and_mean_that_point_apart_carry_nothing(make_group, users):
     said = findings([make_group("A", users), make_group("B", changed)], 20).sentences
     assert said[0].startswith("On the balanced test A has the highest mean")
     assert said[0].endswith(". The tests do not tell it from B.")
-    assert said[2] == "No model is ahead of another on both tests."
+    assert said[2] == "No model is shown to dominate another."
 
 
 def test_the_best_setting_on_validation_stands_for_a_model(make_group, users):
@@ -135,7 +135,9 @@ def test_the_best_setting_on_validation_stands_for_a_model(make_group, users):
         make_group("B", shifted(users, balanced=0.1, imbalanced=0.1), valid=0.1, label="B (temperature 1)"),
         make_group("B", shifted(users, balanced=-0.1, imbalanced=-0.1), valid=0.9, label="B (temperature 2)"),
     ]
-    assert findings(shown, 20).sentences[2] == "A dominates B (temperature 2): it is ahead on both tests."
+    said = findings(shown, 20)
+    assert said.sentences[2] == "B is dominated by A, ahead of it on both tests."
+    assert "best on validation: B (temperature 2)." in said.basis
 
 
 def test_seeds_are_averaged_before_the_test(make_group, users):

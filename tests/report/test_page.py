@@ -358,7 +358,7 @@ def test_labels_are_text(open_tab, runs, tmp_path, monkeypatch):
     assert tab.page.evaluate("window.harm") is None
     assert list(tab.rows(VALUES)) == [f"{HOSTILE} LightGCN", f"{HOSTILE} PopDCL"]
     assert f"{HOSTILE} PopDCL" in tab.page.locator("#users-toy h4").all_inner_texts()
-    assert HOSTILE in tab.page.locator(".findings").inner_text()
+    assert HOSTILE in tab.page.locator("#summary").inner_text()
 
 
 def test_a_script_that_is_not_the_pages_own_does_not_run(browser, page, tmp_path):
