@@ -33,7 +33,7 @@ setup(
         PROPERTIES: ["*.yaml", "*/*.yaml"],
         "recbole_popdcl": ["py.typed"],
         "recbole_popdcl.experiment.known_results": ["*.json"],
-        "recbole_popdcl.reporting": ["page.html"],
+        "recbole_popdcl.reporting": ["page.html", "page.css", "page.js"],
         "dataset_prep": ["py.typed"],
     },
     install_requires=[

@@ -1,11 +1,11 @@
-"""Analyses of a finished run's weights for reports: frontier, popularity of the lists, PopDCL's margins.
+"""Analyses of a finished run's weights for reports: frontier, popularity of the lists, sampled users, PopDCL's margins.
 
 Each is a small CSV file in the run's folder, made once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +14,22 @@ import torch
 
 from recbole_popdcl.config.models import model_names, typed_model
 from recbole_popdcl.config.reading import read_yaml
+from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.errors import PopDCLError, reason
+from recbole_popdcl.evaluation.keys import SET_KEYS
 from recbole_popdcl.experiment.finished import FinishedRun, load_run
 from recbole_popdcl.experiment.folder import LISTS, RunFolder
 from recbole_popdcl.model.base import EncoderRecommender
 from recbole_popdcl.storage.files import written_whole
-from recbole_popdcl.storage.layout import FRONTIER, MARGINS, POPULARITY
+from recbole_popdcl.storage.layout import FRONTIER, MARGINS, POPULARITY, SAMPLED_USERS
 
 EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 LIST_LENGTH = 20
 USER_BINS = 20
 SAMPLED_PAIRS = 1000  # as the paper's Figure 5
+N_SAMPLED_USERS = 20
+SHOWN_HISTORY = 50  # items of a user's history, at most
+HISTORY, LIST = "history", "list"  # parts of what is kept of a sampled user
 
 
 def frontier(run: FinishedRun, exponents: Sequence[float] = EXPONENTS) -> pd.DataFrame:
@@ -98,17 +103,73 @@ def sampled_margins(run: FinishedRun) -> pd.DataFrame:
     )
 
 
+def sampled_users(run: FinishedRun) -> pd.DataFrame:
+    """Return histories and lists of a few users, the same ones for every model on the same data.
+
+    The sample is of users with training items and with something to find in a test set. It is drawn from their raw ids
+    with a seed of its own, as are the SHOWN_HISTORY items of a longer history.
+
+    Returns:
+        A row a user, part and item: ``user_id`` and ``item_id`` (raw), ``part`` (HISTORY, most popular first, or LIST,
+        the LIST_LENGTH items that the user is recommended, best first), ``place`` in it from 1, ``popularity`` of the
+        item (training degree), ``found``, the test sets with the pair as result keys name them, with blanks between,
+        and ``history``, the number of the user's training items.
+    """
+    sets, dataset = run.data.evaluation, run.data.dataset
+    user_ids, item_ids = (dataset.field2id_token[field] for field in (dataset.uid_field, dataset.iid_field))
+    tests = {SET_KEYS[name]: pairs for name, pairs in sets.sets.items() if not name.startswith("valid")}
+    to_find = np.sum([pairs.user_counts for pairs in tests.values()], axis=0) if tests else sets.train.user_counts
+    possible = np.flatnonzero((to_find > 0) & (sets.train.user_counts > 0))
+    possible = possible[np.argsort(user_ids[possible])]  # internal ids may stand in another order elsewhere
+    generator = np.random.default_rng(0)
+    users = np.sort(generator.choice(len(possible), min(N_SAMPLED_USERS, len(possible)), replace=False))
+    chosen = torch.from_numpy(possible[users])
+    recommended = run.ranker.recommend(run.model, chosen, k=LIST_LENGTH)
+    lists = np.concatenate(
+        [np.empty((0, LIST_LENGTH), dtype=np.int64), *(part.cpu().numpy() for _, part, _ in recommended)]
+    )
+    frames = []
+    for user, best in zip(possible[users], lists):
+        items = sets.train.items[sets.train.indptr[user] : sets.train.indptr[user + 1]]
+        items = items[np.argsort(item_ids[items])]
+        shown = generator.choice(items, min(SHOWN_HISTORY, len(items)), replace=False)
+        shown = shown[np.argsort(-sets.train.item_counts[shown], kind="stable")]
+        for part, of_part in ((HISTORY, shown), (LIST, best[best > 0])):
+            frames.append(
+                pd.DataFrame({
+                    "user_id": user_ids[user],
+                    "part": part,
+                    "place": np.arange(1, len(of_part) + 1),
+                    "item_id": item_ids[of_part],
+                    "popularity": sets.train.item_counts[of_part],
+                    "found": _found(int(user), of_part, tests),
+                    "history": len(items),
+                })
+            )  # fmt: skip
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=sorted(REQUIRED[SAMPLED_USERS]))
+
+
+def _found(user: int, items: np.ndarray, tests: Mapping[str, Pairs]) -> list[str]:
+    """Names of the tests that have a user's pair with each item, with blanks between."""
+    pairs = torch.tensor(user), torch.from_numpy(items)
+    inside = {name: of_test.contains(*pairs).tolist() for name, of_test in tests.items()}
+    return [" ".join(name for name, there in inside.items() if there[place]) for place in range(len(items))]
+
+
 ANALYSES: dict[str, Callable[[FinishedRun], pd.DataFrame]] = {
     FRONTIER: frontier,
     POPULARITY: list_popularity,
     MARGINS: sampled_margins,
+    SAMPLED_USERS: sampled_users,
 }
 
 REQUIRED = {
     FRONTIER: {"exponent"},
     POPULARITY: {"users", "consumed", "recommended"},
     MARGINS: {"margin", "user_popularity", "item_popularity", "value"},
+    SAMPLED_USERS: {"user_id", "part", "place", "item_id", "popularity", "found", "history"},
 }
+AS_WRITTEN = {"dtype": dict.fromkeys(("user_id", "item_id", "found"), str), "keep_default_na": False}  # 007, NA: ids
 
 
 def analyse(run_dir: str | Path, names: Sequence[str] = tuple(ANALYSES), *, model: str | type | None = None) -> None:
@@ -156,7 +217,7 @@ def read_analysis(run_dir: str | Path, name: str) -> pd.DataFrame | None:
     """
     path = RunFolder(run_dir).analysis(name)
     try:
-        frame = pd.read_csv(path)
+        frame = pd.read_csv(path, **(AS_WRITTEN if name == SAMPLED_USERS else {}))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

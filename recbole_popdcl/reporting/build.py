@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import logging
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,19 @@ import pandas as pd
 
 from recbole_popdcl.config.models import typed_model
 from recbole_popdcl.errors import PopDCLError, reason
-from recbole_popdcl.experiment.analysis import analyse, missing_analyses, read_analysis
+from recbole_popdcl.experiment.analysis import (
+    N_SAMPLED_USERS,
+    SHOWN_HISTORY,
+    analyse,
+    missing_analyses,
+    read_analysis,
+)
 from recbole_popdcl.experiment.comparison.agreement import matrices
 from recbole_popdcl.experiment.comparison.summary import accuracy_keys
 from recbole_popdcl.reporting import NEEDS, figures, tables
 from recbole_popdcl.reporting.figures import Drawing
+from recbole_popdcl.reporting.findings import Findings, agreement_findings, findings
+from recbole_popdcl.reporting.frontier import NOTE, FrontierView
 from recbole_popdcl.reporting.runs import (
     FinishedSearch,
     Group,
@@ -33,26 +43,36 @@ from recbole_popdcl.reporting.runs import (
     take_inventory,
 )
 from recbole_popdcl.reporting.tables import Table
+from recbole_popdcl.reporting.users import UsersView
 from recbole_popdcl.storage import progress
 from recbole_popdcl.storage.files import read_json, write_json, written_whole
-from recbole_popdcl.storage.layout import AGREEMENT, FRONTIER, MARGINS, POPULARITY
+from recbole_popdcl.storage.layout import AGREEMENT, FRONTIER, MARGINS, POPULARITY, SAMPLED_USERS
 from recbole_popdcl.storage.logs import logged
 
 try:
     import jinja2
+    from markupsafe import Markup
 except ImportError as error:
     raise PopDCLError(NEEDS) from error
 
 PAGE, CONTENTS = "index.html", "report.json"  # the second lists the files of the report
 
 
+Item = Table | Drawing | FrontierView | UsersView  # each has name, title, note, files and write, and a kind
+
+
 @dataclass
 class Section:
-    """A part of the page: tables and figures, and remarks on what is missing."""
+    """A part of the page: tables and figures, remarks on what is missing, and what the page's summary says of it.
+
+    ``labels`` are of the models that can be switched on and off in it.
+    """
 
     title: str
-    items: list[Table | Drawing] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings)
+    labels: list[str] = field(default_factory=list)
 
     @property
     def anchor(self) -> str:
@@ -199,11 +219,12 @@ def _sections(
     if own is not None and shown:
         sections[0].remarks += _analyse(shown, own)
     for dataset in dict.fromkeys(group.dataset for group in shown):
-        section = Section(dataset)
         of_dataset = [group for group in shown if group.dataset == dataset]
         settings = [group for group in groups if group.dataset == dataset]
+        section = Section(dataset, labels=[group.label for group in of_dataset])
+        _add_frontier(section, of_dataset, k=k)
         _add_results(section, of_dataset, settings=settings, k=k, reference=reference)
-        _add_analyses(section, of_dataset, k=k)
+        _add_analyses(section, of_dataset)
         sections.append(section)
     return [*sections, _searches(inventory.searches)] if inventory.searches else sections
 
@@ -246,6 +267,17 @@ def _add_results(
         k, reference: as ``report``.
     """
     dataset = section.title
+    try:
+        section.findings = findings(shown, k)
+    except PopDCLError as error:
+        section.remarks.append(f"Nothing said in the summary: {error}")
+    section.add_figure(
+        f"segments-{dataset}-plot",
+        title=f"{dataset}: tail, mid and head, panel by panel",
+        note="A panel a test and a part of the items, a row a model: the numbers of the table below, with the standard "
+        "deviation over seeds as whiskers. Panels have scales of their own, from 0.",
+        figure=figures.segments(shown, k),
+    )
     section.add_table(tables.segments(shown, k))
     try:
         section.add_table(tables.tests(shown, k, reference=resolve(reference, shown)))
@@ -278,14 +310,15 @@ def _add_agreement(section: Section, shown: Sequence[Group], *, k: int) -> None:
     if found is None:
         return
     table, parts = found
+    section.findings.sentences += agreement_findings(table.numbers.reset_index())
     section.add_table(table)
     section.add_figure(
         f"{table.name}-plot", title=f"{table.title}, as a figure", note=table.note, figure=figures.agreement(parts)
     )
 
 
-def _add_analyses(section: Section, shown: Sequence[Group], *, k: int) -> None:
-    """Add the margins, the training, the popularity of the lists and the frontier of one data set."""
+def _add_analyses(section: Section, shown: Sequence[Group]) -> None:
+    """Add the margins, the training, the popularity of the lists and single users of one data set."""
     dataset = section.title
     for group in best_settings(shown):
         frame = section.read(group.runs[0], MARGINS)
@@ -309,25 +342,54 @@ def _add_analyses(section: Section, shown: Sequence[Group], *, k: int) -> None:
         title=f"{dataset}: popularity of recommended against consumed items",
         note="Users in bins of equal size by what they consumed; top-20 lists of all users, first seed of each row. "
         "On the dotted line lists are as popular as what was consumed.",
-        figure=figures.popularity({label: frame for label, frame in lists.items() if frame is not None}),
+        figure=figures.popularity(
+            {label: frame for label, frame in lists.items() if frame is not None}, section.labels
+        ),
     )
-    section.add_figure(
-        f"frontier-{dataset}",
-        title=f"{dataset}: frontier between the two tests",
-        note="Each trained model ranked by ⟨e_u, e_i⟩/‖e_i‖^g without training again, g from 0 (hollow, inner "
-        "product) over 1 (cosine) to 1.25. A model whose curve lies above and to the right of another's dominates it.",
-        figure=figures.frontier(_frontiers(section, shown), k),
-    )
+    _add_users(section, shown)
 
 
-def _frontiers(section: Section, shown: Sequence[Group]) -> dict[str, pd.DataFrame]:
-    """{label: mean frontier of the runs that have one}."""
+def _add_frontier(section: Section, shown: Sequence[Group], *, k: int) -> None:
+    """Add the frontier of one data set, where a row has one."""
+    dataset, frontiers = section.title, _frontiers(section, shown)
+    means = {label: pd.concat(of_runs.values()).groupby("exponent", as_index=False).mean()
+             for label, of_runs in frontiers.items()}  # fmt: skip
+    figure = figures.frontier(means, section.labels, k)
+    if figure is None:
+        return
+    note = f"{NOTE} Hollow: g = 0."
+    title = f"{dataset}: frontier between the two tests"
+    drawing = Drawing(tables.file_name(f"frontier-{dataset}"), title, note, figure)
+    section.items.append(FrontierView(drawing, shown, frontiers, k))
+
+
+def _frontiers(section: Section, shown: Sequence[Group]) -> dict[str, dict[int, pd.DataFrame]]:
+    """{label: {seed: frontier}} of the runs that have one."""
     frontiers = {}
     for group in shown:
-        frames = [frame for run in group.runs if (frame := section.read(run, FRONTIER)) is not None]
-        if frames:
-            frontiers[group.label] = pd.concat(frames).groupby("exponent", as_index=False).mean()
+        of_runs = {run.seed: frame for run in group.runs if (frame := section.read(run, FRONTIER)) is not None}
+        if of_runs:
+            frontiers[group.label] = of_runs
     return frontiers
+
+
+def _add_users(section: Section, shown: Sequence[Group]) -> None:
+    """Add the sampled users of one data set, where a row has them."""
+    samples = {group.label: section.read(group.runs[0], SAMPLED_USERS) for group in shown}
+    kept = {label: frame for label, frame in samples.items() if frame is not None}
+    if kept:
+        section.items.append(
+            UsersView(
+                tables.file_name(f"users-{section.title}"),
+                f"{section.title}: single users",
+                f"{N_SAMPLED_USERS} users drawn at random of those with something to find: what they had, and the list "
+                "of each model (first seed of each row). Bars: popularity of the item (its training users), on a "
+                "logarithmic scale. A history of more than "
+                f"{SHOWN_HISTORY} items is shown by that many, drawn at random.",
+                [label for label in section.labels if label in kept],
+                kept,
+            )
+        )
 
 
 def _searches(searches: Sequence[FinishedSearch]) -> Section:
@@ -357,7 +419,7 @@ def _write(
     models, datasets, seeds = ({getattr(run, name) for run in runs} for name in ("model", "dataset", "seed"))
     page = _template().render(
         title=title,
-        summary=f"{len(runs)} runs of {len(models)} models on {len(datasets)} data sets, {len(seeds)} seeds; "
+        contents=f"{len(runs)} runs of {len(models)} models on {len(datasets)} data sets, {len(seeds)} seeds; "
         f"{len(searches)} searches.",
         sections=sections,
         skipped=list(inventory.skipped.values()),
@@ -372,8 +434,20 @@ def _write(
 
 
 def _template() -> Any:
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("recbole_popdcl.reporting", ""), autoescape=True)
-    environment.filters["base64"] = lambda text: base64.b64encode(text.encode("utf-8")).decode("ascii")
+    """The page, with its style and its script, which alone may run: the page names its hash."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("recbole_popdcl.reporting", ""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    folder = resources.files("recbole_popdcl.reporting")
+    style, script = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    environment.globals.update(
+        style=Markup(style),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
+    )
     return environment.get_template("page.html")
 
 

@@ -1,4 +1,4 @@
-"""Figures of a report: ablation, temperature, agreement, margins, training, popularity of lists, frontier, searches.
+"""Figures of a report: segments, ablation, temperature, agreement, margins, training, popularity, frontier, searches.
 
 Each function returns a matplotlib Figure, or None where the runs have nothing to show. Colours are those of Okabe and
 Ito, which readers who see colours differently can tell apart; markers and dashes say the same again, for print in grey.
@@ -6,11 +6,13 @@ Ito, which readers who see colours differently can tell apart; markers and dashe
 
 from __future__ import annotations
 
+import base64
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pandas as pd
@@ -23,7 +25,7 @@ from recbole_popdcl.experiment.comparison.compare import ABLATION
 from recbole_popdcl.experiment.comparison.summary import TEST_SETS, accuracy_keys, heading
 from recbole_popdcl.experiment.search.trials import SCORE, VALIDATIONS
 from recbole_popdcl.reporting import NEEDS
-from recbole_popdcl.reporting.runs import FinishedSearch, Group
+from recbole_popdcl.reporting.runs import FinishedSearch, Group, segments_of
 from recbole_popdcl.storage.files import written_whole
 
 try:
@@ -39,6 +41,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 DASHES = ("-", "--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))
 HATCHES = ("", "//", "..", "xx")
+LEGEND_HANDLE, LEGEND_LETTER, LEGEND_ROW = 0.75, 0.068, 0.195  # inches
 MARGIN_CUT = 100.0  # the paper's Figure 5 cuts axes and colours there
 STYLE = {
     "font.size": 9,
@@ -60,32 +63,40 @@ class Drawing:
         name: of its files.
         title, note: what a reader needs to understand it.
         figure: the drawing.
-        svg: the drawing as text, after ``write``.
+        picture: of the page, after ``write``: the smaller of its files as a data URL.
     """
 
     name: str
     title: str
     note: str
     figure: Figure
-    svg: str = ""
+    picture: str = ""
+    kind: ClassVar[str] = "figure"
 
     @property
     def files(self) -> list[str]:
         """Its files."""
         return [f"{self.name}.svg", f"{self.name}.png"]
 
+    @property
+    def width(self) -> int:
+        """Width in the page, pixels."""
+        return round(96 * self.figure.get_figwidth())
+
     def write(self, folder: Path) -> None:
         """Write ``<name>.svg`` and ``<name>.png`` into a folder; the same drawing gives the same bytes."""
-        text = io.StringIO()
+        text, pixels = io.BytesIO(), io.BytesIO()
         for label in self.figure.findobj(matplotlib.text.Text):
             label.set_parse_math(False)
         with matplotlib.rc_context({"svg.hashsalt": self.name, **STYLE}):
             self.figure.savefig(text, format="svg", metadata={"Date": None})
-            self.svg = text.getvalue()
-            with written_whole(folder / self.files[0]) as temporary:
-                temporary.write_text(self.svg, encoding="utf-8")
-            with written_whole(folder / self.files[1]) as temporary:
-                self.figure.savefig(temporary, format="png", dpi=130, metadata={"Software": None})
+            self.figure.savefig(pixels, format="png", dpi=130, metadata={"Software": None})
+        contents = (text.getvalue(), pixels.getvalue())
+        for name, content in zip(self.files, contents):
+            with written_whole(folder / name) as temporary:
+                temporary.write_bytes(content)
+        kind, content = min(zip(("svg+xml", "png"), contents), key=lambda kept: len(kept[1]))
+        self.picture = f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _axes(columns: int, width: float = 4.2, height: float = 3.2, **options: Any) -> tuple[Figure, np.ndarray]:
@@ -109,6 +120,19 @@ def styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     }
 
 
+def page_looks(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the same looks as the page's script has them: place of the colour, marker, and lengths of the dashes."""
+    dashes = dict(zip(map(str, DASHES), ("", "6 3", "7 3 2 3", "2 3", "8 3 2 3 2 3")))
+    return {
+        label: {
+            "colour": COLOURS.index(style["color"]),
+            "marker": style["marker"],
+            "dash": dashes[str(style["linestyle"])],
+        }
+        for label, style in styles(labels).items()
+    }
+
+
 def _plain_ticks(*logarithmic: Axis) -> None:
     """Write plain numbers at 1, 2 and 5 of logarithmic axes (axes.xaxis, axes.yaxis)."""
     for axis in logarithmic:
@@ -118,9 +142,42 @@ def _plain_ticks(*logarithmic: Axis) -> None:
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    """One legend for all axes, below them."""
+    """One legend for all axes, below them, in as many columns as fit; the figure grows by its rows."""
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, max(1, len(labels))))
+    width, height = figure.get_size_inches()
+    widest = LEGEND_HANDLE + LEGEND_LETTER * max(map(len, labels), default=0)
+    columns = min(4, max(1, int(width / widest)), max(1, len(labels)))
+    figure.set_size_inches(width, height + LEGEND_ROW * (math.ceil(len(labels) / columns) - 1))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+
+
+def segments(groups: Sequence[Group], k: int) -> Figure | None:
+    """NDCG at k of each segment and of all items on each test, a panel each; one data set."""
+    segments = segments_of(groups)
+    labels = [group.label for group in groups]
+    tests = {
+        name: [ResultKey(set=name, segment=segment, metric="ndcg", k=k) for segment in segments] for name in TEST_SETS
+    }
+    tests = {name: keys for name, keys in tests.items() if any(group.value(key) for group in groups for key in keys)}
+    if len(groups) < 2 or not tests:
+        return None
+    columns = len(segments)
+    with matplotlib.rc_context(STYLE):
+        size = (2.3 * columns + 1.5, (0.7 + 0.19 * len(labels)) * len(tests) + 0.4)
+        figure = Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(len(tests), columns, sharey=True, squeeze=False)
+    for row, (name, keys) in zip(panels, tests.items()):
+        for axes, key in zip(row, keys):
+            for place, (group, style) in enumerate(zip(groups, styles(labels).values())):
+                mean, deviation = group.value(key) or (np.nan, None)
+                axes.errorbar(mean, place, xerr=deviation, capsize=2, **{**style, "linestyle": "none"})
+            axes.set_title(f"{name}, {key.segment or 'all'}")
+            axes.set_xlim(left=0)
+            axes.locator_params(axis="x", nbins=4)
+        row[0].set_yticks(range(len(labels)), labels)
+        row[0].set_ylim(len(labels) - 0.5, -0.5)
+    figure.supxlabel(heading(keys[0]), fontsize=9)
+    return figure
 
 
 def ablation(groups: Sequence[Group], k: int) -> Figure | None:
@@ -231,8 +288,9 @@ def training(groups: Sequence[Group]) -> Figure | None:
     if not runs:
         return None
     figure, (losses, scores) = _axes(2, width=4.6, height=3.6)
-    for label, look in styles(list(runs)).items():
-        run = runs[label]
+    looks = styles([group.label for group in groups])
+    for label, run in runs.items():
+        look = looks[label]
         style = {**look, "markersize": 3, "markevery": max(1, len(run.epochs) // 12)}
         first = run.epochs["train_loss"].iloc[0]
         losses.plot(run.epochs["epoch"] + 1, run.epochs["train_loss"] / (first or 1.0), label=label, **style)
@@ -248,17 +306,19 @@ def training(groups: Sequence[Group]) -> Figure | None:
     return figure
 
 
-def popularity(frames: Mapping[str, pd.DataFrame]) -> Figure | None:
+def popularity(frames: Mapping[str, pd.DataFrame], labels: Sequence[str]) -> Figure | None:
     """Popularity of what users are recommended over that of what they consumed; one data set.
 
     Args:
         frames: {label: analysis.list_popularity of a run}.
+        labels: of all rows of the data set, in whose looks the curves are drawn.
     """
     if not frames:
         return None
     figure, (axes,) = _axes(1, width=5.4, height=4.2)
-    for label, style in styles(list(frames)).items():
-        axes.plot(frames[label]["consumed"], frames[label]["recommended"], label=label, **style)
+    looks = styles(labels)
+    for label, frame in frames.items():
+        axes.plot(frame["consumed"], frame["recommended"], label=label, **looks[label])
     consumed = next(iter(frames.values()))["consumed"]
     ends = [consumed.min(), consumed.max()]
     axes.plot(ends, ends, color="black", linewidth=0.8, linestyle=(0, (1, 1)), label="as consumed")
@@ -269,11 +329,13 @@ def popularity(frames: Mapping[str, pd.DataFrame]) -> Figure | None:
     return figure
 
 
-def frontier(frames: Mapping[str, pd.DataFrame], k: int) -> Figure | None:
+def frontier(frames: Mapping[str, pd.DataFrame], labels: Sequence[str], k: int) -> Figure | None:
     """Balanced over imbalanced NDCG at k at several score normalisation exponents, a curve a model; one data set.
 
     Args:
         frames: {label: analysis.frontier, the mean of its runs}. A hollow point marks g = 0, the others follow.
+        labels: of all rows of the data set, in whose looks the curves are drawn.
+        k: of the metric.
     """
     imbalanced, balanced = (ResultKey(set=test, segment="", metric="ndcg", k=k) for test in ("imbalanced", "balanced"))
     across, up = str(imbalanced), str(balanced)
@@ -281,8 +343,9 @@ def frontier(frames: Mapping[str, pd.DataFrame], k: int) -> Figure | None:
     if not frames:
         return None
     figure, (axes,) = _axes(1, width=5.4, height=4.4)
-    for label, style in styles(list(frames)).items():
-        frame = frames[label].sort_values("exponent")
+    looks = styles(labels)
+    for label, frame in frames.items():
+        style, frame = looks[label], frame.sort_values("exponent")
         axes.plot(frame[across], frame[up], label=label, **style)
         start = frame[frame["exponent"] == 0]
         axes.plot(start[across], start[up], **{**style, "markerfacecolor": "white", "linestyle": "none"})

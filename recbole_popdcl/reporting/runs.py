@@ -17,7 +17,7 @@ from recbole_popdcl.config.models import model_names
 from recbole_popdcl.config.properties import TELL_RUNS_APART, stage_of
 from recbole_popdcl.config.reading import read_yaml
 from recbole_popdcl.errors import PopDCLError, reason
-from recbole_popdcl.evaluation.keys import ResultKey
+from recbole_popdcl.evaluation.keys import USER_GROUPS, ResultKey, segment_order
 from recbole_popdcl.evaluation.objective import Objective
 from recbole_popdcl.experiment.comparison.compare import ABLATION
 from recbole_popdcl.experiment.comparison.summary import mean_and_deviation
@@ -147,6 +147,16 @@ class Group:
             PopDCLError: the data set has no validation set.
         """
         return sum(valid_score(run.result) for run in self.runs) / len(self.runs)
+
+
+def segments_of(groups: Iterable[Group]) -> list[str]:
+    """Return the segments, of items and of users, that any group has results of: the least popular items first, then
+    groups of users, then ``""`` for all."""
+    results = (all_results(run.result) for group in groups for run in group.runs)
+    segments = {ResultKey.parse(key, "result").segment for of_run in results for key in of_run} - {""}
+    of_users = [segment for segment in USER_GROUPS if segment in segments]
+    of_items = sorted(segments - {*of_users}, key=segment_order, reverse=True)
+    return [*of_items, *of_users, ""]
 
 
 @dataclass

@@ -1,18 +1,19 @@
-"""Tables of a report: data sets, results, segments, paired tests, agreement, searches; as HTML, CSV and LaTeX."""
+"""Tables of a report: data sets, results, segments, paired tests, agreement, searches; for the page, CSV and LaTeX."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from recbole_popdcl.evaluation.bootstrap import DRAWS, LEVEL
-from recbole_popdcl.evaluation.keys import SEGMENTS, ResultKey
+from recbole_popdcl.evaluation.keys import ResultKey
 from recbole_popdcl.evaluation.per_user import read_per_user
 from recbole_popdcl.experiment.comparison.agreement import (
     LEAST_MODELS,
@@ -24,7 +25,7 @@ from recbole_popdcl.experiment.comparison.agreement import agreement as tau_of_t
 from recbole_popdcl.experiment.comparison.significance import paired_tests
 from recbole_popdcl.experiment.comparison.summary import TEST_SETS, accuracy_keys, heading
 from recbole_popdcl.experiment.search.trials import ERROR, TRIAL
-from recbole_popdcl.reporting.runs import FinishedSearch, Group
+from recbole_popdcl.reporting.runs import FinishedSearch, Group, segments_of
 from recbole_popdcl.storage.files import written_whole
 
 PERMILLE = 0.001
@@ -40,6 +41,8 @@ class Table:
         text: the cells [rows, columns].
         numbers: what CSV gets.
         best, second: bool [rows, columns], cells to mark; None marks nothing.
+        of: what its rows are.
+        foot: number of rows at the end that belong there, however the others are sorted.
     """
 
     name: str
@@ -49,19 +52,67 @@ class Table:
     numbers: pd.DataFrame
     best: pd.DataFrame | None = None
     second: pd.DataFrame | None = None
+    of: tuple[str, ...] = ("model",)
+    foot: int = 0
+    kind: ClassVar[str] = "table"
 
     @property
     def files(self) -> list[str]:
         """Its files."""
         return [f"{self.name}.csv", f"{self.name}.tex"]
 
-    def html(self) -> str:
-        """Return the table as HTML, its text escaped."""
-        return self._styled("html").to_html(table_uuid=self.name, sparse_index=True, bold_headers=False)
+    @property
+    def sortable(self) -> bool:
+        """Whether a column can be sorted by; a matrix is read as it stands."""
+        return self.text.index.nlevels == 1 and len(self.text) - self.foot > 1
+
+    def head(self) -> list[list[tuple[str, int]]]:
+        """Return the rows of its head for a page, each of texts and the number of columns that they span."""
+        levels = [self.text.columns.get_level_values(level) for level in range(self.text.columns.nlevels)]
+        spans = []
+        for depth in range(1, len(levels) + 1):
+            above = list(zip(*levels[:depth]))
+            if depth == len(levels):
+                spans.append([(str(column[-1]), 1) for column in above])
+            else:
+                spans.append([(str(column[-1]), len(list(same))) for column, same in itertools.groupby(above)])
+        return spans
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return its rows for a page: ``heads``, of texts and how many rows they span, and ``cells``.
+
+        A cell has ``text``, the ``value`` that it is sorted by, None where it has none, and a ``mark``.
+        """
+        heads = [entry if isinstance(entry, tuple) else (entry,) for entry in self.text.index]
+        rows = []
+        for place, head in enumerate(heads):
+            spans = [self._rows_from(heads, place, level) for level in range(len(head))]
+            rows.append({
+                "heads": [(str(text), span) for text, span in zip(head, spans) if span],
+                "cells": [
+                    {"text": text, "value": sort_value(text), "mark": self._mark(place, column)}
+                    for column, text in enumerate(map(str, self.text.iloc[place]))
+                ],
+            })  # fmt: skip
+        return rows
+
+    @staticmethod
+    def _rows_from(heads: Sequence[tuple], place: int, level: int) -> int:
+        """How many rows share a head from this one on, 0 where the row before has it; the last level is each row's."""
+        if level == len(heads[place]) - 1:
+            return 1
+        if place and heads[place - 1][: level + 1] == heads[place][: level + 1]:
+            return 0
+        return sum(1 for _ in itertools.takewhile(lambda head: head[level] == heads[place][level], heads[place:]))
+
+    def _mark(self, place: int, column: int) -> str:
+        if self.best is None or self.second is None:
+            return ""
+        return "best" if self.best.iloc[place, column] else "second" if self.second.iloc[place, column] else ""
 
     def latex(self) -> str:
         """Return a LaTeX table for the booktabs and multirow packages."""
-        text = self._styled("latex").to_latex(
+        text = self._styled().to_latex(
             hrules=True, convert_css=True, caption=_latex(self.title), label=f"tab:{self.name}",
             column_format="l" * self.text.index.nlevels + "r" * self.text.shape[1], multicol_align="c",
         )  # fmt: skip
@@ -74,14 +125,25 @@ class Table:
         with written_whole(folder / self.files[1]) as temporary:
             temporary.write_text(self.latex(), encoding="utf-8")
 
-    def _styled(self, kind: str) -> Any:
-        styled = self.text.style.format(escape=kind)
+    def _styled(self) -> Any:
+        styled = self.text.style.format(escape="latex")
         for axis in (0, 1):
-            styled = styled.format_index(escape=kind, axis=axis).hide(names=True, axis=axis)
+            styled = styled.format_index(escape="latex", axis=axis).hide(names=True, axis=axis)
         if self.best is not None:
             styled = styled.apply(lambda _: _css(self.best, "font-weight: bold"), axis=None)
             styled = styled.apply(lambda _: _css(self.second, "font-style: italic"), axis=None)
         return styled
+
+
+def sort_value(text: str) -> float | None:
+    """Return the number that a cell begins with, as the reader sees it; None where it has none.
+
+    Examples:
+        >>> sort_value("1,152"), sort_value("−0.00123 (p < 0.001)"), sort_value("0.2500 ± 0.0100"), sort_value("–")
+        (1152.0, -0.00123, 0.25, None)
+    """
+    number = re.match(r"[+−-]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e[+-]?\d+)?(?![\w.])", text)
+    return float(number[0].replace("−", "-").replace(",", "")) if number else None
 
 
 def _css(marked: pd.DataFrame, style: str) -> pd.DataFrame:
@@ -119,6 +181,7 @@ def data_sets(groups: Sequence[Group]) -> Table:
         "validation, imbalanced and balanced test.",
         text=numbers.apply(lambda column: column.map(lambda value: _count(column.name, value))),
         numbers=numbers,
+        of=("data set",),
     )
 
 
@@ -145,21 +208,22 @@ def results(groups: Sequence[Group], k: int, *, reference: str) -> Table:
 
 
 def segments(groups: Sequence[Group], k: int) -> Table:
-    """The paper's Table 4: NDCG at k of tail, mid, head and all items, of the runs of one data set."""
+    """The paper's Table 4: NDCG at k of each segment and of all items, of the runs of one data set."""
     dataset = groups[0].dataset
     keys = [
         ResultKey(set=name, segment=segment, metric="ndcg", k=k)
         for name in TEST_SETS
-        for segment in (*reversed(SEGMENTS), "")
+        for segment in segments_of(groups)
     ]
     means, deviations = _means(groups, {(key.set, key.segment or "all"): (dataset, key) for key in keys})
     return _results_table(
         means,
         deviations,
         name=file_name("segments", dataset),
-        title=f"{dataset}: {heading(keys[0])} of tail, mid and head",
-        note="Items by descending popularity, cut into head, mid and tail of equally many test interactions; a "
-        "segment's value is over its own items to find. Bold: best, italics: second.",
+        title=f"{dataset}: {heading(keys[0])} by segment",
+        note="Segments of items by popularity, head to tail or in numbers from the most popular, are cut as segment_by "
+        "and segments say; a segment's value is over its own items to find. Groups of users (niche, diverse, "
+        "blockbuster) have the share of popular items in training as their order. Bold: best, italics: second.",
     )
 
 
@@ -213,7 +277,16 @@ def _results_table(
         means.loc[label] = gain
     numbers = pd.concat({"mean": means, "deviation": deviations}, axis=1)
     numbers.columns = [" ".join((*head[1:], head[0])) for head in numbers.columns]
-    return Table(name=name, title=title, note=note, text=text, numbers=numbers, best=best, second=second)
+    return Table(
+        name=name,
+        title=title,
+        note=note,
+        text=text,
+        numbers=numbers,
+        best=best,
+        second=second,
+        foot=int(gain is not None),
+    )
 
 
 def _cell(mean: float, deviation: float) -> str:
@@ -256,7 +329,8 @@ def tests(groups: Sequence[Group], k: int, *, reference: str, correction: str = 
     return Table(
         name=file_name("tests", dataset),
         title=f"{dataset}: {reference} against each model, user by user",
-        note=f"Difference of the means over users, {reference} minus the row, and p of Wilcoxon's signed-rank test "
+        note=f"Difference of the means over users, {reference} minus the row, its {100 * LEVEL:.0f} % interval over "
+        f"{DRAWS:,} bootstrap draws of users, and p of Wilcoxon's signed-rank test "
         "over users (each with the mean of its seeds), corrected over the rows "
         f"({'Holm' if correction == 'holm' else 'Benjamini-Hochberg'}). The CSV file has Student's t too.",
         text=text,
@@ -266,7 +340,8 @@ def tests(groups: Sequence[Group], k: int, *, reference: str, correction: str = 
 
 def _test(row: Any) -> str:
     p = row.wilcoxon_p_corrected
-    return f"{row.difference:+.5f} (p {'< 0.001' if p < PERMILLE else f'= {p:.3f}'})".replace("-", "−")
+    interval = f"[{row.low:+.5f}, {row.high:+.5f}]"
+    return f"{row.difference:+.5f} {interval} (p {'< 0.001' if p < PERMILLE else f'= {p:.3f}'})".replace("-", "−")
 
 
 def agreement(groups: Sequence[Group], k: int) -> tuple[Table, list[Matrix]] | None:
@@ -294,6 +369,7 @@ def agreement(groups: Sequence[Group], k: int) -> tuple[Table, list[Matrix]] | N
         "bootstrap draws of users.",
         text=pd.concat({part.metric: part.text for part in parts}),
         numbers=numbers.set_index(["test", "other"]),
+        of=("metric", "test"),
     )
     return table, parts
 
@@ -309,6 +385,7 @@ def trials(search: FinishedSearch, number: int) -> Table:
         note=f"Score: {search.properties.get('valid_metric')} of the best validation.",
         text=frame.apply(lambda column: column.map(_plain)),
         numbers=frame,
+        of=("trial",),
     )
 
 

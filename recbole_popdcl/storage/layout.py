@@ -15,7 +15,8 @@ RESULT = "result.json"  # written last; a search has one too
 FRONTIER = "frontier.csv"
 MARGINS = "margins.csv"
 POPULARITY = "popularity.csv"
-ANALYSES = (FRONTIER, MARGINS, POPULARITY)
+SAMPLED_USERS = "sampled_users.csv"  # histories and lists of a few users
+ANALYSES = (FRONTIER, MARGINS, POPULARITY, SAMPLED_USERS)
 
 # A search.
 SEARCH = "search.yaml"  # what was asked, written when it begins

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from recbole_popdcl.experiment.analysis import (
 from recbole_popdcl.experiment.finished import evaluate, load_run
 from recbole_popdcl.experiment.lists import recommend
 from recbole_popdcl.experiment.run import run
-from recbole_popdcl.storage.layout import FRONTIER, MARGINS, POPULARITY
+from recbole_popdcl.storage.layout import FRONTIER, MARGINS, POPULARITY, SAMPLED_USERS
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,54 @@ def test_bins_have_equal_sizes_and_rise(popdcl):
     assert frame["consumed"].is_monotonic_increasing
 
 
+def test_sampled_users_have_their_history_and_the_lists_of_recommend(popdcl, tmp_path, monkeypatch):
+    monkeypatch.setattr(analysis, "SHOWN_HISTORY", 10)
+    loaded = load_run(popdcl)
+    frame = analysis.sampled_users(loaded)
+    users = list(dict.fromkeys(frame["user_id"]))
+    assert len(users) == analysis.N_SAMPLED_USERS
+    assert users == sorted(users)
+    recommend(popdcl, tmp_path / "lists.csv", topk=20)
+    lists = pd.read_csv(tmp_path / "lists.csv").groupby("user_id")["item_id"].agg(list)
+    raw_users, raw_items = (loaded.data.dataset.field2id_token[name] for name in ("user_id", "item_id"))
+    sets = {"train": loaded.data.evaluation.train, **loaded.data.evaluation.sets}
+    pairs = {name: set(zip(raw_users[part.users], raw_items[part.items])) for name, part in sets.items()}
+    popularity = pd.Series([item for _, item in pairs["train"]]).value_counts()
+    for user in users:
+        history = {item for of, item in pairs["train"] if of == user}
+        rows = frame[frame["user_id"] == user]
+        shown = rows[rows["part"] == "history"]
+        assert set(shown["item_id"]) <= history
+        assert len(shown) == min(10, len(history))
+        assert shown["popularity"].is_monotonic_decreasing
+        assert set(rows["history"]) == {len(history)}
+        assert list(rows.loc[rows["part"] == "list", "item_id"]) == lists[user]
+        assert list(shown["place"]) == list(range(1, len(shown) + 1))
+    for row in frame.itertuples():
+        assert row.popularity == popularity.get(row.item_id, 0)
+        pair = (row.user_id, row.item_id)
+        assert row.found.split() == [name for name in ("imbalanced", "balanced") if pair in pairs[f"test_{name}"]]
+    assert (frame["found"] != "").any()
+
+
+def test_the_same_users_are_sampled_for_every_model_and_read_as_written(toy, toy_folder, tmp_path):
+    """Raw ids that look like numbers, like nothing, or like markup come back as they are."""
+    text = (toy_folder / "toy" / "toy.inter").read_text()
+    odd = {"i1": "007", "i2": "NA", "i3": "1e5", "i4": "</script>", "i5": 'a "b", c'}
+    for old, new in odd.items():
+        text = re.sub(rf"\b{old}\b", new, text)
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "toy.inter").write_text(text)
+    frames = []
+    for model in ("SSM", "BPR"):
+        run(model, config_dict={**toy, "data_path": str(tmp_path), "epochs": 1}, run_dir=tmp_path / model)
+        analyse(tmp_path / model, [SAMPLED_USERS])
+        frames.append(read_analysis(tmp_path / model, SAMPLED_USERS))
+    histories = [frame[frame["part"] == "history"].reset_index(drop=True) for frame in frames]
+    pd.testing.assert_frame_equal(*histories)
+    assert set(odd.values()) <= set(pd.concat(frames)["item_id"])
+
+
 def test_margins_are_those_of_the_formula(popdcl, monkeypatch):
     monkeypatch.setattr(analysis, "SAMPLED_PAIRS", 7)
     loaded = load_run(popdcl)
@@ -94,10 +143,10 @@ def test_only_what_applies_is_made_and_once(popdcl, toy, tmp_path, monkeypatch):
     monkeypatch.setattr(analysis, "load_run", lambda *_: pytest.fail("nothing is missing"))
     analyse(popdcl)
     run("BPR", config_dict={**toy, "epochs": 1}, run_dir=tmp_path / "BPR")
-    assert missing_analyses(tmp_path / "BPR") == [POPULARITY]
+    assert missing_analyses(tmp_path / "BPR") == [POPULARITY, SAMPLED_USERS]
     both_off = {"positive_margin": False, "negative_margin": "none"}
     run("PopDCL", config_dict={**toy, **both_off, "epochs": 1}, run_dir=tmp_path / "off")
-    assert missing_analyses(tmp_path / "off") == [FRONTIER, POPULARITY]
+    assert missing_analyses(tmp_path / "off") == [FRONTIER, POPULARITY, SAMPLED_USERS]
 
 
 def test_weights_that_change_take_the_analysis_away(toy, tmp_path):

@@ -121,7 +121,7 @@ def test_a_trial_is_a_run_in_its_search(tmp_path):
 
 
 def test_analyses_of_earlier_weights_are_removed(tmp_path):
-    for name in ("frontier.csv", "margins.csv", "popularity.csv", "mine.csv"):
+    for name in ("frontier.csv", "margins.csv", "popularity.csv", "sampled_users.csv", "mine.csv"):
         (tmp_path / name).touch()
     RunFolder(tmp_path).remove_analyses()
     assert [path.name for path in tmp_path.iterdir()] == ["mine.csv"]

@@ -46,8 +46,7 @@ def paired_tests(
             raise PopDCLError(f"{reference} and {label} were measured on different users of the {key.set} set")
         difference = ours.to_numpy() - theirs.to_numpy()
         (interval,) = intervals_of_means(difference[:, None])
-        same = not np.any(difference)
-        constant = np.ptp(difference) == 0
+        wilcoxon_p, t_p = p_values(difference)
         rows.append(
             {
                 "model": label,
@@ -57,14 +56,31 @@ def paired_tests(
                 "difference": float(difference.mean()),
                 "low": interval.low,
                 "high": interval.high,
-                "wilcoxon_p": 1.0 if same else float(stats.wilcoxon(difference).pvalue),
-                "t_p": 1.0 if same else 0.0 if constant else float(stats.ttest_1samp(difference, 0.0).pvalue),
+                "wilcoxon_p": wilcoxon_p,
+                "t_p": t_p,
             }
         )
     table = pd.DataFrame(rows)
     for name in ("wilcoxon_p", "t_p"):
         table[f"{name}_corrected"] = corrected(table[name].to_numpy(), correction)
     return table
+
+
+def p_values(difference: np.ndarray) -> tuple[float, float]:
+    """Return the two-sided p of Wilcoxon's signed-rank test and of Student's t-test that a difference is around zero.
+
+    Args:
+        difference: of each user's values [n].
+
+    Examples:
+        >>> p_values(np.zeros(3))
+        (1.0, 1.0)
+    """
+    if not np.any(difference):
+        return 1.0, 1.0
+    constant = np.ptp(difference) == 0  # and so without a deviation that t could be measured in
+    t_p = 0.0 if constant else float(stats.ttest_1samp(difference, 0.0).pvalue)
+    return float(stats.wilcoxon(difference).pvalue), t_p
 
 
 def values_by_user(frames: Sequence[pd.DataFrame], key: ResultKey, *, label: str) -> pd.Series:
