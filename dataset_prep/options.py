@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dataset_prep.folder_layouts import FOLDER_LAYOUTS, find_folder_layout
 from dataset_prep.layouts import format_names
 from recbole_popdcl.errors import OneLineParser
 
@@ -31,6 +32,8 @@ def add_arguments(parser: OneLineParser) -> None:
     add("--output", complete="directory", type=Path, help="folder of the dataset (default: dataset/NAME)")
     add("--overwrite", action="store_true", help="replace an existing dataset")
     add("--format", choices=format_names(), help="format of the files (default: recognised from their content)")
+    add("--layout", choices=list(FOLDER_LAYOUTS),
+        help="of a folder with a log and what users were shown at random: which data set it is")  # fmt: skip
     for name in ("user", "item", "rating", "timestamp", "label"):
         add(f"--{name}_column", metavar="COLUMN", help=f"name of the {name} column (default: the usual names)")
     add("--columns", metavar="NAMES",
@@ -113,6 +116,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
     given: dict[str, Any] = {name: getattr(arguments, name) for name in ("ratio", "seed")}
     given = {name: value for name, value in {**given, "split": split}.items() if value is not None}
     return Recipe(
+        layout=arguments.layout,
         format=arguments.format,
         columns=_columns(arguments),
         filters=_filters(arguments),
@@ -149,6 +153,8 @@ def _columns(arguments: argparse.Namespace) -> Columns:
     }
     unbiased = arguments.test_unbiased or arguments.valid_unbiased
     of_unbiased = {"rating" if arguments.unbiased_rating is not None else "label"} if unbiased else set()
+    if arguments.layout:
+        of_unbiased.add(find_folder_layout(arguments.layout).role)
     for role, (needed, by) in needs.items():
         if getattr(arguments, f"{role}_column") is not None and not needed and role not in of_unbiased:
             raise PopDCLError(f"--{role}_column has no effect without {by}, which alone reads {role}s")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import itertools
+import math
 import os
 import shutil
 import tempfile
@@ -21,6 +22,7 @@ import pyarrow.compute as pc
 
 from dataset_prep.columns import Columns
 from dataset_prep.filters import Filters, RowFilter, apply_filters
+from dataset_prep.folder_layouts import filled_in
 from dataset_prep.interactions import Block, Interactions, collect
 from dataset_prep.layouts import Layout, find_layout
 from dataset_prep.manifest import MANIFEST, source, statistics, versions
@@ -48,6 +50,7 @@ class Recipe:
     """How to prepare a dataset.
 
     Attributes:
+        layout: name of the layout of the one folder given, out of ``folder_layouts``, which says the rest.
         format: name of the format, one of ``layouts.format_names()``; None recognises it from the content.
         columns: names of the columns to read.
         filters: which interactions of the log to keep.
@@ -64,6 +67,7 @@ class Recipe:
         given: those of ``ratio``, ``seed`` and ``k_core`` that the user asks for, which a finished split refuses.
     """
 
+    layout: str | None = None
     format: str | None = None
     columns: Columns = field(default_factory=Columns)
     filters: Filters = field(default_factory=Filters)
@@ -98,6 +102,7 @@ def prepare(inputs: Sequence[Path], recipe: Recipe, *, name: str, output: Path) 
         PopDCLError: a file cannot be read or written or is damaged, no interaction is left after the filters, or the
             folder holds a dataset already.
     """
+    inputs, recipe = filled_in(inputs, recipe)
     _check_recipe(recipe)
     _check_output(output, name, recipe.overwrite)
     sources, file_format, sets, removed = _sets(inputs, recipe)
@@ -119,6 +124,7 @@ def preview(inputs: Sequence[Path], recipe: Recipe) -> str:
     Raises:
         PopDCLError: as prepare.
     """
+    inputs, recipe = filled_in(inputs, recipe)
     _check_recipe(recipe)
     _, _, sets, removed = _sets(inputs, recipe)
     lines = ["", "user, item (and what else was needed) of the first interactions of each set:"]
@@ -237,6 +243,11 @@ def _check_recipe(recipe: Recipe) -> None:
     for strength in recipe.shift_tests:
         shift_test_name(strength)
     filters = recipe.filters
+    numbers = {name: getattr(filters, name) for name in ("min_rating", "min_label", "start", "end")}
+    numbers["unbiased_rating"] = recipe.unbiased_rating
+    for name, number in numbers.items():
+        if number is not None and not math.isfinite(number):
+            raise PopDCLError(f"--{name} must be a finite number, not {number}")
     if min(filters.k_core, *filters.cores) < 0:
         raise PopDCLError("--k_core, --min_user and --min_item must be at least 0")
     if any(number is not None and number < 1 for number in (filters.sample_users, filters.last)):

@@ -15,6 +15,7 @@ from pathlib import Path
 import recbole
 from recbole.utils import argument_list
 
+from dataset_prep.folder_layouts import FOLDER_LAYOUTS
 from dataset_prep.layouts import find_layout, format_names
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.config.listing import (
@@ -108,6 +109,15 @@ def layouts() -> str:
     )
 
 
+def folder_layouts() -> str:
+    """The layouts of folders with items that were shown at random."""
+    rows = (
+        (f"`{name}`", layout.description, f"{layout.column or layout.role} of at least {layout.least}")
+        for name, layout in FOLDER_LAYOUTS.items()
+    )
+    return table(("`--layout`", "which folder", "liked"), rows)
+
+
 def recbole_properties() -> str:
     """What becomes of every property in RecBole's lists and files."""
     stock = Path(recbole.__file__).parent / "properties"
@@ -144,6 +154,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "metrics": metrics,
     "stock_models": stock_models,
     "layouts": layouts,
+    "folder_layouts": folder_layouts,
 }
 
 
