@@ -17,7 +17,7 @@ EXPORT = ["safetensors>=0.6"]
 WANDB = ["wandb>=0.31"]
 MLFLOW = ["mlflow-skinny>=3.17"]  # the client alone; a store of its own, other than files, needs mlflow itself
 COMPLETION = ["shtab>=1.13"]
-DOCS = ["mkdocs>=1.6,<2", "mkdocstrings[python]>=0.27"]
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.27"]
 
 setup(
     name="recbole-popdcl",
@@ -74,6 +74,7 @@ setup(
             "usearch>=2.26",  # an index, which exported vectors must fit
             "nbclient>=0.10",
             "ipykernel>=7",
+            "implicit>=0.7.3",  # a system of others, whose lists a notebook judges
             *REPORT,
             *EXPORT,
             *WANDB,

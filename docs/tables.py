@@ -6,6 +6,7 @@ are its arguments. ``--check`` changes nothing and ends with status 1 where a ta
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import re
 import sys
@@ -13,10 +14,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import recbole
+import yaml
 from recbole.utils import argument_list
 
 from dataset_prep.folder_layouts import FOLDER_LAYOUTS
 from dataset_prep.layouts import find_layout, format_names
+from recbole_popdcl.cli import _parser
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.config.listing import (
     OwnModel,
@@ -147,6 +150,40 @@ def _of_recbole(name: str) -> tuple[str, ...]:
     return f"`{name}`", here, why
 
 
+def commands() -> str:
+    """Every command with its options, from the parser."""
+    (choices,) = (action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
+    meanings = {choice.dest: choice.help for choice in choices._choices_actions}
+    return "\n\n".join(_of_command(name, meanings[name], parser) for name, parser in choices.choices.items())
+
+
+def _of_command(name: str, meaning: str | None, parser: argparse.ArgumentParser) -> str:
+    options = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
+    meaning = str(meaning)
+    head = f"## {name}\n{meaning[0].upper()}{meaning[1:]}."
+    rows = [_of_option(action, parser) for action in sorted(options, key=lambda action: not action.required)]
+    return f"{head}\n\n{table(('option', 'what it says'), rows)}" if rows else head
+
+
+def _of_option(action: argparse.Action, parser: argparse.ArgumentParser) -> tuple[str, str]:
+    takes = "" if action.nargs == 0 else parser._get_formatter()._format_args(action, action.dest.upper())
+    meaning = (str(action.help) % {**vars(action), "prog": parser.prog}).replace("<", "&lt;")
+    names = ", ".join(f"`{option}`" for option in action.option_strings)
+    return f"{names} `{takes}`".replace(" ``", "").strip(), f"required: {meaning}" if action.required else meaning
+
+
+def pages() -> str:
+    """The pages of the documentation, by the navigation of the site."""
+    entries = yaml.safe_load((ROOT / "docs/mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    parts = [part for entry in entries if isinstance(entry, dict) for part in entry.items()]
+    return "\n\n".join("\n".join([f"## {title}", *map(_of_page, listed)]) for title, listed in parts)
+
+
+def _of_page(path: str) -> str:
+    title = (ROOT / path).read_text(encoding="utf-8").split("\n", 1)[0].removeprefix("# ")
+    return f"* [{title}]({path.removeprefix('docs/') if path.startswith('docs/') else f'../{path}'})"
+
+
 TABLES: dict[str, Callable[..., str]] = {
     "properties": properties,
     "recbole_properties": recbole_properties,
@@ -155,6 +192,8 @@ TABLES: dict[str, Callable[..., str]] = {
     "stock_models": stock_models,
     "layouts": layouts,
     "folder_layouts": folder_layouts,
+    "commands": commands,
+    "pages": pages,
 }
 
 

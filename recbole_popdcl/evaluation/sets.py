@@ -30,7 +30,8 @@ class EvaluationSets:
             among them; by name.
         unbiased_candidates: ``exposed``: in such a set a user's items are ranked among those that the user was shown;
             ``all``: among all candidates.
-        propensity_power, propensity_clip: of estimators, as ``estimators.propensities``.
+        propensity_power: of estimators, as ``estimators.propensities``.
+        propensity_clip: likewise.
         cold_items: ``exclude``: items without training pairs are no candidates, as nothing was learned of them; those
             to find are missed. ``rank``: every item is a candidate.
 

@@ -43,7 +43,8 @@ def export(
         output: by its suffix. ``.parquet``: columns kind (user or item), id, vector. ``.npy``: ``<name>.users.npy`` and
             ``<name>.items.npy``, float32 [n, d]. ``.safetensors``: tensors ``users`` and ``items``. Beside the last two
             ``<name>.users.txt`` and ``<name>.items.txt`` hold the raw ids, a line a vector.
-        arguments, model: as load_run.
+        arguments: as load_run.
+        model: as load_run.
 
     Returns:
         The files.

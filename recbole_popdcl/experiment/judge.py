@@ -54,7 +54,9 @@ def judge(
         dataset: its name.
         name: of the system, for tables; by default that of the file.
         columns: of the file, as ranked_lists.columns_of_lists returns them; by default those of usual names.
-        config_files, config_dict, arguments: properties, as in Config; those of the dataset and of measuring.
+        config_files: files with properties of the dataset and of measuring, as in Config.
+        config_dict: such properties, as in Config.
+        arguments: such properties as they are typed, as in Config.
         run_dir: folder for the results, by default ``runs/<dataset>/<name>/<timestamp>``.
 
     Returns:

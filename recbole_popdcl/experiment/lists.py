@@ -95,7 +95,8 @@ def recommend(
         history: pairs of a user and an item in a file that ``prepare`` reads. The lists are those of its users, known
             to the run or not, from these items alone: a user's vector is the mean of the encoder's vectors of the
             items. Items of the history are hidden.
-        arguments, model: as load_run.
+        arguments: as load_run.
+        model: as load_run.
 
     Returns:
         Number of rows written.

@@ -92,8 +92,10 @@ def columns_of_lists(
     """Return what a user says of the columns of lists.
 
     Args:
-        user, item, rank, score: names of the columns in a header; None for the usual ones. Where one of rank and score
-            is named, the other is not read.
+        user: name of the column in a header; None for the usual ones.
+        item: likewise.
+        rank: likewise. Where one of rank and score is named, the other is not read.
+        score: likewise.
         order: roles of the columns of a file without a header: user, item, rank, score, and ``_`` for others.
 
     Raises:

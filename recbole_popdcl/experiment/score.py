@@ -35,7 +35,8 @@ def score(
         pairs: raw ids in a file that ``recbole-popdcl prepare`` reads: CSV or TSV with a header such as
             ``user_id,item_id``, Parquet, ``.inter`` …
         output: ``.csv`` or ``.parquet`` file for them.
-        arguments, model: as load_run.
+        arguments: as load_run.
+        model: as load_run.
 
     Raises:
         PopDCLError: as load_run; a file that cannot be read or holds no known pair, or an output of another kind.
