@@ -201,7 +201,7 @@ def _parser() -> OneLineParser:
     )
     evaluate.add_argument("--output", complete="file", help="JSON file for the results")
     evaluate.add_argument("--per_user", complete="file", help="Parquet file for the values of every user")
-    evaluate.add_argument("--ci", action="store_true", help="add 95 % intervals, by bootstrap over users")
+    evaluate.add_argument("--ci", action="store_true", help="add 95 %% intervals, by bootstrap over users")
     evaluate.set_defaults(function=_evaluate)
 
     judge = commands.add_parser("judge", help="evaluate ranked lists that any system has made", formatter_class=raw,
