@@ -19,6 +19,7 @@ def adv_infonce_loss(
     temperature: float,
     negative_weight: float,
     false_negatives: torch.Tensor | None = None,
+    most_negatives: int | None = None,
 ) -> torch.Tensor:
     """Return the mean over the batch of, with K the weight of the n negatives j:
 
@@ -34,6 +35,7 @@ def adv_infonce_loss(
         temperature: tau, above 0.
         negative_weight: K, above 0.
         false_negatives: bool [b, b], True where item j is left out of the negatives of pair k; None keeps all.
+        most_negatives: of a pair; None for all other items of the batch (in_batch_loss).
 
     Examples:
         >>> import torch
@@ -57,6 +59,7 @@ def adv_infonce_loss(
         row_losses=row_losses,
         temperature=temperature,
         false_negatives=false_negatives,
+        most_negatives=most_negatives,
         second_tables=(hardness_users, hardness_items),
     )
 

@@ -21,6 +21,7 @@ def bc_loss(
     temperature: float,
     margin_below: bool = True,
     false_negatives: torch.Tensor | None = None,
+    most_negatives: int | None = None,
 ) -> torch.Tensor:
     """Return the mean over the batch of, with theta_ui the angle between the embeddings of u and i:
 
@@ -37,6 +38,7 @@ def bc_loss(
             cos(theta_ui), as in the released in-batch code.
         false_negatives: bool [b, b], True where item j is left out of the negatives of pair k; None keeps all, as
             the paper does.
+        most_negatives: of a pair; None for all other items of the batch (in_batch_loss).
 
     Examples:
         >>> import torch
@@ -56,7 +58,14 @@ def bc_loss(
         plain = rows.positive_logits
         return rows.softmax_loss(plain, rows.logits) + (plain - positives).squeeze(1)
 
-    return in_batch_loss(users, items, row_losses=row_losses, temperature=temperature, false_negatives=false_negatives)
+    return in_batch_loss(
+        users,
+        items,
+        row_losses=row_losses,
+        temperature=temperature,
+        false_negatives=false_negatives,
+        most_negatives=most_negatives,
+    )
 
 
 def popularity_angle(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:

@@ -17,6 +17,7 @@ def bsl_loss(
     positive_temperature: float,
     negative_exponent: float | None = None,
     false_negatives: torch.Tensor | None = None,
+    most_negatives: int | None = None,
 ) -> torch.Tensor:
     """Return the mean over the batch of the bilateral softmax loss, divided by tau1:
 
@@ -32,6 +33,7 @@ def bsl_loss(
         positive_temperature: tau1 of the positives, above 0.
         negative_exponent: rho; None for tau2/tau1. The authors' code has tau1 = tau2 and sets rho.
         false_negatives: bool [b, b], True where item j is left out of the negatives of pair k; None keeps all.
+        most_negatives: of a pair; None for all other items of the batch (in_batch_loss).
 
     Examples:
         >>> import torch
@@ -47,7 +49,12 @@ def bsl_loss(
         return (rho * (total - rows.n_negatives.clamp(min=1).log())).squeeze(1)
 
     negatives = in_batch_loss(
-        users, items, row_losses=row_losses, temperature=temperature, false_negatives=false_negatives
+        users,
+        items,
+        row_losses=row_losses,
+        temperature=temperature,
+        false_negatives=false_negatives,
+        most_negatives=most_negatives,
     )
     with torch.autocast(users.device.type, enabled=False):
         dtype = torch.promote_types(users.dtype, torch.float32)

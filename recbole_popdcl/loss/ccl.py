@@ -14,6 +14,7 @@ def ccl_loss(
     margin: float,
     negative_weight: float,
     false_negatives: torch.Tensor | None = None,
+    most_negatives: int | None = None,
 ) -> torch.Tensor:
     """Return the mean over the batch of 1 - f(u,i) + w/n sum_j max(0, f(u,j) - m).
 
@@ -23,6 +24,7 @@ def ccl_loss(
         margin: m in [-1, 1]; negatives with a cosine below it add nothing.
         negative_weight: w, above 0.
         false_negatives: bool [b, b], True where item j is left out of the negatives of pair k; None keeps all.
+        most_negatives: of a pair; None for all other items of the batch (in_batch_loss).
 
     Examples:
         >>> import torch
@@ -35,4 +37,6 @@ def ccl_loss(
         excess = rows.negatives(torch.relu(rows.cosines - margin), 0.0).sum(dim=1, keepdim=True)
         return (1.0 - rows.positive_cosines + negative_weight * excess / rows.n_negatives.clamp(min=1)).squeeze(1)
 
-    return in_batch_loss(users, items, row_losses=row_losses, false_negatives=false_negatives)
+    return in_batch_loss(
+        users, items, row_losses=row_losses, false_negatives=false_negatives, most_negatives=most_negatives
+    )

@@ -17,6 +17,7 @@ def dcl_loss(
     temperature: float,
     omega_plus: float,
     false_negatives: torch.Tensor | None = None,
+    most_negatives: int | None = None,
 ) -> torch.Tensor:
     """Return the mean over the batch of -log( e^(f(u,i)/tau) / (e^(f(u,i)/tau) + G) ), with the estimate G:
 
@@ -31,6 +32,7 @@ def dcl_loss(
         omega_plus: probability that a drawn negative is in truth a positive, the same for all users, in [0, 1).
         false_negatives: bool [b, b], True where item j is left out of the negatives of pair k; None keeps all, as
             the paper does.
+        most_negatives: of a pair; None for all other items of the batch (in_batch_loss).
 
     Examples:
         >>> import torch
@@ -45,7 +47,9 @@ def dcl_loss(
         weighted = shifted_exponential(rows, temperature).sum(dim=1, keepdim=True)
         return debiased_row_losses(rows, weighted, temperature=temperature, omega_plus=omega_plus)
 
-    return in_batch_loss(users, items, row_losses=row_losses, false_negatives=false_negatives)
+    return in_batch_loss(
+        users, items, row_losses=row_losses, false_negatives=false_negatives, most_negatives=most_negatives
+    )
 
 
 def dcl_share_at_floor(
@@ -55,6 +59,7 @@ def dcl_share_at_floor(
     temperature: float,
     omega_plus: float,
     false_negatives: torch.Tensor | None = None,
+    most_negatives: int | None = None,
 ) -> float:
     """Return the share of the pairs whose estimate G is its floor n e^(-1/tau): their negatives have no gradient.
 
@@ -65,7 +70,9 @@ def dcl_share_at_floor(
         weighted = shifted_exponential(rows, temperature).sum(dim=1, keepdim=True)
         return at_floor(rows, weighted, temperature=temperature, omega_plus=omega_plus)
 
-    return in_batch_mean(users, items, row_values=row_values, false_negatives=false_negatives)
+    return in_batch_mean(
+        users, items, row_values=row_values, false_negatives=false_negatives, most_negatives=most_negatives
+    )
 
 
 def shifted_exponential(rows: Rows, temperature: float) -> torch.Tensor:

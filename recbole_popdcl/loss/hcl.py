@@ -16,6 +16,7 @@ def hcl_loss(
     omega_plus: float,
     concentration: float,
     false_negatives: torch.Tensor | None = None,
+    most_negatives: int | None = None,
 ) -> torch.Tensor:
     """Return DCL with its sum over the n negatives weighted by hardness:
 
@@ -30,6 +31,7 @@ def hcl_loss(
         omega_plus: as in dcl_loss.
         concentration: beta, at least 0; the larger, the more the hard negatives count.
         false_negatives: bool [b, b], True where item j is left out of the negatives of pair k; None keeps all.
+        most_negatives: of a pair; None for all other items of the batch (in_batch_loss).
 
     Examples:
         >>> import torch
@@ -42,7 +44,9 @@ def hcl_loss(
         weighted = _weighted(rows, temperature=temperature, concentration=concentration)
         return debiased_row_losses(rows, weighted, temperature=temperature, omega_plus=omega_plus)
 
-    return in_batch_loss(users, items, row_losses=row_losses, false_negatives=false_negatives)
+    return in_batch_loss(
+        users, items, row_losses=row_losses, false_negatives=false_negatives, most_negatives=most_negatives
+    )
 
 
 def hcl_share_at_floor(
@@ -53,6 +57,7 @@ def hcl_share_at_floor(
     omega_plus: float,
     concentration: float,
     false_negatives: torch.Tensor | None = None,
+    most_negatives: int | None = None,
 ) -> float:
     """Return the share of the pairs whose estimate is its floor, as dcl_share_at_floor; arguments as in hcl_loss."""
 
@@ -60,7 +65,9 @@ def hcl_share_at_floor(
         weighted = _weighted(rows, temperature=temperature, concentration=concentration)
         return at_floor(rows, weighted, temperature=temperature, omega_plus=omega_plus)
 
-    return in_batch_mean(users, items, row_values=row_values, false_negatives=false_negatives)
+    return in_batch_mean(
+        users, items, row_values=row_values, false_negatives=false_negatives, most_negatives=most_negatives
+    )
 
 
 def _weighted(rows: Rows, *, temperature: float, concentration: float) -> torch.Tensor:

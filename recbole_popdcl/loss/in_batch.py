@@ -1,6 +1,7 @@
 """Losses over the cosines of a batch with itself, computed one block of rows at a time.
 
-A row belongs to one pair: the pair's own item is its positive, the items of the other pairs are in-batch negatives.
+A row belongs to one pair: the pair's own item is its positive, the items of the other pairs, or of those in its part
+of the batch, are in-batch negatives.
 Where the loss of a pair depends on its row alone, value and gradient can be computed block by block. No tensor of the
 size batch x batch is ever held, and a block fits into the processor's cache.
 """
@@ -24,18 +25,19 @@ ROWS_PER_BLOCK_OF_GPU = 2048  # a block costs the same number of kernel launches
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """A block of r rows of a batch of b pairs.
+    """A block of r rows of a batch of pairs, over the b items of the batch or of one part of it.
 
     With f(u, i) the cosine and tau the temperature, ``logits`` and ``positive_logits`` are f / tau; ``cosines``,
     ``positive_cosines`` and ``mean_negative_cosine`` are f, whatever the temperature. Gradients flow through
     ``logits``, ``positive_logits``, ``logit_sums`` and ``second_products`` alone.
 
     Attributes:
-        logits: f(u, j) / tau of each row's user u with all items j of the batch [r, b].
+        logits: f(u, j) / tau of each row's user u with all items j of its part of the batch [r, b].
         positive_logits: f(u, i) / tau of each row's own pair [r, 1].
         logit_sums: sum of each row of logits [r, 1].
         temperature: tau; 1 where in_batch_loss is given none, so that logits are cosines.
-        pairs: place in the batch of each row's pair, int64 [r]; in its row, the pair's own item has this column.
+        pairs: place in the batch of each row's pair, int64 [r].
+        first: place in the batch of the item in the first column.
         false_negatives: bool [r, b], columns left out of the row's negatives (never its own item), or None.
         second_products: inner products of in_batch_loss's ``second_tables`` [r, b], or None.
     """
@@ -45,6 +47,7 @@ class Rows:
     logit_sums: torch.Tensor
     temperature: float
     pairs: torch.Tensor
+    first: int = 0
     false_negatives: torch.Tensor | None = None
     second_products: torch.Tensor | None = None
 
@@ -63,7 +66,7 @@ class Rows:
     @property
     def own(self) -> torch.Tensor:
         """Column of each row's own item, int64 [r, 1]."""
-        return self.pairs.unsqueeze(1)
+        return (self.pairs - self.first).unsqueeze(1)
 
     @property
     def cosines(self) -> torch.Tensor:
@@ -161,6 +164,7 @@ def in_batch_loss(
     row_losses: Callable[[Rows], torch.Tensor],
     temperature: float = 1.0,
     false_negatives: torch.Tensor | None = None,
+    most_negatives: int | None = None,
     second_tables: tuple[torch.Tensor, ...] = (),
 ) -> torch.Tensor:
     """Return the mean over the batch of a loss on rows of cosines f(u, j) or of logits f(u, j) / temperature.
@@ -176,12 +180,15 @@ def in_batch_loss(
             all negatives leaves it at 1.
         false_negatives: bool [b, b], True where item j is left out of the negatives of pair k; False on the diagonal.
             None keeps all.
+        most_negatives: at least 1. The batch, whose pairs are in random order, is cut into equal parts in which no pair
+            has more negatives, and each pair has the others of its part: time falls from b² to b times the part's
+            size. None: all others of the batch.
         second_tables: two further tables [b, e] whose inner products the rows have too, not divided by the temperature.
     """
     with torch.autocast(users.device.type, enabled=False):
         tables = _scaled_unit_vectors(users, items, temperature=temperature)
         tables += tuple(table.to(tables[0].dtype) for table in second_tables)
-        return _InBatchLoss.apply(_Objective(row_losses, temperature, false_negatives), *tables)
+        return _InBatchLoss.apply(_Objective(row_losses, temperature, false_negatives, most_negatives), *tables)
 
 
 @torch.no_grad()
@@ -191,13 +198,14 @@ def in_batch_mean(
     *,
     row_values: Callable[[Rows], torch.Tensor],
     false_negatives: torch.Tensor | None = None,
+    most_negatives: int | None = None,
 ) -> float:
     """Return the mean over the batch of values [r] of rows of cosines, without a gradient; see in_batch_loss."""
     with torch.autocast(users.device.type, enabled=False):
         tables = _scaled_unit_vectors(users, items, temperature=1.0)
-        sums = _Sums(_Objective(row_values, 1.0, false_negatives), tables)
-        for place in _blocks(len(users), users.device):
-            sums.loss += row_values(sums.rows(place)).sum()
+        sums = _Sums(_Objective(row_values, 1.0, false_negatives, most_negatives), tables)
+        for place, part in sums.blocks():
+            sums.loss += row_values(sums.rows(place, part)).sum()
         sum_rows_of_loss(sums.loss)
         return (sums.loss / len(users)).item()
 
@@ -215,6 +223,7 @@ class _Objective:
     row_losses: Callable[[Rows], torch.Tensor]
     temperature: float
     false_negatives: torch.Tensor | None
+    most_negatives: int | None
 
 
 class _InBatchLoss(torch.autograd.Function):
@@ -224,8 +233,8 @@ class _InBatchLoss(torch.autograd.Function):
     def forward(ctx: Any, objective: _Objective, *tables: torch.Tensor) -> torch.Tensor:
         n = len(tables[0])
         sums = _Sums(objective, tables)
-        for place in _blocks(n, tables[0].device):
-            sums.add_block(place)
+        for place, part in sums.blocks():
+            sums.add_block(place, part)
         gradients = sums.gradients_of_tables()
         sum_rows_of_loss(sums.loss, *gradients)
         ctx.save_for_backward(*(gradient.div_(n) for gradient in gradients))
@@ -236,12 +245,11 @@ class _InBatchLoss(torch.autograd.Function):
         return None, *(grad * gradient for gradient in ctx.saved_tensors)
 
 
-def _blocks(n: int, where: torch.device) -> Iterator[slice]:
-    """Places of the blocks of this process's share of n rows."""
-    share = rows_of_loss(n)
-    size = ROWS_PER_BLOCK_OF_GPU if device.host_waits(where) else ROWS_PER_BLOCK
-    for start in range(share.start, share.stop, size):
-        yield slice(start, min(start + size, share.stop))
+def _parts(n: int, most_negatives: int | None) -> Iterator[slice]:
+    """Places of the parts of a batch of n pairs within which pairs are negatives of each other."""
+    count = 1 if most_negatives is None else -(-n // (most_negatives + 1))
+    for part in range(count):
+        yield slice(part * n // count, (part + 1) * n // count)
 
 
 class _Sums:
@@ -255,17 +263,27 @@ class _Sums:
     def __init__(self, objective: _Objective, tables: tuple[torch.Tensor, ...]) -> None:
         self.objective = objective
         self.table_pairs = list(zip(tables[::2], tables[1::2]))  # (users, items)
-        self.item_sum = tables[1].sum(dim=0)
         self.pairs = torch.arange(len(tables[0]), device=tables[0].device)
+        self._item_sum: tuple[slice, torch.Tensor] | None = None
         self.loss = tables[0].new_zeros(())
         # those of the items transposed, as the product gives them
         self.gradients = [
             (torch.zeros_like(users), items.new_zeros(items.shape[::-1])) for users, items in self.table_pairs
         ]
 
-    def add_block(self, place: slice) -> None:
-        """Add the losses of the rows at a place of the batch, and their gradients."""
-        rows = self.rows(place)
+    def blocks(self) -> Iterator[tuple[slice, slice]]:
+        """Yield the places of the blocks of this process's share of the rows, and of the part of the batch of each."""
+        n, where = len(self.pairs), self.pairs.device
+        share = rows_of_loss(n)
+        size = ROWS_PER_BLOCK_OF_GPU if device.host_waits(where) else ROWS_PER_BLOCK
+        for part in _parts(n, self.objective.most_negatives):
+            stop = min(part.stop, share.stop)
+            for start in range(max(part.start, share.start), stop, size):
+                yield slice(start, min(start + size, stop)), part
+
+    def add_block(self, place: slice, part: slice) -> None:
+        """Add the losses of the rows at a place of the batch, within a part of it, and their gradients."""
+        rows = self.rows(place, part)
         leaves = [rows.logits, rows.positive_logits, rows.logit_sums]
         if rows.second_products is not None:
             leaves.append(rows.second_products)
@@ -277,26 +295,35 @@ class _Sums:
         for grad, (users, items), (user_grad, item_grad) in zip(
             (of_logits, *of_second), self.table_pairs, self.gradients
         ):
-            user_grad[place] = inner_products(grad, items.T)
-            item_grad += inner_products(users[place].T, grad.T)
-        self.gradients[0][0][place] += of_sums * self.item_sum
-        self.gradients[0][1].add_(self.table_pairs[0][0][place].T @ of_sums)
+            user_grad[place] = inner_products(grad, items[part].T)
+            item_grad[:, part] += inner_products(users[place].T, grad.T)
+        self.gradients[0][0][place] += of_sums * self.item_sum(part)
+        self.gradients[0][1][:, part] += self.table_pairs[0][0][place].T @ of_sums
 
     def gradients_of_tables(self) -> list[torch.Tensor]:
         """Return the sums of the gradients, in the order and shapes of the tables."""
         return [table for users, items in self.gradients for table in (users, items.T.contiguous())]
 
-    def rows(self, place: slice) -> Rows:
-        """Return the rows at a place of the batch."""
+    def item_sum(self, part: slice) -> torch.Tensor:
+        """The sum of the items of a part of the batch [d]; asked for block by block, part after part."""
+        if self._item_sum is None or self._item_sum[0] != part:
+            self._item_sum = (part, self.table_pairs[0][1][part].sum(dim=0))
+        return self._item_sum[1]
+
+    def rows(self, place: slice, part: slice) -> Rows:
+        """Return the rows at a place of the batch, within a part of it."""
         pairs, false_negatives = self.pairs[place], self.objective.false_negatives
-        logits, *second = (inner_products(users[place], items).requires_grad_() for users, items in self.table_pairs)
+        logits, *second = (
+            inner_products(users[place], items[part]).requires_grad_() for users, items in self.table_pairs
+        )
         users = self.table_pairs[0][0][place]
         return Rows(
             logits=logits,
-            positive_logits=logits.detach().gather(1, pairs.unsqueeze(1)).requires_grad_(),
-            logit_sums=(users @ self.item_sum).unsqueeze(1).requires_grad_(),
+            positive_logits=logits.detach().gather(1, (pairs - part.start).unsqueeze(1)).requires_grad_(),
+            logit_sums=(users @ self.item_sum(part)).unsqueeze(1).requires_grad_(),
             temperature=self.objective.temperature,
             pairs=pairs,
-            false_negatives=None if false_negatives is None else false_negatives[place],
+            first=part.start,
+            false_negatives=None if false_negatives is None else false_negatives[place, part],
             second_products=second[0] if second else None,
         )

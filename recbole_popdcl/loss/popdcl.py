@@ -24,6 +24,7 @@ def popdcl_loss(
     negative_margin: str = "first_order",
     negative_score_floor: float | None = None,
     false_negatives: torch.Tensor | None = None,
+    most_negatives: int | None = None,
 ) -> torch.Tensor:
     """Return the mean over the batch of L(u,i), Eq. 1, with negatives j from the other pairs of the batch:
 
@@ -42,6 +43,7 @@ def popdcl_loss(
             released code); None for no bound.
         false_negatives: bool [b, b], True where item j is left out of the negatives of pair k; None keeps all, as
             the paper does.
+        most_negatives: of a pair; None for all other items of the batch (in_batch_loss).
 
     Both margins off gives SSM. In a batch of one pair there is no negative and the loss is 0.
 
@@ -62,7 +64,14 @@ def popdcl_loss(
         negatives = _negative_logits(rows, omega_plus, form=negative_margin, floor=negative_score_floor)
         return rows.softmax_loss(positives, negatives)
 
-    return in_batch_loss(users, items, row_losses=row_losses, temperature=temperature, false_negatives=false_negatives)
+    return in_batch_loss(
+        users,
+        items,
+        row_losses=row_losses,
+        temperature=temperature,
+        false_negatives=false_negatives,
+        most_negatives=most_negatives,
+    )
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ def psl_loss(
     temperature: float,
     surrogate: str = "relu",
     false_negatives: torch.Tensor | None = None,
+    most_negatives: int | None = None,
 ) -> torch.Tensor:
     """Return the mean over the batch of log sum_j sigma(d_uij)^(1/tau), d_uij = (f(u,j) - f(u,i)) / 2.
 
@@ -33,6 +34,7 @@ def psl_loss(
         temperature: tau, above 0.
         surrogate: sigma, a name in SURROGATES.
         false_negatives: bool [b, b], True where item j is left out of the negatives of pair k; None keeps all.
+        most_negatives: of a pair; None for all other items of the batch (in_batch_loss).
 
     Examples:
         >>> import torch
@@ -47,4 +49,6 @@ def psl_loss(
         logits = activation.clamp(min=2e-9).log() / temperature
         return rows.log_sum_exp(logits).squeeze(1)
 
-    return in_batch_loss(users, items, row_losses=row_losses, false_negatives=false_negatives)
+    return in_batch_loss(
+        users, items, row_losses=row_losses, false_negatives=false_negatives, most_negatives=most_negatives
+    )

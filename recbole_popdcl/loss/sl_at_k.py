@@ -15,6 +15,7 @@ def sl_at_k_loss(
     temperature: float,
     weight_temperature: float,
     false_negatives: torch.Tensor | None = None,
+    most_negatives: int | None = None,
 ) -> torch.Tensor:
     """Return the mean over the batch of w_ui log sum_j e^((f(u,j) - f(u,i))/tau), with:
 
@@ -29,6 +30,7 @@ def sl_at_k_loss(
         temperature: tau, above 0.
         weight_temperature: tau_w, above 0.
         false_negatives: bool [b, b], True where item j is left out of the negatives of pair k; None keeps all.
+        most_negatives: of a pair; None for all other items of the batch (in_batch_loss).
 
     Examples:
         >>> import torch
@@ -44,4 +46,6 @@ def sl_at_k_loss(
         weights = torch.sigmoid((positives - rows.of_pairs(thresholds)) / weight_temperature)
         return (weights * total).squeeze(1)
 
-    return in_batch_loss(users, items, row_losses=row_losses, false_negatives=false_negatives)
+    return in_batch_loss(
+        users, items, row_losses=row_losses, false_negatives=false_negatives, most_negatives=most_negatives
+    )

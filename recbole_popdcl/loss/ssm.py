@@ -13,6 +13,7 @@ def ssm_loss(
     *,
     temperature: float,
     false_negatives: torch.Tensor | None = None,
+    most_negatives: int | None = None,
 ) -> torch.Tensor:
     """Return the mean over the batch of -log( exp[f(u,i)/tau] / sum_j exp[f(u,j)/tau] ), j over all items of the batch.
 
@@ -24,6 +25,7 @@ def ssm_loss(
         temperature: tau, above 0.
         false_negatives: bool [b, b], True where item j is left out of the negatives of pair k; None keeps all, as
             the paper does.
+        most_negatives: of a pair; None for all other items of the batch (in_batch_loss).
 
     Examples:
         >>> import torch
@@ -35,4 +37,11 @@ def ssm_loss(
     def row_losses(rows: Rows) -> torch.Tensor:
         return rows.softmax_loss(rows.positive_logits, rows.logits)
 
-    return in_batch_loss(users, items, row_losses=row_losses, temperature=temperature, false_negatives=false_negatives)
+    return in_batch_loss(
+        users,
+        items,
+        row_losses=row_losses,
+        temperature=temperature,
+        false_negatives=false_negatives,
+        most_negatives=most_negatives,
+    )

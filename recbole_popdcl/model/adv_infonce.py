@@ -68,6 +68,6 @@ class AdvInfoNCE(InBatchRecommender):
             hardness_items=turned(self.hardness_item(items)),
             temperature=self.temperature,
             negative_weight=self.negative_weight,
-            false_negatives=self.false_negatives(users, items),
+            **self.in_batch_negatives(users, items),
         )
         return loss + self.l2(users, items)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import nn
 
 from recbole_popdcl.compute.distributed import share_encoding
 from recbole_popdcl.compute.products import inner_products
-from recbole_popdcl.config.kinds import Choice, Either, Flag, Real
+from recbole_popdcl.config.kinds import Choice, Either, Flag, Optional, Real, Whole
 from recbole_popdcl.config.properties import AUTO, Property, Stage
 from recbole_popdcl.data.pairs import training_pairs
 from recbole_popdcl.encoder.base import build_encoder, encoder_names
@@ -193,13 +193,22 @@ class EncoderRecommender(GeneralRecommender):
 class InBatchRecommender(EncoderRecommender):
     """An encoder with a loss whose negatives are the other items of the batch, trained on the cosine."""
 
-    properties: ClassVar[tuple[Property, ...]] = (Property("false_negatives", Choice(("keep", "mask"))),)
+    properties: ClassVar[tuple[Property, ...]] = (
+        Property("false_negatives", Choice(("keep", "mask"))),
+        Property("in_batch_negatives", Optional(Whole(1))),
+    )
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         self.masks_false_negatives = config["false_negatives"] == "mask"
+        self.most_negatives = config["in_batch_negatives"]
         if self.masks_false_negatives:
             self.train_pairs.on(config["device"])  # copied here, as a training step waits for no copy
+
+    def in_batch_negatives(self, users: torch.Tensor, items: torch.Tensor) -> dict[str, Any]:
+        """Return the arguments of a loss that say which items of a batch of pairs [b] are negatives of which pair:
+        ``false_negatives``, as below, and ``most_negatives``."""
+        return {"false_negatives": self.false_negatives(users, items), "most_negatives": self.most_negatives}
 
     def false_negatives(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor | None:
         """Return bool [b, b], True where item j of the batch is no negative of pair k, for a batch of pairs [b].

@@ -70,10 +70,10 @@ class BCLoss(InBatchRecommender):
             self.user_popularity_embedding(self.user_groups[users]),
             self.item_popularity_embedding(self.item_groups[items]),
         )
-        false_negatives = self.false_negatives(users, items)
+        negatives = self.in_batch_negatives(users, items)
         item_weight = len(users) if self.item_l2 == "sum" else 1  # the released code takes no mean over the items
         if self.warming_up:
-            loss = ssm_loss(*popularity, temperature=self.popularity_temperature, false_negatives=false_negatives)
+            loss = ssm_loss(*popularity, temperature=self.popularity_temperature, **negatives)
             tables = (popularity[0], popularity[1] * item_weight**0.5)
             l2 = l2_term(tables, n_pairs=len(users), l2_form=self.l2_form)
             return self.popularity_loss_weight * loss + self.reg_weight * l2
@@ -84,6 +84,6 @@ class BCLoss(InBatchRecommender):
             margins=margins,
             temperature=self.temperature,
             margin_below=self.margin_below,
-            false_negatives=false_negatives,
+            **negatives,
         )
         return (1.0 - self.popularity_loss_weight) * loss + self.l2(users, items, item_weight=item_weight)

@@ -39,6 +39,6 @@ class BSL(InBatchRecommender):
             temperature=self.temperature,
             positive_temperature=self.positive_temperature,
             negative_exponent=self.negative_exponent,
-            false_negatives=self.false_negatives(users, items),
+            **self.in_batch_negatives(users, items),
         )
         return loss + self.l2(users, items)

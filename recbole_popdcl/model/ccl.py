@@ -33,6 +33,6 @@ class CCL(InBatchRecommender):
             *self.encoder(users, items),
             margin=self.margin,
             negative_weight=self.negative_weight,
-            false_negatives=self.false_negatives(users, items),
+            **self.in_batch_negatives(users, items),
         )
         return loss + self.l2(users, items)

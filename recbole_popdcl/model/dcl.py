@@ -40,8 +40,8 @@ class DCL(InBatchRecommender):
 
     def loss_arguments(self, users: torch.Tensor, items: torch.Tensor) -> dict[str, Any]:
         """Return what the loss takes beside the embeddings of pairs, internal ids [b] each."""
-        false_negatives = self.false_negatives(users, items)
-        return {"temperature": self.temperature, "omega_plus": self.omega_plus, "false_negatives": false_negatives}
+        negatives = self.in_batch_negatives(users, items)
+        return {"temperature": self.temperature, "omega_plus": self.omega_plus, **negatives}
 
     def share_at_floor(self, users: torch.Tensor, items: torch.Tensor) -> float:
         """Return the share of pairs whose negatives have no gradient, internal ids [b] each."""

@@ -59,7 +59,7 @@ class PopDCL(InBatchRecommender):
             positive_margin=self.positive_margin,
             negative_margin=self.negative_margin,
             negative_score_floor=self.negative_score_floor,
-            false_negatives=self.false_negatives(users, items),
+            **self.in_batch_negatives(users, items),
         )
         return loss + self.l2(users, items)
 

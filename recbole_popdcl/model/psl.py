@@ -33,6 +33,6 @@ class PSL(InBatchRecommender):
             *self.encoder(users, items),
             temperature=self.temperature,
             surrogate=self.surrogate,
-            false_negatives=self.false_negatives(users, items),
+            **self.in_batch_negatives(users, items),
         )
         return loss + self.l2(users, items)

@@ -58,6 +58,6 @@ class SLatK(InBatchRecommender):
             thresholds=self.thresholds[users],
             temperature=self.temperature,
             weight_temperature=self.weight_temperature,
-            false_negatives=self.false_negatives(users, items),
+            **self.in_batch_negatives(users, items),
         )
         return loss + self.l2(users, items)

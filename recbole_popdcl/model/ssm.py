@@ -30,6 +30,6 @@ class SSM(InBatchRecommender):
         loss = ssm_loss(
             *self.encoder(users, items),
             temperature=self.temperature,
-            false_negatives=self.false_negatives(users, items),
+            **self.in_batch_negatives(users, items),
         )
         return loss + self.l2(users, items)

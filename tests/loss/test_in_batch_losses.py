@@ -98,6 +98,32 @@ def test_equals_the_loop(name, n, temperature, masked):
 
 
 @pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("most", "parts"), [(1, [1, 2, 2, 2, 2, 2]), (4, [3, 4, 4]), (5, [5, 6]), (10, [11])])
+@pytest.mark.parametrize("name", LOSSES)
+def test_few_negatives_are_those_of_a_smaller_batch(name, most, parts, masked):
+    """The loops over each part of the batch by itself, weighed by its size."""
+    loss, case, n = LOSSES[name], Case(11, seed=4), 11
+    case.user_ids["user_ids"] = torch.arange(n)  # BSL's positive part is that of a user, whatever the parts
+    users, items, *_ = batch(n, seed=4)
+    arguments = loss.given(case, 0.3, case.false_negatives if masked else None)
+    value, gradients = value_and_gradients(
+        lambda u, i: loss.function(u, i, most_negatives=most, **arguments), users, items
+    )
+    leaves = [users.clone().requires_grad_(), items.clone().requires_grad_()]
+    expected, start = torch.zeros((), dtype=users.dtype), 0
+    for size in parts:
+        own = slice(start, start + size)
+        of_part = {key: values[own] if torch.is_tensor(values) else values for key, values in arguments.items()}
+        if masked:
+            of_part["false_negatives"] = case.false_negatives[own, own]
+        expected = expected + size / n * loss.loop(*(leaf[own] for leaf in leaves), **of_part)
+        start += size
+    assert start == n and max(parts) <= most + 1
+    torch.testing.assert_close(value, expected.detach(), rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(gradients, torch.autograd.grad(expected, leaves), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("temperature", TEMPERATURES)
 @pytest.mark.parametrize("name", LOSSES)

@@ -12,13 +12,14 @@ from recbole.data.interaction import Interaction
 
 from recbole_popdcl.compute import device
 from recbole_popdcl.config.config import Config
-from recbole_popdcl.config.models import model_names
+from recbole_popdcl.config.models import find_model, model_names
 from recbole_popdcl.data.loading import load_data
 from recbole_popdcl.encoder.base import encoder_names, encoders
 from recbole_popdcl.encoder.lightgcn import LightGCNEncoder
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.finished import evaluate
 from recbole_popdcl.experiment.run import build_model, run
+from recbole_popdcl.model.base import InBatchRecommender
 
 
 def built(model, toy, **properties):
@@ -283,6 +284,24 @@ def test_false_negatives_are_the_training_items_of_the_user(toy, monkeypatch):
     assert torch.equal(recommender.false_negatives(users, items), mask)
     monkeypatch.undo()
     assert built("SSM", toy)[0].false_negatives(users, items) is None
+
+
+@pytest.mark.parametrize("mask", ["keep", "mask"])
+@pytest.mark.parametrize("model", [n for n in model_names() if issubclass(find_model(n), InBatchRecommender)])
+def test_a_pair_has_the_negatives_of_its_part_of_the_batch(toy, model, mask):
+    """A batch twice over, in parts of the batch, has the loss of the batch."""
+    properties = {"false_negatives": mask, "train_batch_size": 64, "encoder": "mf"}
+    of_part, _, batch = built(model, toy, in_batch_negatives=63, **properties)
+    whole, _, _ = built(model, toy, **properties)
+    whole.load_state_dict(of_part.state_dict())
+    twice = Interaction({name: torch.cat([batch[name], batch[name]]) for name in ("user_id", "item_id")})
+    for recommender in (of_part, whole):
+        recommender.begin_epoch(5) if hasattr(recommender, "begin_epoch") else None
+    torch.testing.assert_close(of_part.calculate_loss(twice), whole.calculate_loss(batch))
+    few, _, _ = built(model, toy, in_batch_negatives=5, **properties)
+    few.load_state_dict(of_part.state_dict())
+    few.begin_epoch(5) if hasattr(few, "begin_epoch") else None
+    assert not torch.allclose(few.calculate_loss(batch), whole.calculate_loss(batch), rtol=1e-6)
 
 
 class JoinedLayers(LightGCNEncoder):
