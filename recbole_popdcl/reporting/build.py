@@ -382,11 +382,11 @@ def _add_users(section: Section, shown: Sequence[Group]) -> None:
             UsersView(
                 tables.file_name(f"users-{section.title}"),
                 f"{section.title}: single users",
-                f"{N_SAMPLED_USERS} users drawn at random of those with something to find: what they had, and the list "
-                "of each model (first seed of each row). Bars: popularity of the item (its training users), on a "
-                "logarithmic scale. A history of more than "
-                f"{SHOWN_HISTORY} items is shown by that many, drawn at random.",
-                [label for label in section.labels if label in kept],
+                f"At most {N_SAMPLED_USERS} users, drawn at random of those with something to find: what they had, and "
+                "the list of each model (first seed of each row). Bars: popularity of an item (training users), on "
+                f"a logarithmic scale. A history of more than {SHOWN_HISTORY} items is shown by that many, drawn at "
+                "random. Models that are switched off in the frontier have no list here either.",
+                section.labels,
                 kept,
             )
         )

@@ -42,6 +42,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 DASHES = ("-", "--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))
 HATCHES = ("", "//", "..", "xx")
 LEGEND_HANDLE, LEGEND_LETTER, LEGEND_ROW = 0.75, 0.068, 0.195  # inches
+LARGE_SVG = 150_000  # bytes; the page has to hold every figure
 MARGIN_CUT = 100.0  # the paper's Figure 5 cuts axes and colours there
 STYLE = {
     "font.size": 9,
@@ -63,7 +64,7 @@ class Drawing:
         name: of its files.
         title, note: what a reader needs to understand it.
         figure: the drawing.
-        picture: of the page, after ``write``: the smaller of its files as a data URL.
+        picture: of the page, after ``write``: the SVG file as a data URL, the PNG file where the SVG one is large.
     """
 
     name: str
@@ -95,7 +96,8 @@ class Drawing:
         for name, content in zip(self.files, contents):
             with written_whole(folder / name) as temporary:
                 temporary.write_bytes(content)
-        kind, content = min(zip(("svg+xml", "png"), contents), key=lambda kept: len(kept[1]))
+        svg, png = contents
+        kind, content = ("png", png) if len(png) < len(svg) and len(svg) > LARGE_SVG else ("svg+xml", svg)
         self.picture = f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 

@@ -114,6 +114,7 @@
       Object.assign(this, data);
       [this.across, this.up] = ["imbalanced", "balanced"].map((test) =>
         this.keys.findIndex((key) => key.test === test && key.key.includes("/ndcg@")));
+      this.section = place.closest("section");
       this.off = new Set();
       this.marks = new Map();
       this.step = this.firstStep();
@@ -171,7 +172,7 @@
         const button = make("button", { type: "button" }, texts);
         button.addEventListener("click", () => {
           this.models.forEach((model) => this.turn(model, off));
-          this.redraw();
+          this.switched();
         });
         return button;
       };
@@ -188,7 +189,7 @@
       for (const model of this.models) {
         const box = make("input", { type: "checkbox" });
         box.checked = true;
-        box.addEventListener("change", () => { this.turn(model, !box.checked); this.redraw(); });
+        box.addEventListener("change", () => { this.turn(model, !box.checked); this.switched(); });
         const head = make("th", { scope: "row" }, make("label", {}, box, " ", swatch(model), model.label));
         if (this.fixed(model)) head.append(make("span", { class: "still" }, "no exponent"));
         const seeds = Object.keys(model.seeds).length;
@@ -207,6 +208,13 @@
       if (off) this.off.add(model); else this.off.delete(model);
       model.box.checked = !off;
       model.row.classList.toggle("off", off);
+    }
+
+    /** Other models are on: draw them, and tell the other views of the data set. */
+    switched() {
+      this.redraw();
+      const off = new Set([...this.off].map((model) => model.label));
+      this.section.dispatchEvent(new CustomEvent("switched", { detail: off }));
     }
 
     /** Draw what does not depend on the exponent: axes and curves, for the models that are on, in the room there is. */
@@ -361,6 +369,8 @@
   class Users {
     constructor(place, data) {
       Object.assign(this, data);
+      this.off = new Set();
+      place.closest("section").addEventListener("switched", (event) => { this.off = event.detail; this.show(); });
       this.most = Math.max(1, ...this.items.map(([, popularity]) => popularity));
       const entries = this.users.flatMap((user) => user.lists.flatMap((list) => list ?? []));
       this.tests = [...new Set(entries.flatMap(([, tests]) => tests.split(" ")))].filter((name) => name).sort();
@@ -415,7 +425,7 @@
       const of = history.length < user.total ? `${history.length} of ` : "";
       const lists = this.models.flatMap((model, place) => {
         const entries = user.lists[place];
-        if (!entries) return [];
+        if (!entries || this.off.has(model.label)) return [];
         const hits = entries.filter(([, tests]) => tests).length;
         return [this.column([swatch(model), model.label], entries, `${hits} found, `, "recommended")];
       });

@@ -22,7 +22,7 @@ class UsersView:
         name: of its file.
         title, note: what a reader needs to understand it.
         labels: the rows of the data set.
-        samples: {label: analysis.sampled_users of a run}, of the rows that have them.
+        samples: {label: analysis.sampled_users of a run}, of the rows that have them; the others have no lists.
     """
 
     name: str

@@ -196,8 +196,11 @@ def test_models_are_switched_off_and_on(open_tab):
     assert len(labels) == 8
     curves = tab.page.locator("#frontier-toy path.curve")
     before = curves.count()
+    lists = tab.page.locator("#users-toy h4")
+    assert lists.all_inner_texts() == ["History", *labels]
     box = tab.page.get_by_label("PopDCL without N", exact=True)
     box.uncheck()
+    assert set(labels) - set(lists.all_inner_texts()) == {"PopDCL without N"}
     assert set(labels) - set(tab.points()) == {"PopDCL without N"}
     assert curves.count() == before - 1
     tab.page.locator("#frontier-toy input[type=range]").fill("3")  # still off after a move
@@ -207,9 +210,11 @@ def test_models_are_switched_off_and_on(open_tab):
     assert set(tab.points()) == set(labels)
     tab.page.get_by_role("button", name="All off").click()
     assert tab.points() == {}
+    assert lists.all_inner_texts() == ["History"]
     assert not box.is_checked()
     tab.page.get_by_role("button", name="All models on").click()
     assert list(tab.points()) == labels
+    assert lists.all_inner_texts() == ["History", *labels]
 
 
 def test_points_speak_to_pointer_and_keyboard(open_tab, runs):
@@ -448,6 +453,9 @@ def test_a_model_whose_sample_is_of_other_users_has_no_list():
     frame = pd.DataFrame({"user_id": ["1", "1"], "part": ["history", "list"], "place": [1, 1], "item_id": ["a", "b"],
                           "popularity": [3, 2], "found": ["", "balanced"], "history": [1, 1]})  # fmt: skip
     other = frame.assign(user_id="2")
-    data = UsersView("n", "t", "", ["A", "B"], {"A": frame, "B": other}).data()
-    assert [user["lists"] for user in data["users"]] == [[[[1, "balanced"]], None], [None, [[1, "balanced"]]]]
+    data = UsersView("n", "t", "", ["A", "B", "C"], {"A": frame, "B": other}).data()
+    assert [user["lists"] for user in data["users"]] == [
+        [[[1, "balanced"]], None, None],
+        [None, [[1, "balanced"]], None],
+    ]
     assert data["items"] == [["a", 3], ["b", 2]]
