@@ -81,6 +81,10 @@ class SplitDataset(SideInformation):
         found = {}
         beside = Path(self.dataset_path).glob(f"{glob.escape(self.dataset_name)}.test_shift_*.inter")
         shifted = [path.name[len(self.dataset_name) + 1 : -len(".inter")] for path in beside]
+        for name in filter(lambda name: not is_shift_test(name), shifted):
+            getLogger().warning(
+                "%s is left aside: no set has this name, which ends in a strength such as 0.5", self._file(name)
+            )
         for name in (*SETS, *sets_in_order(filter(is_shift_test, shifted))):
             files = [file for file in candidates.get(name, (name,)) if self._file(file).is_file()]
             if len(files) > 1:
@@ -307,14 +311,8 @@ class SplitDataset(SideInformation):
     def _drawn_shift_tests(self, parts: Mapping[str, SplitDataset]) -> list[SplitDataset]:
         """The shift tests that no file has, as far as there are the tests to draw them from."""
         strengths = [a for a in self.config["shift_tests"] or () if shift_test_name(a) not in parts]
-        missing = [name for name in SHIFTED_FROM if not len(parts.get(name, ()))]
-        if strengths and missing:
-            self.config.complain(
-                "shift_tests", f"has no effect here: dataset '{self.dataset_name}' has no {missing[0]} to draw from"
-            )
-            return []
-        if not strengths:
-            return []
+        if not strengths or not all(len(parts.get(name, ())) for name in SHIFTED_FROM):
+            return []  # loading.check_asked says so
         places = shift_tests(
             {name: part.ids()[1] for name, part in parts.items()}, strengths, seed=self.config["split_seed"]
         )
@@ -352,7 +350,8 @@ class SplitDataset(SideInformation):
         """Return the pairs to find: of UNBIASED_SETS the liked ones, of any other set all."""
         if self._is_liked is None:
             return self.pairs()
-        ids = (side[self._is_liked] for side in self.ids())
+        liked = self._is_liked & first_occurrences(*self.ids())  # of a pair that is there twice, the first counts
+        ids = (side[liked] for side in self.ids())
         return Pairs(*ids, n_users=self.user_num, n_items=self.item_num)
 
     def copy(self, new_inter_feat: Any) -> SplitDataset:

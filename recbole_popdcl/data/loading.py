@@ -20,7 +20,7 @@ from recbole_popdcl.config.models import is_packaged
 from recbole_popdcl.data.batches import PairLoader, build_sampler
 from recbole_popdcl.data.dataset import SplitDataset, fingerprint
 from recbole_popdcl.data.sampler import NegativeSampler
-from recbole_popdcl.data.set_names import UNBIASED_SETS
+from recbole_popdcl.data.set_names import SHIFTED_FROM, UNBIASED_SETS, shift_test_name
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.metrics import LABELS, find_metrics
 from recbole_popdcl.evaluation.sets import EvaluationSets
@@ -40,17 +40,18 @@ class Data:
     train: Any = None
 
 
-def load_data(config: Config, *, own_batches: bool) -> Data:
+def load_data(config: Config, *, own_batches: bool, measured: bool = True) -> Data:
     """Load, filter and split the dataset of a configuration, and make its training batches.
 
     Args:
         config: the run's configuration.
         own_batches: True for models of this package (PairLoader), False for RecBole's own training data loaders.
+        measured: whether its evaluation sets are to be measured, so that what is asked of them must be there.
 
     Raises:
         PopDCLError: as SplitDataset; or a user with every item where negatives must be drawn.
     """
-    return with_batches(load_sets(config), config, own_batches=own_batches)
+    return with_batches(load_sets(config, measured=measured), config, own_batches=own_batches)
 
 
 def with_batches(data: Data, config: Config, *, own_batches: bool) -> Data:
@@ -59,14 +60,19 @@ def with_batches(data: Data, config: Config, *, own_batches: bool) -> Data:
     return replace(data, train=batches)
 
 
-def load_sets(config: Config) -> Data:
-    """Load, filter and split the dataset of a configuration, without training batches; raises as load_data."""
+def load_sets(config: Config, *, measured: bool = True) -> Data:
+    """Load, filter and split the dataset of a configuration, without training batches; as load_data."""
     with progress.bar(len(LOADING), what="loading", unit="step", shown=config["show_progress"]) as bar:
-        return _load_sets(config, bar.update)
+        data, exposed = _load_sets(config, bar.update)
+    if measured:
+        check_asked(config, data.evaluation, of=f"dataset '{config['dataset']}'")
+        for name, n_shown in exposed.items():
+            _tell_unbiased(name, data.evaluation, n_shown=n_shown)
+    return data
 
 
-def _load_sets(config: Config, done: Callable[[], Any]) -> Data:
-    """As load_sets; calls ``done`` after each step of LOADING."""
+def _load_sets(config: Config, done: Callable[[], Any]) -> tuple[Data, dict[str, int]]:
+    """The data, and {name: what was shown} of UNBIASED_SETS; calls ``done`` after each step of LOADING."""
     try:
         dataset = SplitDataset(config)
         done()
@@ -79,19 +85,16 @@ def _load_sets(config: Config, done: Callable[[], Any]) -> Data:
     sets = {name: part.liked() for name, part in zip(dataset.set_names, parts)}
     exposed = {name: part.pairs() for name, part in zip(dataset.set_names, parts) if name in UNBIASED_SETS}
     evaluation = EvaluationSets(sets.pop("train"), sets, exposed=exposed, **protocol(config))
-    _check_unbiased(config, evaluation)
     done()
     log = getLogger()
     log.info(
         "%s: %d users, %d items; %s", dataset.dataset_name, dataset.user_num - 1, dataset.item_num - 1,
         ", ".join(f"{name} {len(part)}" for name, part in zip(dataset.set_names, parts)),
     )  # fmt: skip
-    for name in exposed:
-        _tell_unbiased(name, evaluation)
     _tell_cold(evaluation)
     identity = fingerprint(dataset, parts)
     done()
-    return Data(dataset, train_set, evaluation, identity)
+    return Data(dataset, train_set, evaluation, identity), {name: len(pairs) for name, pairs in exposed.items()}
 
 
 def protocol(config: Config) -> dict[str, Any]:
@@ -103,22 +106,36 @@ def protocol(config: Config) -> dict[str, Any]:
     return {name: config[name] for name in names}
 
 
-def _check_unbiased(config: Config, evaluation: EvaluationSets) -> None:
-    """Refuse what is asked of items that users were shown at random, where the dataset has no such sets."""
+def check_asked(config: Config, evaluation: EvaluationSets, *, of: str) -> None:
+    """Check that the sets are there of which properties ask something.
+
+    Args:
+        config: which says what is asked.
+        evaluation: the sets that are to be measured.
+        of: what the sets are of, for messages.
+
+    Raises:
+        PopDCLError: it was typed, and they are not there; what a file asks is warned of.
+    """
+    strengths = config["shift_tests"] or ()
+    if any(shift_test_name(strength) not in evaluation.sets for strength in strengths):
+        lacking = " and ".join(name for name in SHIFTED_FROM if name not in evaluation.sets) or "enough interactions"
+        config.complain("shift_tests", f"has no effect here: {of} has no {lacking} to draw from")
     if evaluation.exposed:
         return
-    missing = f"dataset '{config['dataset']}' has no test_unbiased of items that users were shown at random"
+    missing = f"{of} has no test_unbiased of items that users were shown at random"
     by_label = [metric.name for metric in find_metrics(config["metrics"], "metrics") if metric.kind == LABELS]
     if by_label:
-        raise PopDCLError(f"property 'metrics': {by_label[0]} cannot be measured: {missing}")
+        config.complain("metrics", f"cannot hold {' and '.join(by_label)} here: {missing}")
     for name in ("unbiased_candidates", "unbiased_rating"):
         config.complain(name, f"has no effect here: {missing}")
 
 
-def _tell_unbiased(name: str, evaluation: EvaluationSets) -> None:
+def _tell_unbiased(name: str, evaluation: EvaluationSets, *, n_shown: int) -> None:
     """Log what users were shown at random, and how many of them can be measured."""
     if name not in evaluation.sets:
-        getLogger().warning("%s: nobody liked anything that was shown: it has no results", name)
+        problem = "nobody liked anything that was shown" if n_shown else "nothing was shown"
+        getLogger().warning("%s: %s: it has no results", name, problem)
         return
     exposed, liked, train = evaluation.exposed[name], evaluation.sets[name], evaluation.train
     shown = exposed.user_counts > 0

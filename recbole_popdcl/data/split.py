@@ -238,7 +238,7 @@ def _shifted(
     weights = ratio[items]
     weights[:n_imbalanced] *= (1 - strength) / n_imbalanced
     weights[n_imbalanced:] *= strength / (len(items) - n_imbalanced)
-    most = int(1 / weights.max() + 1e-6)  # so many that no probability is above 1
+    most = max(int(1 / weights.max() + 1e-6), 1)  # so many that no probability is above 1
     size = min(n_imbalanced, len(items) - n_imbalanced, most)
     with np.errstate(divide="ignore"):
         order = np.argpartition(uniform / weights, size - 1)

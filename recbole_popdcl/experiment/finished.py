@@ -12,7 +12,7 @@ from recbole_popdcl.config.config import Config
 from recbole_popdcl.config.models import typed_model
 from recbole_popdcl.config.properties import AFTER_TRAINING, Stage, names_of, stage_of
 from recbole_popdcl.config.reading import parse_arguments
-from recbole_popdcl.data.loading import Data, load_data
+from recbole_popdcl.data.loading import Data, check_asked, load_data
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.bootstrap import Interval, intervals_of_results
 from recbole_popdcl.evaluation.per_user import PerUser
@@ -59,8 +59,10 @@ class FinishedRun:
 
 # Properties that may change after training, and that act in training alone.
 OF_TRAINING = ("log_wandb", "wandb_project", "log_mlflow", "mlflow_experiment", "loss_decimal_place")
-# Of no use where nothing is measured.
-OF_MEASURING = ("metrics", "topk", "segment_by", "segments", "user_groups", "metric_decimal_place")
+OF_MEASURING = (  # of no use where nothing is measured
+    "metrics", "topk", "segment_by", "segments", "user_groups", "metric_decimal_place", "shift_tests",
+    "unbiased_candidates", "propensity_power", "propensity_clip",
+)  # fmt: skip
 
 
 def load_run(
@@ -69,6 +71,7 @@ def load_run(
     *,
     model: str | type | None = None,
     without_effect: Collection[str] = (),
+    measured: bool = True,
 ) -> FinishedRun:
     """Load a run's configuration, data and best weights.
 
@@ -79,6 +82,7 @@ def load_run(
         model: the class of a run of a class of the user's own, or ``package.module:Class``, which is imported; the
             run's folder names it, but nothing is imported because a file names it.
         without_effect: properties that have none on what is to be done with the run.
+        measured: whether the run's own evaluation sets are to be measured, as load_data.
 
     Raises:
         PopDCLError: no run in that folder, a property that cannot change after training, data that have changed, or a
@@ -100,7 +104,7 @@ def load_run(
             raise PopDCLError(f"property '{name}' cannot change after training; {', '.join(can)} can")
         if name in idle:
             raise PopDCLError(f"property '{name}' has no effect here")
-    data = load_data(config, own_batches=issubclass(config.model_class, EncoderRecommender))
+    data = load_data(config, own_batches=issubclass(config.model_class, EncoderRecommender), measured=measured)
     if not folder.finished:
         getLogger().warning("%s is not finished: this is its best epoch so far", folder)
     if folder.finished and read_result(folder.path)["data"]["fingerprint"] != data.fingerprint:
@@ -155,15 +159,17 @@ def evaluate(
     check_suffix(output, ".json", option="--output")
     check_suffix(per_user_output, ".parquet", option="--per_user")
     check_outputs(output, per_user_output)
-    run = load_run(run_dir, arguments, model=model)
+    run = load_run(run_dir, arguments, model=model, measured=dataset is None and test is None)
     other: dict[str, Any] = {}
     if dataset is not None:
         given = {**run.config.given(), "k_core": 0}  # and not what RecBole's file of the run's dataset has set
         config = Config(run.config.model_class, dataset, config_dict=given, shared=str(RunFolder(run_dir).config))
         run.data, left = with_dataset(run.data, config)
+        check_asked(run.config, run.data.evaluation, of=f"dataset '{dataset}'")
         other = {"dataset": dataset, "unknown": asdict(left)}
     elif test is not None:
         run.data, left = with_file(run.data, test, config=run.config)
+        check_asked(run.config, run.data.evaluation, of=f"--test {test}")
         other = {"test": str(test), "unknown": asdict(left)}
     run.ranker = build_ranker(run.config, run.data)
     raw_ids = run.data.dataset.field2id_token[run.data.dataset.uid_field]

@@ -40,6 +40,8 @@ def demo(output: str | Path, *, open_page: bool = False) -> tuple[Path, str]:
     output = Path(output)
     if open_page:
         _check_browser()
+    if output.exists() and not output.is_dir():
+        raise PopDCLError(f"--output {output} is a file, not a folder")
     check_free(output / REPORT)
     try:
         with logged():

@@ -237,6 +237,18 @@ def test_a_dataset_without_both_tests(tmp_path):
         load_sets(Config("SSM", "x", arguments=arguments))
 
 
+def test_a_file_of_no_strength(tmp_path, capsys):
+    (tmp_path / "x").mkdir()
+    for name in ("train", "test", "test_shift_0.5", "test_shift_2"):
+        (tmp_path / "x" / f"x.{name}.inter").write_text("user_id:token\titem_id:token\nu\ti\n")
+    assert main(["run", "--model=SSM", "--dataset=x", f"--data_path={tmp_path}", "--eval_step=0", "--epochs=1",
+                 f"--run_dir={tmp_path / 'r'}"]) == 0  # fmt: skip
+    captured = capsys.readouterr()
+    assert "x.test_shift_2.inter is left aside: no set has this name" in captured.err
+    assert "shift_0.5 " in captured.out
+    assert "shift_2" not in captured.out
+
+
 def test_keys_and_table():
     key = ResultKey.parse("test_shift_0.25/tail/Recall@20", "--metric")
     assert (str(key), key.set_name) == ("shift_0.25/tail/recall@20", "test_shift_0.25")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -221,7 +223,7 @@ def test_labels_that_cannot_be(properties, files, tmp_path, lines, message):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--metrics=AUC", "property 'metrics': AUC cannot be measured: dataset 'toy' has no test_unbiased"),
+        ("--metrics=AUC", "property 'metrics' cannot hold AUC here: dataset 'toy' has no test_unbiased"),
         ("--unbiased_candidates=all", "property 'unbiased_candidates' has no effect here: dataset 'toy' has no test_"),
         ("--unbiased_rating=4", "property 'unbiased_rating' has no effect here: dataset 'toy' has no test_unbiased"),
     ],
@@ -229,6 +231,77 @@ def test_labels_that_cannot_be(properties, files, tmp_path, lines, message):
 def test_without_such_a_set_nothing_is_accepted(toy, tmp_path, argument, message):
     with pytest.raises(PopDCLError, match=message):
         run("SSM", config_dict=toy, arguments=[argument], run_dir=tmp_path / "r")
+
+
+@pytest.fixture
+def split_files(toy_folder, tmp_path):
+    """Two datasets of the same ids: ``plain`` has a test alone, ``toy`` the items shown at random and both tests."""
+    lines = (toy_folder / "toy" / "toy.inter").read_text().splitlines()
+    for name, parts in (("plain", ("train", "test")), ("toy", ("train", "test", "test_balanced"))):
+        (tmp_path / name).mkdir()
+        for number, part in enumerate(parts):
+            text = "\n".join([lines[0], *lines[1:][number::3]]) + "\n"
+            (tmp_path / name / f"{name}.{part}.inter").write_text(text)
+    shown = [f"{line}\t{number % 2}" for number, line in enumerate(lines[3::3])]
+    text = "\n".join([f"{lines[0]}\tlabel:float", *shown]) + "\n"
+    (tmp_path / "toy" / "toy.test_unbiased.inter").write_text(text)
+    return tmp_path
+
+
+@pytest.fixture
+def plain_run(toy, split_files):
+    given = {key: value for key, value in toy.items() if key != "k_core"}
+    properties = {**given, "dataset": "plain", "data_path": str(split_files), "eval_step": 0, "topk": [5]}
+    run("SSM", config_dict=properties, run_dir=split_files / "r")
+    return split_files / "r"
+
+
+def test_what_is_asked_is_asked_of_the_sets_that_are_measured(plain_run):
+    """The run's own dataset has no items that were shown at random, and no balanced test; the other one has."""
+    asked = ["--unbiased_candidates=all", "--metrics=[Recall,AUC]", "--shift_tests=[0.5]"]
+    found = evaluate(plain_run, asked, dataset="toy")
+    assert {"unbiased/auc", "unbiased/recall@5", "shift_0.5/recall@5"} <= set(found)
+    assert evaluate(plain_run, dataset="toy")["unbiased/recall@5"] > found["unbiased/recall@5"]
+
+
+@pytest.mark.parametrize("asked", ["unbiased_candidates=all", "metrics=[Recall,AUC]", "shift_tests=[0.5]"])
+@pytest.mark.parametrize("where", ["own", "dataset", "test"])
+def test_what_the_sets_cannot_give(plain_run, split_files, asked, where):
+    file = split_files / "toy" / "toy.test.inter"
+    other = {"own": {}, "dataset": {"dataset": "plain"}, "test": {"test": file}}[where]
+    of = {"own": "dataset 'plain'", "dataset": "dataset 'plain'", "test": f"--test {other.get('test')}"}[where]
+    with pytest.raises(PopDCLError, match=rf"property '{asked.split('=')[0]}' .* here: {re.escape(of)} has no test_"):
+        evaluate(plain_run, [f"--{asked}"], **other)
+
+
+def test_a_run_with_shift_tests_is_measured_on_data_without(toy, split_files, caplog):
+    given = {key: value for key, value in toy.items() if key != "k_core"}
+    properties = {**given, "data_path": str(split_files), "eval_step": 0, "topk": [5], "shift_tests": [0.5]}
+    run("SSM", config_dict=properties, run_dir=split_files / "r")
+    caplog.clear()
+    found = evaluate(split_files / "r", dataset="plain")
+    assert {key.split("/")[0] for key in found} == {"imbalanced"}
+    assert "property 'shift_tests' has no effect here: dataset 'plain' has no test_balanced to draw from" in caplog.text
+
+
+def test_a_pair_that_was_shown_twice(properties, files, tmp_path):
+    """The first row counts, as in the preparation."""
+    path = files / "toy.test_unbiased.inter"
+    head, *rows = path.read_text().splitlines()
+    again = ["\t".join([*row.split("\t")[:2], str(1 - int(row.split("\t")[2])), "1"]) for row in rows]
+    once = run("SSM", config_dict=properties, run_dir=tmp_path / "once")
+    path.write_text("\n".join([head, *rows, *again]) + "\n")
+    twice = run("SSM", config_dict=properties, run_dir=tmp_path / "twice")
+    assert twice["test"]["unbiased/auc"] == once["test"]["unbiased/auc"]
+    assert twice["test"]["unbiased/recall@3"] == once["test"]["unbiased/recall@3"]
+
+
+def test_nothing_was_shown(properties, files, tmp_path, capsys):
+    path = files / "toy.test_unbiased.inter"
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+    result = run("SSM", config_dict=properties, run_dir=tmp_path / "r")
+    assert not any(key.startswith("unbiased/") for key in result["test"])
+    assert "test_unbiased: nothing was shown: it has no results" in capsys.readouterr().err
 
 
 def test_nobody_liked_anything(properties, files, tmp_path, capsys):

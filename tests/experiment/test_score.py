@@ -113,6 +113,7 @@ def test_a_property_without_effect_is_refused(toy, tmp_path):
         "log_wandb=True": set(commands), "loss_decimal_place=2": set(commands), "eval_mask=others": {"score", "export"},
         "metrics=[ARP]": set(commands) - {"evaluate"}, "topk=[3]": set(commands) - {"evaluate"},
         "segment_by=items": set(commands) - {"evaluate"}, "cold_items=rank": {"score"},
+        "shift_tests=[0.5]": set(commands) - {"evaluate"},
         "score_norm_exponent=0.5": set(),
     }  # fmt: skip
     for argument, refusing in without.items():
