@@ -56,7 +56,7 @@ def test_a_broken_link_is_refused(tmp_path):
     project = tmp_path / "project"
     for part in PARTS:
         shutil.copytree(ROOT / part, project / part, ignore=shutil.ignore_patterns("__pycache__", "report"))
-    for file in ROOT.glob("*.md"):
+    for file in [*ROOT.glob("*.md"), ROOT / "CITATION.cff"]:
         shutil.copy(file, project)
     (project / "docs" / "report").mkdir()
     (project / "docs" / "report" / "index.html").write_text("a report")
