@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from recbole_popdcl.experiment.search.tune import tune
     from recbole_popdcl.reporting.build import report
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Config", "compare", "evaluate", "export", "judge", "recommend", "report", "run", "score", "tune"]
 
 _HOMES = {

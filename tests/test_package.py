@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 
 import recbole_popdcl
 
@@ -37,3 +40,13 @@ def test_functions_keep_their_names_whatever_is_imported_first():
         "assert all(callable(getattr(p, name)) for name in p.__all__)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_one_version_with_one_date():
+    """In the package, the citation and the first section of the changelog."""
+    root = Path(__file__).parents[1]
+    citation = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == recbole_popdcl.__version__
+    sections = re.findall(r"^## (.+)$", (root / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sections[0] == f"{citation['version']} ({citation['date-released']})"
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+ \(\d{4}-\d\d-\d\d\)", section) for section in sections)
