@@ -62,6 +62,7 @@ setup(
         "docs": DOCS,
         "dev": [
             "pytest>=9",
+            "pytest-xdist>=3.8",  # a process a core
             "hypothesis>=6.150",
             "ir-measures>=0.4",  # trec_eval, to compare the metrics with
             "ruff>=0.17",

@@ -15,6 +15,9 @@ import pytest
 from recbole_popdcl.cli import main
 from recbole_popdcl.data.atomic import write_interactions
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # processes share the cores, and threads of several would wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["PYTEST_ADDOPTS"] = "-n 0"  # of pytest within a test
 os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="popdcl-tests-")  # the user's own key stays as it is
 hypothesis.settings.register_profile("same", derandomize=True, database=None)  # examples of one run to the next
 hypothesis.settings.load_profile("same")

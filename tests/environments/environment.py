@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ("recbole_popdcl", "dataset_prep", "properties", "setup.py", "pyproject.toml", "README.md")
 TESTING = ("tests", "benchmarks")
 EXTRAS = ("tune", "report")
-TOOLS = ("pytest", "hypothesis", "ir-measures")
+TOOLS = ("pytest", "pytest-xdist", "hypothesis", "ir-measures")
 SHOWN = ("torch", "numpy", "pandas", "scipy", "pyarrow", "ray", "recbole", "matplotlib")
 # Every package is used by one of these at least; a few minutes in all.
 PART = (
