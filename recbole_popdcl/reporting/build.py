@@ -354,7 +354,7 @@ def _add_frontier(section: Section, shown: Sequence[Group], *, k: int) -> None:
     dataset, frontiers = section.title, _frontiers(section, shown)
     means = {label: pd.concat(of_runs.values()).groupby("exponent", as_index=False).mean()
              for label, of_runs in frontiers.items()}  # fmt: skip
-    figure = figures.frontier(means, section.labels, k)
+    figure = figures.frontier(means, section.labels, k=k)
     if figure is None:
         return
     note = f"{NOTE} Hollow: g = 0."
@@ -380,14 +380,14 @@ def _add_users(section: Section, shown: Sequence[Group]) -> None:
     if kept:
         section.items.append(
             UsersView(
-                tables.file_name(f"users-{section.title}"),
-                f"{section.title}: single users",
-                f"At most {N_SAMPLED_USERS} users, drawn at random of those with something to find: what they had, and "
-                "the list of each model (first seed of each row). Bars: popularity of an item (training users), on "
-                f"a logarithmic scale. A history of more than {SHOWN_HISTORY} items is shown by that many, drawn at "
-                "random. Models that are switched off in the frontier have no list here either.",
-                section.labels,
-                kept,
+                name=tables.file_name(f"users-{section.title}"),
+                title=f"{section.title}: single users",
+                note=f"At most {N_SAMPLED_USERS} users, drawn at random of those with something to find: what they "
+                "had, and the list of each model (first seed of each row). Bars: popularity of an item (training users), "
+                f"on a logarithmic scale. A history of more than {SHOWN_HISTORY} items is shown by that many, drawn "
+                "at random. Models that are switched off in the frontier have no list here either.",
+                labels=section.labels,
+                samples=kept,
             )
         )
 

@@ -331,7 +331,7 @@ def popularity(frames: Mapping[str, pd.DataFrame], labels: Sequence[str]) -> Fig
     return figure
 
 
-def frontier(frames: Mapping[str, pd.DataFrame], labels: Sequence[str], k: int) -> Figure | None:
+def frontier(frames: Mapping[str, pd.DataFrame], labels: Sequence[str], *, k: int) -> Figure | None:
     """Balanced over imbalanced NDCG at k at several score normalisation exponents, a curve a model; one data set.
 
     Args:

@@ -129,11 +129,24 @@ def test_ranks_and_mean_that_point_apart_carry_nothing(make_group, users):
     assert said[2] == "No model is shown to dominate another."
 
 
+def test_one_of_both_tests_carries_nothing(make_group, users):
+    """Most users a little better, a few anywhere: Wilcoxon tells them apart, Student's t does not."""
+    by = np.where(np.arange(N_USERS) < 150, 0.001, np.where(np.arange(N_USERS) % 2, 0.2, -0.2))
+    by = by + np.random.default_rng(0).normal(0, 1e-5, N_USERS)
+    assert stats.wilcoxon(by).pvalue < 1e-6
+    assert stats.ttest_1samp(by, 0).pvalue > 0.1
+    assert by.mean() > 0
+    changed = {name: values + by for name, values in users.items()}
+    said = findings([make_group("A", users), make_group("B", changed)], 20).sentences
+    assert said[0].startswith("On the balanced test B has the highest mean")
+    assert said[0].endswith(". The tests do not tell it from A.")
+
+
 def test_the_best_setting_on_validation_stands_for_a_model(make_group, users):
     shown = [
         make_group("A", users),
-        make_group("B", shifted(users, balanced=0.1, imbalanced=0.1), valid=0.1, label="B (temperature 1)"),
         make_group("B", shifted(users, balanced=-0.1, imbalanced=-0.1), valid=0.9, label="B (temperature 2)"),
+        make_group("B", shifted(users, balanced=0.1, imbalanced=0.1), valid=0.1, label="B (temperature 1)"),
     ]
     said = findings(shown, 20)
     assert said.sentences[2] == "B is dominated by A, ahead of it on both tests."
