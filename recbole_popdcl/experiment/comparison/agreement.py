@@ -13,7 +13,7 @@ from scipy import stats
 
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.bootstrap import DECIMALS, DRAWS, drawn_sums, middle
-from recbole_popdcl.evaluation.keys import LIKE_THE_LOG, ResultKey, set_key, set_keys_in_order
+from recbole_popdcl.evaluation.keys import LIKE_THE_LOG, SET_KEYS, ResultKey
 from recbole_popdcl.evaluation.metrics import ESTIMATOR, LABELS, all_metrics, find_metric
 from recbole_popdcl.evaluation.per_user import weight_column
 from recbole_popdcl.experiment.comparison.significance import values_by_user
@@ -35,7 +35,8 @@ def keys_of_tests(frames: Mapping[str, Sequence[pd.DataFrame]], column: str) -> 
     """
     runs = [frame for seeds in frames.values() for frame in seeds]
     common = set.intersection(*(set(frame["set"]) for frame in runs))
-    tests = [key for key in set_keys_in_order(common) if not key.startswith("valid")]
+    # shift tests share their interactions with other tests, so that they agree by themselves
+    tests = [key for name, key in SET_KEYS.items() if key in common and not name.startswith("valid")]
     metric, _, k = column.partition("@")
     base = find_metric(metric, "metric").name
     estimators = [
@@ -43,7 +44,7 @@ def keys_of_tests(frames: Mapping[str, Sequence[pd.DataFrame]], column: str) -> 
         for other in all_metrics(ESTIMATOR)
         if other.name.endswith(base) and not any(weight_column(other.key) in frame for frame in runs)
     ]
-    of_log = [test for test in tests if test in map(set_key, LIKE_THE_LOG)]
+    of_log = [test for test in tests if test in map(SET_KEYS.get, LIKE_THE_LOG)]
     wanted = [
         *((test, column) for test in tests),
         *((test, other) for test in of_log for other in estimators),
