@@ -171,6 +171,13 @@ def test_estimates_and_labels_order_models_too():
     assert row.tau == pytest.approx(stats.kendalltau(list(means.values()), list(weighed.values())).statistic)
 
 
+def test_shift_tests_do_not_order_models():
+    given = frames()
+    for seeds in given.values():
+        seeds[:] = [pd.concat([frame, frame.assign(set="shift_0.5")]) for frame in seeds]
+    assert [key.set for key in keys_of_tests(given, "recall@20")] == ["imbalanced", "balanced"]
+
+
 def test_matrices():
     rows = [
         ("Recall@20", "balanced/recall@20", "imbalanced/recall@20", -0.2, -0.6, 0.4),
