@@ -61,7 +61,8 @@ def intervals_of_means(
     Args:
         values: of each user, float64 [users, columns]; NaN where a user has none.
         weights: of each user in each column, likewise; all 1 by default.
-        draws, seed: as drawn_sums.
+        draws: as drawn_sums.
+        seed: as drawn_sums.
     """
     if not len(values):
         return [Interval(np.nan, np.nan)] * values.shape[1]
@@ -81,7 +82,8 @@ def intervals_of_results(frame: pd.DataFrame, *, draws: int = DRAWS, seed: int =
 
     Args:
         frame: of a run (per_user.PerUser.frame); users of each set are drawn by themselves.
-        draws, seed: as drawn_sums.
+        draws: as drawn_sums.
+        seed: as drawn_sums.
     """
     found = {}
     for set_key, rows in frame.groupby("set", sort=False):
