@@ -136,8 +136,10 @@ def test_a_search_that_is_disturbed_again_and_again_ends_like_plain_runs(faultle
         interrupt(driver, signal.SIGINT, status=130, folder=folder, log=log, temporary=faultless.temporary)
     with faultless.resumed(folder, log) as driver:
         assert trains(folder, driver), log.read_text()[-2000:]
+        workers = psutil.Process(driver.pid).children(recursive=True)
         os.killpg(driver.pid, signal.SIGKILL)
         driver.wait()
+        psutil.wait_procs(workers, timeout=120)  # which may write a checkpoint yet
     shutil.rmtree(faultless.temporary)
     faultless.temporary.mkdir()
     assert not (folder / "trials.csv").exists()
