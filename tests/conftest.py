@@ -24,6 +24,11 @@ hypothesis.settings.load_profile("same")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has jobs in the background ignore Ctrl-C
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that run whole commands come first: a process that begins one of them last would be waited for."""
+    items.sort(key=lambda item: item.path.parent.name not in ("tests", "report", "search"))
+
+
 def skewed_pairs(n_users: int, n_items: int, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Distinct (user, item) pairs from 0 on, item popularity falling like 1/rank."""
     rng = np.random.default_rng(seed)

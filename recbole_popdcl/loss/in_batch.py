@@ -105,6 +105,11 @@ class Rows:
         """Return the entries of ``values`` [b], one for each pair, that belong to the rows [r, 1]."""
         return values[self.pairs].to(self.logits.dtype).unsqueeze(1)
 
+    def of_items(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the entries of ``values`` [b], one for each pair, that belong to the items of the columns [1, b], or
+        of the columns of a part of the batch."""
+        return values[self.first : self.first + self.logits.shape[1]].to(self.logits.dtype).unsqueeze(0)
+
     def log_sum_exp(self, values: torch.Tensor, *, without_negatives: float = 0.0) -> torch.Tensor:
         """Return log sum_j e^v_j over the negatives of each row [r, 1].
 

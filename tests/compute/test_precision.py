@@ -39,7 +39,7 @@ def test_losses_on_cosines_and_the_graph_keep_their_bits(toy, tmp_path, model, p
 
 def test_tf32_is_for_training_alone(toy, tmp_path, monkeypatch):
     seen = []
-    for method in ("_steps", "evaluate"):
+    for method in ("_steps", "_validated", "evaluate"):
         before = getattr(RunTrainer, method)
 
         def noting(self, *arguments, before=before, **options):
