@@ -84,7 +84,7 @@ def agreement_findings(numbers: pd.DataFrame) -> list[str]:
     sentences = []
     for row in numbers.itertuples():
         one, other = (ResultKey.parse(key, "test") for key in (row.test, row.other))
-        if {one.set, other.set} != set(TEST_SETS) or np.isnan(row.low):
+        if {one.set, other.set} != set(TEST_SETS) or one.column != other.column or np.isnan(row.low):
             continue
         said = (
             "agree more than not on the order" if row.low > 0 else

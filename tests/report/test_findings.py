@@ -180,7 +180,8 @@ def test_one_test_alone_has_no_dominance(make_group, users):
 )
 def test_agreement_goes_by_its_interval(low, high, said):
     row = {"test": "balanced/ndcg@20", "other": "imbalanced/ndcg@20", "tau": 0.3, "low": low, "high": high, "models": 4}
-    (sentence,) = agreement_findings(pd.DataFrame([row, {**row, "other": "unbiased/ndcg@20"}]))
+    others = [{**row, "other": other} for other in ("unbiased/ndcg@20", "imbalanced/snipsndcg@20")]
+    (sentence,) = agreement_findings(pd.DataFrame([row, *others]))
     assert sentence.startswith(f"By NDCG@20 the two tests {said}")
     assert f"{low:.2f} to {high:.2f}".replace("-", "−") in sentence
     assert agreement_findings(pd.DataFrame([{**row, "low": np.nan}])) == []
