@@ -28,7 +28,6 @@ from recbole_popdcl.evaluation.metrics import (
     Metric,
 )
 from recbole_popdcl.evaluation.per_user import UserValues, weight_column
-from recbole_popdcl.evaluation.popularity_groups import ITEM_SHARES, item_groups
 from recbole_popdcl.evaluation.profiles import Profiles
 from recbole_popdcl.evaluation.sets import GroundTruth
 
@@ -65,6 +64,11 @@ def _of_metric(metric: Metric, hits: torch.Tensor, n_truth: torch.Tensor, *, top
     return values
 
 
+def _on_host(part: Part) -> Part:
+    """The same named tuple, its tensors on the host."""
+    return type(part)(*(None if value is None else value.cpu() for value in part))  # type: ignore[arg-type]
+
+
 class Collector(ABC, Generic[Part]):
     """Collects what the metrics of one kind need in one evaluation set.
 
@@ -86,21 +90,21 @@ class Collector(ABC, Generic[Part]):
         self.truth, self.metrics, self.topk, self.by_user = truth, list(metrics), list(topk), by_user
         self._start()
 
-    @abstractmethod
     def _start(self) -> None:
         """Begin with nothing counted."""
+        self._parts: list[Part] = []
 
     @abstractmethod
     def measure(self, ranked: RankedUsers) -> Part:
         """Return what is kept of a batch of users; the collector stays as it is."""
 
-    @abstractmethod
     def add(self, part: Part) -> None:
         """Take what ``measure`` returned, here or in another process."""
+        self._parts.append(part)
 
-    @abstractmethod
     def parts(self) -> list[Part]:
         """Return all that was added, on the host, for the ``add`` of another collector."""
+        return [_on_host(part) for part in self._parts]
 
     @abstractmethod
     def results(self) -> dict[ResultKey, float]:
@@ -137,9 +141,6 @@ class AccuracyCollector(Collector[AccuracySums]):
     """Means over the users with something to find, for all items, for those of each segment, and for all items over
     the users of each group."""
 
-    def _start(self) -> None:
-        self._parts: list[AccuracySums] = []
-
     def measure(self, ranked: RankedUsers) -> AccuracySums:
         to_find = self.truth.to_find[:, ranked.users]
         segment = self.truth.segments[ranked.items]
@@ -154,12 +155,6 @@ class AccuracyCollector(Collector[AccuracySums]):
             return AccuracySums(sums, None, None)
         own = values[:, 0, some[0]].transpose(1, 2).flatten(0, 1)
         return AccuracySums(sums, ranked.users[some[0]].cpu(), own.cpu())
-
-    def add(self, part: AccuracySums) -> None:
-        self._parts.append(part)
-
-    def parts(self) -> list[AccuracySums]:
-        return [part._replace(sums=part.sums.cpu()) for part in self._parts]
 
     def results(self) -> dict[ResultKey, float]:
         some = self.truth.to_find > 0
@@ -252,9 +247,6 @@ class RankCollector(Collector[PairRanks]):
 
     needs_all_scores = True
 
-    def _start(self) -> None:
-        self._parts: list[PairRanks] = []
-
     def measure(self, ranked: RankedUsers) -> PairRanks:
         rows, items = self.truth.pairs.of_users(ranked.users)
         candidates = self.truth.candidates[items]
@@ -264,12 +256,6 @@ class RankCollector(Collector[PairRanks]):
             for r, i in zip(rows.split(PAIRS_PER_COMPARISON), items.split(PAIRS_PER_COMPARISON))
         ]
         return PairRanks(ranked.users[rows], items, torch.cat(ranks))
-
-    def add(self, part: PairRanks) -> None:
-        self._parts.append(part)
-
-    def parts(self) -> list[PairRanks]:
-        return [PairRanks(*(values.cpu() for values in part)) for part in self._parts]
 
     def results(self) -> dict[ResultKey, float]:
         users, items, ranks = (torch.cat(values).cpu().numpy() for values in zip(*self._parts))
@@ -304,9 +290,6 @@ class LabelCollector(Collector[LabelSums]):
 
     needs_all_scores = True
 
-    def _start(self) -> None:
-        self._parts: list[LabelSums] = []
-
     def measure(self, ranked: RankedUsers) -> LabelSums:
         rows, items = self.truth.exposed.of_users(ranked.users)
         scores = ranked.scores[rows, items]
@@ -322,12 +305,6 @@ class LabelCollector(Collector[LabelSums]):
         if not self.by_user:
             return LabelSums(sums, count, None, None)
         return LabelSums(sums, count, ranked.users[both].cpu(), values.cpu())
-
-    def add(self, part: LabelSums) -> None:
-        self._parts.append(part)
-
-    def parts(self) -> list[LabelSums]:
-        return [part._replace(sums=part.sums.cpu(), n_users=part.n_users.cpu()) for part in self._parts]
 
     def results(self) -> dict[ResultKey, float]:
         sums = torch.stack([part.sums.cpu() for part in self._parts]).sum(dim=0)
@@ -362,9 +339,6 @@ class WeightedSums(NamedTuple):
 class WeightedCollector(Collector[WeightedSums]):
     """Weighted means, over the users with something to find, of metrics that return values and weights."""
 
-    def _start(self) -> None:
-        self._parts: list[WeightedSums] = []
-
     @abstractmethod
     def _seen(self, users: torch.Tensor, items: torch.Tensor, hits: torch.Tensor) -> Any:
         """Return what the metrics take: of the users [u] their lists [u, n], and which of it is to be found."""
@@ -381,12 +355,6 @@ class WeightedCollector(Collector[WeightedSums]):
             return whole
         own = values.transpose(1, 2).flatten(0, 1)
         return whole._replace(users=users.cpu(), values=own.cpu(), weight=weight.cpu())
-
-    def add(self, part: WeightedSums) -> None:
-        self._parts.append(part)
-
-    def parts(self) -> list[WeightedSums]:
-        return [part._replace(sums=part.sums.cpu(), weights=part.weights.cpu()) for part in self._parts]
 
     def results(self) -> dict[ResultKey, float]:
         sums = torch.stack([part.sums.cpu() for part in self._parts]).sum(dim=0)
@@ -419,16 +387,10 @@ class ProfileCollector(WeightedCollector):
 
     def _start(self) -> None:
         super()._start()
-        train, device = self.truth.sets.train, self.truth.device
-        groups = item_groups(train.item_counts)
-        size = (train.n_users, len(ITEM_SHARES))
-        had = np.bincount(train.users * size[1] + groups[train.items], minlength=size[0] * size[1]).reshape(size)
-        n = np.maximum(train.user_counts, 1)
-        mass = np.bincount(train.users, weights=train.item_counts[train.items], minlength=train.n_users)
-        self._had, self._had_groups = (torch.from_numpy(values).to(device) for values in (mass / n, had / n[:, None]))
-        self._popularity = torch.from_numpy(train.item_counts.astype(np.float64)).to(device)
-        codes = np.arange(len(ITEM_SHARES))
-        self._groups = torch.from_numpy((groups[:, None] == codes).astype(np.float64)).to(device)  # padding: zeros
+        train = self.truth.sets.train_profiles
+        self._popularity, self._groups, self._had, self._had_groups = (
+            torch.from_numpy(values).to(self.truth.device) for values in train
+        )
 
     def _seen(self, users: torch.Tensor, items: torch.Tensor, hits: torch.Tensor) -> Profiles:
         return Profiles(

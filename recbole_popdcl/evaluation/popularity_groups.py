@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from recbole_popdcl.data.pairs import Pairs
@@ -49,6 +51,37 @@ def item_groups(popularity: np.ndarray) -> np.ndarray:
         popularity: training degree [n_items]; index 0 is padding, whose group is -1.
     """
     return cut_by_popularity(popularity, popularity, shares=np.array(ITEM_SHARES))
+
+
+class TrainProfiles(NamedTuple):
+    """The popularity of what users had in training, all float64.
+
+    Attributes:
+        popularity: training degree of each item [n_items]; 0 for padding.
+        groups: 1 in the column of each item's group [n_items, 3] (``item_groups``); all 0 for padding.
+        had: mean popularity of each user's training items [n_users]; 0 for a user without.
+        had_groups: share of each group among them [n_users, 3].
+    """
+
+    popularity: np.ndarray
+    groups: np.ndarray
+    had: np.ndarray
+    had_groups: np.ndarray
+
+
+def profiles_of(train: Pairs) -> TrainProfiles:
+    """Return the profiles of training pairs."""
+    groups = item_groups(train.item_counts)
+    size = (train.n_users, len(ITEM_SHARES))
+    counts = np.bincount(train.users * size[1] + groups[train.items], minlength=size[0] * size[1]).reshape(size)
+    mass = np.bincount(train.users, weights=train.item_counts[train.items], minlength=train.n_users)
+    n = np.maximum(train.user_counts, 1)
+    return TrainProfiles(
+        popularity=train.item_counts.astype(np.float64),
+        groups=(groups[:, None] == np.arange(size[1])).astype(np.float64),
+        had=mass / n,
+        had_groups=counts / n[:, None],
+    )
 
 
 def groups_of_users(train: Pairs) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,7 +14,12 @@ from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.data.set_names import is_shift_test
 from recbole_popdcl.evaluation.estimators import propensities
 from recbole_popdcl.evaluation.keys import USER_GROUPS, segment_names
-from recbole_popdcl.evaluation.popularity_groups import cut_by_popularity, groups_of_users
+from recbole_popdcl.evaluation.popularity_groups import (
+    TrainProfiles,
+    cut_by_popularity,
+    groups_of_users,
+    profiles_of,
+)
 
 
 class EvaluationSets:
@@ -104,6 +110,11 @@ class EvaluationSets:
             )
             smaller.segment_counts[name] = self.segment_counts[name] * kept
         return smaller
+
+    @functools.cached_property
+    def train_profiles(self) -> TrainProfiles:
+        """What every user had in training, for metrics of lists beside profiles."""
+        return profiles_of(self.train)
 
     @property
     def measured_segments(self) -> tuple[str, ...]:

@@ -123,6 +123,17 @@ def test_few_negatives_are_those_of_a_smaller_batch(name, most, parts, masked):
     torch.testing.assert_close(gradients, torch.autograd.grad(expected, leaves), rtol=1e-6, atol=1e-9)
 
 
+def test_a_part_of_the_batch_has_the_values_of_its_items():
+    users, items, *_ = batch(11, seed=4)
+    values = torch.arange(11.0)
+    loss = in_batch_loss(
+        users, items, most_negatives=4, row_losses=lambda rows: (rows.logits * rows.of_items(values)).sum(dim=1)
+    )
+    parts = [range(3), range(3, 7), range(7, 11)]
+    expected = sum(cosine(users[k], items[j]) * j for part in parts for k in part for j in part) / 11
+    torch.testing.assert_close(loss, expected)
+
+
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("temperature", TEMPERATURES)

@@ -40,12 +40,12 @@ def paired_tests(
     """
     values = {label: values_by_user(seeds, key, label=label) for label, seeds in frames.items()}
     ours = values.pop(reference)
-    rows = []
     for label, theirs in values.items():
         if not theirs.index.equals(ours.index):
             raise PopDCLError(f"{reference} and {label} were measured on different users of the {key.set} set")
-        difference = ours.to_numpy() - theirs.to_numpy()
-        (interval,) = intervals_of_means(difference[:, None])
+    differences = np.stack([ours.to_numpy() - theirs.to_numpy() for theirs in values.values()])
+    rows = []
+    for (label, theirs), difference, interval in zip(values.items(), differences, intervals_of_means(differences.T)):
         wilcoxon_p, t_p = p_values(difference)
         rows.append(
             {
