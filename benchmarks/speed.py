@@ -187,10 +187,10 @@ def epoch(model, optimizer, loader, n_batches: int) -> Callable[[], float]:
     return lambda: seconds(lambda: take_steps(model, optimizer, itertools.islice(iter(loader), n_batches)))
 
 
-def forever(loader) -> Iterator:
-    """Yield batches of full size, epoch after epoch."""
+def forever(loader, size: int | None = None) -> Iterator:
+    """Yield batches of full size (BATCH), epoch after epoch."""
     while True:
-        yield from (batch for batch in loader if len(batch) == BATCH or len(loader) == 1)
+        yield from (batch for batch in loader if len(batch) == (size or BATCH) or len(loader) == 1)
 
 
 def training_rows(folder: Path, stock: StockProcess, repeat: int, n_batches: int) -> list[Row]:

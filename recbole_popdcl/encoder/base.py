@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
+from recbole_popdcl.compute import device
 from recbole_popdcl.config.kinds import Choice, Whole
 from recbole_popdcl.config.properties import Property, declared
 from recbole_popdcl.config.registry import classes_in
@@ -81,8 +83,13 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def layer0(self, users: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the rows of the embedding tables [b, d] and [m, d], which the L2 term is taken on."""
-        return self.user_embedding(users), self.item_embedding(items)
+        """Return the rows of the embedding tables [b, d] and [m, d], which the L2 term is taken on.
+
+        On the CPU their gradient is one of these rows alone, which is added to the dense one that ``forward`` leaves.
+        """
+        sparse = not device.host_waits(users.device)  # a GPU would wait for their number
+        tables = (self.user_embedding.weight, self.item_embedding.weight)
+        return F.embedding(users, tables[0], sparse=sparse), F.embedding(items, tables[1], sparse=sparse)
 
 
 @functools.cache

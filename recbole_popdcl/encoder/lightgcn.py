@@ -66,12 +66,6 @@ class LightGCNEncoder(Encoder):
         # unlike rows[place], the gradient of this does not depend on thread timing
         return F.embedding(users, encoded[0]), F.embedding(items, encoded[1])
 
-    def layer0(self, users: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        # a gradient of the rows alone, added to the dense one of propagation; on a GPU that waits for their number
-        sparse = not device.host_waits(users.device)
-        tables = (self.user_embedding.weight, self.item_embedding.weight)
-        return F.embedding(users, tables[0], sparse=sparse), F.embedding(items, tables[1], sparse=sparse)
-
     def tables(self) -> tuple[torch.Tensor, torch.Tensor]:
         return PropagatedNodes.apply(self.user_embedding.weight, self.item_embedding.weight, self._propagated)
 

@@ -13,7 +13,7 @@ class MFEncoder(Encoder):
     name = "mf"
 
     def forward(self, users: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.layer0(users, items)
+        return self.user_embedding(users), self.item_embedding(items)
 
     def tables(self) -> tuple[torch.Tensor, torch.Tensor]:
         return self.user_embedding.weight, self.item_embedding.weight

@@ -19,7 +19,7 @@ from recbole_popdcl.compute import device
 from recbole_popdcl.compute.distributed import rows_of_loss, sum_rows_of_loss
 from recbole_popdcl.compute.products import inner_products
 
-ROWS_PER_BLOCK = 256
+SCORES_PER_BLOCK = 2**20  # 4 MiB: fewer blocks have less overhead, larger ones no longer fit into the cache
 ROWS_PER_BLOCK_OF_GPU = 2048  # a block costs the same number of kernel launches whatever its size
 
 
@@ -149,7 +149,7 @@ class _SoftmaxLoss(torch.autograd.Function):
         if false_negatives is not None:
             logits.masked_fill_(false_negatives, -torch.inf)
         largest = logits.amax(dim=1, keepdim=True)
-        probabilities = logits.softmax(dim=1)
+        probabilities = torch.softmax(logits, dim=1, out=logits)
         ctx.save_for_backward(probabilities, own)
         return (largest - positives - probabilities.amax(dim=1, keepdim=True).log()).squeeze(1)
 
@@ -280,8 +280,9 @@ class _Sums:
         """Yield the places of the blocks of this process's share of the rows, and of the part of the batch of each."""
         n, where = len(self.pairs), self.pairs.device
         share = rows_of_loss(n)
-        size = ROWS_PER_BLOCK_OF_GPU if device.host_waits(where) else ROWS_PER_BLOCK
         for part in _parts(n, self.objective.most_negatives):
+            of_cpu = max(1, SCORES_PER_BLOCK // (part.stop - part.start))
+            size = ROWS_PER_BLOCK_OF_GPU if device.host_waits(where) else of_cpu
             stop = min(part.stop, share.stop)
             for start in range(max(part.start, share.start), stop, size):
                 yield slice(start, min(start + size, stop)), part

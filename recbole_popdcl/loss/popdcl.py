@@ -98,8 +98,8 @@ def popdcl_margins(
         0.6796
     """
     rows = Rows.of_batch(users, items, temperature=temperature)
-    logits = _negative_logits(rows, omega_plus, form=negative_margin, floor=None)
-    return _positive_margins(rows, not_chosen).squeeze(1), rows.in_cosines(rows.logits - logits)
+    positive, logits = _positive_margins(rows, not_chosen).squeeze(1), rows.logits.clone()
+    return positive, rows.in_cosines(logits - _negative_logits(rows, omega_plus, form=negative_margin, floor=None))
 
 
 def _positive_margins(rows: Rows, not_chosen: torch.Tensor) -> torch.Tensor:
@@ -108,7 +108,9 @@ def _positive_margins(rows: Rows, not_chosen: torch.Tensor) -> torch.Tensor:
 
 
 def _negative_logits(rows: Rows, omega_plus: torch.Tensor, *, form: str, floor: float | None) -> torch.Tensor:
-    """(f(u,j) - M-(u,j)) / tau, [r, b], without meaning at a pair's own item; form and floor as in popdcl_loss."""
+    """(f(u,j) - M-(u,j)) / tau, [r, b], without meaning at a pair's own item; form and floor as in popdcl_loss.
+
+    The rows' logits may be overwritten."""
     if form == "none":
         return rows.logits
     if form == "exact":
@@ -143,7 +145,8 @@ class _FirstOrderLogits(torch.autograd.Function):
     """s_j - m_j with s = f/tau, m = M-/tau of Eq. 10, and its gradient, in half the passes that autograd would take.
 
     m_j = exp[s+ - s_j + log_weight] with log_weight = log(omega+/omega-/tau): the gradient to s_j is 1 + m_j, to s+ it
-    is the sum of -m_j. Where s_j outside m_j is held at its bound, the gradient to s_j is m_j.
+    is the sum of -m_j. Where s_j outside m_j is held at its bound, the gradient to s_j is m_j. The result takes the
+    place of s in memory, as a block that leaves the cache costs more than its arithmetic.
     """
 
     @staticmethod
@@ -161,12 +164,12 @@ class _FirstOrderLogits(torch.autograd.Function):
             flat_score = logits < bounds.logit
             logits = logits.clamp(min=bounds.logit)
         ctx.save_for_backward(margins, flat_margin, flat_score)
-        return logits - margins
+        return logits.detach().sub_(margins)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         margins, flat_margin, flat_score = ctx.saved_tensors
-        of_margins = grad * margins
+        of_margins = margins.mul_(grad)  # in place, as the gradient of a block is taken once
         if flat_margin is not None:
             of_margins.masked_fill_(flat_margin, 0.0)
         of_positives = of_margins.sum(dim=1, keepdim=True).neg_()

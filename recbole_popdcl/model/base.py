@@ -14,7 +14,7 @@ from recbole.utils import InputType
 from torch import nn
 
 from recbole_popdcl.compute.distributed import share_encoding
-from recbole_popdcl.compute.products import inner_products
+from recbole_popdcl.compute.products import ProductsWith
 from recbole_popdcl.config.kinds import Choice, Either, Flag, Optional, Real, Whole
 from recbole_popdcl.config.properties import AUTO, Property, Stage
 from recbole_popdcl.data.pairs import training_pairs
@@ -83,11 +83,11 @@ class EncoderRecommender(GeneralRecommender):
         self.exponents = EXPONENTS if config["score_norm_exponent"] == AUTO else ()
         self.score_norm_exponent = self.exponents[0] if self.exponents else config["score_norm_exponent"]
         self._encoded: tuple[torch.Tensor, torch.Tensor] | None = None
-        self._tables: tuple[float, torch.Tensor, torch.Tensor] | None = None
+        self._products: tuple[float, ProductsWith] | None = None
 
     def train(self, mode: bool = True) -> EncoderRecommender:
         """Set the mode; embeddings kept for ranking are dropped, as the weights may have changed."""
-        self._encoded = self._tables = None
+        self._encoded = self._products = None
         return super().train(mode)
 
     def chosen(self) -> dict[str, float]:
@@ -136,13 +136,14 @@ class EncoderRecommender(GeneralRecommender):
     def predict(self, interaction: Interaction) -> torch.Tensor:
         """Return the ranking scores of the given pairs [b]."""
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
-        user_table, item_table = self._ranking_tables()
-        vectors = user_table[users]
-        return self._final_scores((vectors * item_table[items]).sum(dim=1), vectors, items)
+        encoded_users, encoded_items = self.encoded_tables()
+        vectors = encoded_users[users]
+        chosen = self._normalised(self._item_table(encoded_items)[items])
+        return self._final_scores((vectors * chosen).sum(dim=1), vectors, items)
 
     def full_sort_predict(self, interaction: Interaction) -> torch.Tensor:
         """Return the ranking scores of the given users for all items, [b, n_items], without a gradient."""
-        return self.score_users(self._ranking_tables()[0][interaction[self.USER_ID]])
+        return self.score_users(self.encoded_tables()[0][interaction[self.USER_ID]])
 
     def score_users(self, vectors: torch.Tensor) -> torch.Tensor:
         """Return the ranking scores of users for all items, [b, n_items], without a gradient.
@@ -150,7 +151,7 @@ class EncoderRecommender(GeneralRecommender):
         Args:
             vectors: [b, d], as ``encoded_tables`` has them, or of users who were not there in training.
         """
-        return self._final_scores(inner_products(vectors, self._ranking_tables()[1]), vectors, None)
+        return self._final_scores(self._products_with_items()(vectors), vectors, None)
 
     def inner_product_tables(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return vectors of all users [n_users, d'] and items [n_items, d'] whose inner products rank as the scores do.
@@ -161,7 +162,8 @@ class EncoderRecommender(GeneralRecommender):
         Raises:
             PopDCLError: no inner product ranks as this model does.
         """
-        return self._ranking_tables()
+        users, items = self.encoded_tables()
+        return users, self._normalised(self._item_table(items))
 
     def encoded_tables(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the embeddings of all users [n_users, d] and items [n_items, d]; kept while not in training."""
@@ -179,15 +181,21 @@ class EncoderRecommender(GeneralRecommender):
         ``users`` are the embeddings of the users [b, d], ``items`` the ids of the items [b]."""
         return scores
 
-    def _ranking_tables(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def _normalised(self, items: torch.Tensor) -> torch.Tensor:
+        """Items [n, d] divided by |e_i|^g."""
+        if self.score_norm_exponent == 0:
+            return items
+        norms = items.norm(dim=1, keepdim=True)
+        return items / torch.where(norms > 0, norms.clamp(min=1e-12) ** self.score_norm_exponent, 1.0)
+
+    def _products_with_items(self) -> ProductsWith:
+        """Return the products with what items are ranked by; kept while not in training."""
         exponent = self.score_norm_exponent
-        if self.training or self._tables is None or self._tables[0] != exponent:
-            users, items = self.encoded_tables()
-            items = self._item_table(items)
-            norms = items.norm(dim=1, keepdim=True)
-            scale = torch.where(norms > 0, norms.clamp(min=1e-12) ** exponent, 1.0)
-            self._tables = (exponent, users, items / scale)
-        return self._tables[1:]
+        if self.training or self._products is None or self._products[0] != exponent:
+            self._products = None  # its memory is free before the next one is made
+            items = self._normalised(self._item_table(self.encoded_tables()[1]))
+            self._products = (exponent, ProductsWith(items))
+        return self._products[1]
 
 
 class InBatchRecommender(EncoderRecommender):

@@ -60,7 +60,7 @@ class MACR(PairwiseRecommender):
     def inner_product_tables(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the users' vectors with -c as one more dimension, times sigmoid(y_u), and the items' with 1, times
         sigmoid(y_i): their inner products are the scores."""
-        (users, items), (encoded_users, encoded_items) = self._ranking_tables(), self.encoded_tables()
+        (users, items), (encoded_users, encoded_items) = super().inner_product_tables(), self.encoded_tables()
         one = users.new_ones(1)
         users = torch.cat([users, (-self.counterfactual_constant * one).expand(len(users), 1)], dim=1)
         items = torch.cat([items, one.expand(len(items), 1)], dim=1)

@@ -9,4 +9,4 @@ from recbole_popdcl.loss import in_batch
 
 @pytest.fixture(autouse=True)
 def several_blocks(monkeypatch):
-    monkeypatch.setattr(in_batch, "ROWS_PER_BLOCK", 4)
+    monkeypatch.setattr(in_batch, "SCORES_PER_BLOCK", 24)

@@ -1,0 +1,135 @@
+"""An epoch at ten times the interactions, and the memory of training and of ranking a million items:
+
+    python -m benchmarks.large [--interactions 1000000] [--items 1000000] [--markdown FILE]
+
+Generated data, 57 interactions a user, popularity falling as a power of the rank, written as atomic files and read as
+any data set is. Each measurement has a process of its own. An epoch is its first batches times their share of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.side_by_side import Row, in_new_process, markdown, peak_memory_of, row
+from benchmarks.speed import epoch, quiet
+from recbole_popdcl.config.config import Config
+from recbole_popdcl.data.atomic import write_interactions
+from recbole_popdcl.data.loading import load_data
+from recbole_popdcl.data.set_names import SETS
+from recbole_popdcl.experiment.run import build_model, build_ranker
+from recbole_popdcl.storage.files import written_whole
+
+ITEMS_A_MILLION = 30_000
+BATCH = 2048
+
+
+def write_log(folder: Path, name: str, *, interactions: int, items: int) -> None:
+    """Write a data set with a training set of about ``interactions`` and small sets for evaluation."""
+    rng = np.random.default_rng(0)
+    n_users = max(interactions // 57, 10)
+    keys = rng.integers(0, n_users, interactions) * items + (items * rng.random(interactions) ** 2.2).astype(np.int64)
+    keys = np.unique(keys)
+    rng.shuffle(keys)
+    ends = np.minimum(len(keys) * np.array([0.85, 0.9, 0.95]), len(keys) - 30_000 + np.array([0, 10_000, 20_000]))
+    for one, part in zip(SETS[:4], np.split(keys, ends.astype(int))):
+        users, chosen = (
+            np.char.add(mark, ids.astype(str)) for mark, ids in (("u", part // items), ("i", part % items))
+        )
+        write_interactions(folder / name / f"{name}.{one}.inter", users=users, items=chosen)
+
+
+def loaded(folder: Path, name: str, model: str, **properties):
+    """Return model, data and configuration."""
+    quiet()
+    config = Config(model, name, config_dict={"data_path": str(folder), "train_batch_size": BATCH, **properties})
+    data = load_data(config, own_batches=True)
+    return build_model(config, data), data, config
+
+
+def epoch_of(folder: Path, name: str, model: str, batches: int, properties: dict) -> tuple[float, float]:
+    """Seconds of an epoch, worked out from its first batches, and the bytes by which they raise the peak of memory."""
+    network, data, _ = loaded(folder, name, model, **properties)
+    network.train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.001, fused=True)
+    n = min(batches, len(data.train))
+    timed = epoch(network, optimizer, data.train, n)
+    peak = peak_memory_of(timed)  # with the optimiser's state and the gradients, which a first step makes
+    return timed() * len(data.train) / n, float(peak)
+
+
+def ranking_memory(folder: Path, name: str) -> tuple[float, float]:
+    """Bytes by which a ranking raises the peak of memory, and those that eval_memory_mb and the tables come to."""
+    model, data, config = loaded(folder, name, "SSM", encoder="mf", eval_memory_mb=512)
+    ranker = build_ranker(config, data)
+    model.eval()
+    tables = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    return float(peak_memory_of(lambda: ranker.rank(model))), float(config["eval_memory_mb"] * 2**20 + tables)
+
+
+def epoch_rows(folder: Path, *, interactions: int, batches: int, repeat: int) -> list[Row]:
+    """Epochs at ``interactions`` and at ten times as many, and the memory of the larger."""
+    for name, times in (("small", 1), ("large", 10)):
+        items = ITEMS_A_MILLION * interactions * times // 1_000_000
+        write_log(folder, name, interactions=interactions * times, items=items)
+    rows = []
+    larger_batch = {"train_batch_size": 10 * BATCH, "in_batch_negatives": BATCH - 1}
+    for what, model, properties in (
+        ("SSM on MF", "SSM", {"encoder": "mf"}),
+        ("LightGCN", "LightGCN", {}),
+        (f"PopDCL, batch {10 * BATCH:,} of {BATCH:,} each", "PopDCL", larger_batch),
+    ):
+        peaks = []
+
+        def large(model: str = model, properties: dict = properties, peaks: list = peaks) -> float:
+            seconds, peak = in_new_process(epoch_of, folder, "large", model, batches, properties)
+            peaks.append(peak)
+            return seconds
+
+        def small(model: str = model, properties: dict = properties) -> float:
+            return 10 * in_new_process(epoch_of, folder, "small", model, batches, properties)[0]
+
+        said = f"an epoch of {what} at {10 * interactions:,} interactions"
+        rows.append(row(said, "10 times that of a tenth", large, small, 12, limit=True, repeat=repeat))
+        rows.append(row(f"{said}: memory beside data and model", "2 GB", lambda peaks=peaks: max(peaks) / 1e6,
+                        lambda: 2000.0, 1, limit=True, repeat=1, unit="MB"))  # fmt: skip
+        print(markdown(rows[-2:]), file=sys.stderr)
+    return rows
+
+
+def ranking_row(folder: Path, *, items: int) -> Row:
+    """Memory of ranking many items."""
+    write_log(folder, "wide", interactions=2 * items, items=items)
+    taken, allowed = (value / 1e6 for value in in_new_process(ranking_memory, folder, "wide"))
+    what, against = f"memory of ranking {items:,} items", "eval_memory_mb (512) and the tables"
+    return row(what, against, lambda: taken, lambda: allowed, 1, limit=True, repeat=1, unit="MB")
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.large", description=__doc__.splitlines()[0])
+    parser.add_argument("--interactions", type=int, default=1_000_000, help="of the smaller log (default: 1,000,000)")
+    parser.add_argument("--items", type=int, default=1_000_000, help="that are ranked (default: 1,000,000)")
+    parser.add_argument("--batches", type=int, default=8, help="of an epoch (default: 8)")
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--markdown", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows = epoch_rows(
+            folder, interactions=arguments.interactions, batches=arguments.batches, repeat=arguments.repeat
+        )
+        rows.append(ranking_row(folder, items=arguments.items))
+    print(markdown(rows))
+    if arguments.markdown:
+        with written_whole(arguments.markdown) as temporary:
+            temporary.write_text(markdown(rows) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
