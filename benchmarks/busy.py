@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.pool import Pool
 from typing import Any
 
+import recbole_popdcl  # noqa: F401  (first, as it tells torch's threads how to wait when torch is imported)
 from benchmarks.side_by_side import markdown, row, seconds
 
 MODEL = "SSM"
@@ -74,6 +75,11 @@ def prepare(dataset: str) -> None:
     model = build_model(config, data)
     _work.update(model=model, batches=data.train, ranker=build_ranker(config, data))
     _work["optimizer"] = torch.optim.Adam(model.parameters())
+
+
+def waiting() -> str | None:
+    """Return what the threads of the worker were told about waiting."""
+    return os.environ.get("GOMP_SPINCOUNT")
 
 
 def epoch() -> float:
