@@ -13,7 +13,10 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,10 +25,10 @@ import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 
-from benchmarks.side_by_side import Row, as_json, markdown, row, seconds
-from benchmarks.speed import forever, quiet, training_step
+from benchmarks.side_by_side import Row, as_json, in_new_process, markdown, row, seconds
+from benchmarks.speed import NAME, Stock, forever, quiet, training_step, write_sets
 from recbole_popdcl.config.config import Config
-from recbole_popdcl.data.loading import Data, load_data
+from recbole_popdcl.data.loading import Data, load_data, load_sets
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.run import build_model, build_ranker
 from recbole_popdcl.storage.files import written_whole
@@ -38,8 +41,10 @@ LARGE_BATCH = 8192
 class Bench:
     """The data set, and a model of ours with its data, batches and optimiser."""
 
-    def __init__(self, dataset: str, data_path: str | None, *, users: int, steps: int, repeat: int) -> None:
-        self.dataset, self.repeat, self.steps, self.n_users = dataset, repeat, steps, users
+    def __init__(
+        self, dataset: str, data_path: str | None, *, users: int, steps: int, epochs: int, repeat: int
+    ) -> None:
+        self.dataset, self.repeat, self.steps, self.n_users, self.epochs = dataset, repeat, steps, users, epochs
         self.path = {"data_path": data_path} if data_path else {}
 
     def ours(self, name: str, **properties) -> tuple[torch.nn.Module, Data, Config]:
@@ -194,7 +199,41 @@ def plain_model(data: Data) -> torch.nn.Module:
     return Plain()
 
 
-ROWS: dict[str, Callable[[Bench], list[Row]]] = {"lists": list_rows, "graphs": graph_rows, "losses": loss_rows}
+def whole_rows(bench: Bench) -> list[Row]:
+    """A whole run, from the start of its process to its results, against RecBole's with its one test set."""
+    n = bench.epochs
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_sets(load_sets(Config("LightGCN", bench.dataset, config_dict=bench.path)), folder, sys.maxsize)
+        options = [f"--dataset={NAME}", f"--data_path={folder}", f"--epochs={n}", f"--eval_step={n}"]
+        command = [sys.executable, "-m", "recbole_popdcl.cli", "run", "--model=LightGCN", *options]
+        command += ["--show_progress=False", f"--run_dir={folder / 'run'}"]
+
+        def ours() -> float:
+            return seconds(lambda: subprocess.run(command, check=True, capture_output=True))
+
+        def theirs() -> float:
+            return seconds(lambda: in_new_process(stock_run, folder, n))
+
+        what = f"whole run of LightGCN, {n} epochs, a validation and the tests"
+        return [row(what, "RecBole's LightGCN, one test", ours, theirs, 10, repeat=1, warm_up=False)]
+
+
+def stock_run(folder: Path, epochs: int) -> None:
+    """Train and test RecBole's LightGCN."""
+    quiet()
+    os.chdir(folder)  # RecBole leaves logs and checkpoints where it runs
+    stock = Stock(folder, epochs=epochs, eval_step=epochs)
+    stock.trainer.fit(stock.train, stock.valid, saved=False, show_progress=False)
+    stock.trainer.evaluate(stock.test, load_best_model=False, show_progress=False)
+
+
+ROWS: dict[str, Callable[[Bench], list[Row]]] = {
+    "lists": list_rows,
+    "graphs": graph_rows,
+    "losses": loss_rows,
+    "whole": whole_rows,
+}
 
 
 def installed(module: str, what: str) -> bool:
@@ -221,6 +260,7 @@ def main() -> None:
     parser.add_argument("--rows", default=",".join(ROWS), help=f"of {', '.join(ROWS)} (default: all)")
     parser.add_argument("--users", type=int, default=8192, help="that are ranked (default: 8192)")
     parser.add_argument("--steps", type=int, default=8, help="taken in a row (default: 8)")
+    parser.add_argument("--epochs", type=int, default=2, help="of a whole run (default: 2)")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--threads", type=int, help="default: torch's own")
     parser.add_argument("--json", type=Path)
@@ -233,7 +273,8 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     path = str(Path(arguments.data_path).absolute()) if arguments.data_path else None
-    bench = Bench(arguments.dataset, path, users=arguments.users, steps=arguments.steps, repeat=arguments.repeat)
+    sizes = {name: getattr(arguments, name) for name in ("users", "steps", "epochs", "repeat")}
+    bench = Bench(arguments.dataset, path, **sizes)
     try:
         rows = list(measured(bench, names))
     except PopDCLError as error:

@@ -79,6 +79,7 @@ def row(
     limit: bool = False,
     repeat: int = 5,
     unit: str = "ms",
+    warm_up: bool = True,
 ) -> Row:
     """Measure both sides ``repeat`` times in turn, after one call of each that does not count.
 
@@ -87,8 +88,10 @@ def row(
         ours, theirs: each returns one measurement, in seconds where ``unit`` is ms.
         repeat: measurements of each.
         unit: of the figures shown.
+        warm_up: False for what is in a new process anyway, and long.
     """
-    ours(), theirs()
+    if warm_up:
+        ours(), theirs()
     pairs = [(ours(), theirs()) for _ in range(repeat)]
     ratios = [mine / other if limit else other / mine for mine, other in pairs]
     scale = 1e3 if unit == "ms" else 1.0

@@ -64,8 +64,8 @@ def our_config(model: str, folder: Path) -> Config:
 class Stock:
     """RecBole's LightGCN, loaders and Trainer on the files in ``folder``, with one of the two test sets."""
 
-    def __init__(self, folder: Path, test: str = "test_imbalanced") -> None:
-        self.config = stock_config(folder, test)
+    def __init__(self, folder: Path, test: str = "test_imbalanced", **properties) -> None:
+        self.config = stock_config(folder, test, **properties)
         self.train, self.valid, self.test = stock_loaders(self.config)
         self.model, self.trainer = self._model()
 
@@ -77,7 +77,7 @@ class Stock:
         return model, Trainer(self.config, model)
 
 
-def stock_config(folder: Path, test: str):
+def stock_config(folder: Path, test: str, **more):
     """Return RecBole's own Config, but for the hook that fails on numpy 2."""
     from recbole.config import Config as RecBoleConfig
 
@@ -89,7 +89,7 @@ def stock_config(folder: Path, test: str):
         "data_path": str(folder), "benchmark_filename": ["train", "valid", test], "load_col": None,
         "embedding_size": 64, "n_layers": 2, "train_batch_size": BATCH, "metrics": ["Recall", "NDCG"], "topk": [20],
         "valid_metric": "Recall@20", "show_progress": False, "state": "ERROR", "use_gpu": torch.cuda.is_available(),
-        "eval_args": {"split": {"RS": [8, 1, 1]}, "group_by": "user", "order": "RO", "mode": "full"},
+        "eval_args": {"split": {"RS": [8, 1, 1]}, "group_by": "user", "order": "RO", "mode": "full"}, **more,
     }  # fmt: skip
     with without_arguments():
         return StockConfig(model="LightGCN", dataset=NAME, config_dict=properties)

@@ -423,7 +423,7 @@ def write_interactions(
 
 def _lines(ids: Any, end: str, path: str | Path) -> pa.DictionaryArray:
     """The ids as a dictionary array whose texts end with ``end``."""
-    encoded = ids if isinstance(ids, pa.DictionaryArray) else pa.array(ids).dictionary_encode()
+    encoded = ids if isinstance(ids, pa.DictionaryArray) else _in_one(pa.array(ids).dictionary_encode())
     texts = encoded.dictionary.cast(pa.large_string())
     place = pc.index(pc.match_substring_regex(texts, UNWRITABLE), True).as_py()
     if place >= 0:

@@ -24,7 +24,7 @@ def bench(toy, monkeypatch):
     monkeypatch.setattr(peers, "BATCH", 256)
     monkeypatch.setattr(peers, "LARGE_BATCH", 512)
     monkeypatch.setattr("benchmarks.speed.BATCH", 256)
-    return peers.Bench("toy", str(toy["data_path"]), users=50, steps=1, repeat=1)
+    return peers.Bench("toy", str(toy["data_path"]), users=50, steps=1, epochs=1, repeat=1)
 
 
 def test_rows_of_losses(bench, tmp_path, monkeypatch, capsys):
@@ -47,6 +47,12 @@ def test_the_plain_loop_has_our_loss(bench):
     torch.testing.assert_close(plain.calculate_loss(batch), model.train().calculate_loss(batch))
 
 
+def test_whole_runs_of_both_sides(bench):
+    (whole,) = peers.whole_rows(bench)
+    assert whole.ours > 0
+    assert whole.theirs > 0
+
+
 @pytest.mark.parametrize("module", ["implicit", "torch_geometric"])
 def test_a_library_that_is_not_there_is_named(bench, module, monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -58,7 +64,7 @@ def test_unknown_rows_are_refused(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["peers", "--dataset=toy", "--rows=list"])
     with pytest.raises(SystemExit, match="2"):
         peers.main()
-    assert "lists, graphs, losses" in capsys.readouterr().err
+    assert "lists, graphs, losses, whole" in capsys.readouterr().err
 
 
 def test_large_logs_have_their_size(tmp_path):
