@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -270,6 +271,20 @@ def test_ids_stay_texts(tmp_path):
     frame = read_interactions(tmp_path / "x.inter", ["user_id", "item_id"], separator="\t")
     assert frame["user_id"].tolist() == tokens
     assert frame["item_id"].tolist() == tokens[::-1]
+
+
+def test_ids_that_arrow_hands_over_in_pieces(tmp_path, monkeypatch):
+    """It does so with an array of some million texts; here with a small one."""
+    users, items, array = np.array(["a", "b", "a"]), np.array(["x", "y", "z"]), pa.array
+
+    def in_pieces(values, *arguments, **keywords):
+        whole = array(values, *arguments, **keywords)
+        return pa.chunked_array([whole[:2], whole[2:]]) if values is users or values is items else whole
+
+    monkeypatch.setattr(pa, "array", in_pieces)
+    write_interactions(tmp_path / "log.inter", users=users, items=items)
+    written = (tmp_path / "log.inter").read_text().splitlines()
+    assert written == ["user_id:token\titem_id:token", "a\tx", "b\ty", "a\tz"]
 
 
 ODD = st.text(st.sampled_from("aaaa0077 ,\"'\\\0#é\u2028\ufeff\r\n\t"), max_size=6)
