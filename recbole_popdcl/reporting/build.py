@@ -8,7 +8,7 @@ import hashlib
 import logging
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -408,6 +408,11 @@ def _searches(searches: Sequence[FinishedSearch]) -> Section:
     return section
 
 
+def _counted(things: Collection, one: str, several: str | None = None) -> str:
+    """How many there are and their name, of which there is another form for several."""
+    return f"{len(things)} {one if len(things) == 1 else several or one + 's'}"
+
+
 def _write(
     folder: Path, sections: Sequence[Section], *, title: str, inventory: Inventory, groups: Sequence[Group]
 ) -> None:
@@ -419,8 +424,8 @@ def _write(
     models, datasets, seeds = ({getattr(run, name) for run in runs} for name in ("model", "dataset", "seed"))
     page = _template().render(
         title=title,
-        contents=f"{len(runs)} runs of {len(models)} models on {len(datasets)} data sets, {len(seeds)} seeds; "
-        f"{len(searches)} searches.",
+        contents=f"{_counted(runs, 'run')} of {_counted(models, 'model')} on {_counted(datasets, 'data set')}, "
+        f"{_counted(seeds, 'seed')}; {_counted(searches, 'search', 'searches')}.",
         sections=sections,
         skipped=list(inventory.skipped.values()),
         runs=[

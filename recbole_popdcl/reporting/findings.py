@@ -159,7 +159,7 @@ def _of_both_tests(labels: Sequence[str], comparisons: Sequence[Comparison]) -> 
     ]
     free = [label for label, by in dominated.items() if not by]
     sentences.append(
-        f"Nobody is shown to dominate {listed(free)}." if sentences else "No model is shown to dominate another."
+        f"No model is shown to dominate {listed(free)}." if sentences else "No model is shown to dominate another."
     )
     for name, other in (TEST_SETS, TEST_SETS[::-1]):
         of_test = [pair for pair in comparisons if pair.key.set == name]

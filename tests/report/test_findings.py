@@ -74,7 +74,7 @@ def test_who_is_ahead_and_who_dominates(make_group, users):
         f"{shown[1].runs[0].result['test']['imbalanced/ndcg@20']:.4f}. It is ahead of A and C; the tests do not tell "
         "it from D.",
         "A is dominated by B and D, ahead of it on both tests.",
-        "Nobody is shown to dominate B, C and D.",
+        "No model is shown to dominate B, C and D.",
         "B is ahead of C on the imbalanced test, and behind on the balanced test.",
     ]
     assert "200 and 200 users" in said.basis

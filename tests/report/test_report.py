@@ -16,7 +16,7 @@ from recbole_popdcl.cli import main
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.keys import ResultKey
 from recbole_popdcl.experiment.result import read_result
-from recbole_popdcl.reporting import figures, tables
+from recbole_popdcl.reporting import build, figures, tables
 from recbole_popdcl.reporting.build import plot_search, report
 from recbole_popdcl.reporting.runs import Group, best_settings, group_runs, resolve, take_inventory
 from tests.conftest import the_one_line
@@ -372,3 +372,10 @@ def test_epochs_are_read_as_written(runs):
     lines = [json.loads(line) for line in (runs / "0-LightGCN" / "1" / "metrics.jsonl").read_text().splitlines()]
     assert list(read.epochs["train_loss"]) == [line["train_loss"] for line in lines]
     assert list(read.epochs["valid/recall@20"]) == [line["valid/recall@20"] for line in lines]
+
+
+@pytest.mark.parametrize(("n", "said"), [(0, "0 searches"), (1, "1 search"), (2, "2 searches")])
+def test_things_are_counted_in_english(n, said):
+    assert build._counted(range(n), "search", "searches") == said
+    assert build._counted(range(1), "data set") == "1 data set"
+    assert build._counted(range(5), "seed") == "5 seeds"
