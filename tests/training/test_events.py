@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import sys
+import time
 import types
 from collections import defaultdict
 
@@ -93,7 +94,17 @@ def test_recboles_own_loop_tells_its_losses():
 
 
 def wandb_records(folder):
-    """The records of the one file of an offline run, whose blocks are those of LevelDB's log."""
+    """The records of the one file of an offline run; W&B's own process may still be writing them."""
+    end = time.monotonic() + 60
+    while True:
+        records = list(wandb_records_so_far(folder))
+        if any(kind == "exit" for kind, _ in records) or time.monotonic() > end:
+            return records
+        time.sleep(0.2)
+
+
+def wandb_records_so_far(folder):
+    """The whole records of the file, whose blocks are those of LevelDB's log."""
     from wandb.proto import wandb_internal_pb2
 
     (path,) = folder.glob("wandb/offline-run-*/*.wandb")
@@ -104,6 +115,8 @@ def wandb_records(folder):
             place += room
             continue
         _, length, kind = struct.unpack("<IHB", data[place : place + 7])
+        if place + 7 + length > len(data):
+            return
         whole += data[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in (1, 4):  # whole, or the last part
