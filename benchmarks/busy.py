@@ -19,6 +19,7 @@ from typing import Any
 
 import recbole_popdcl  # noqa: F401  (first, as it tells torch's threads how to wait when torch is imported)
 from benchmarks.side_by_side import markdown, row, seconds
+from recbole_popdcl.cli import positive
 
 MODEL = "SSM"
 UNTOUCHED = "300000"  # GOMP_SPINCOUNT of libgomp where nobody chooses
@@ -105,8 +106,8 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.busy", description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="ml-100k")
-    parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--busy", type=int, default=4, help="busy processes (default: 4)")
+    parser.add_argument("--repeat", type=positive, default=3)
+    parser.add_argument("--busy", type=positive, default=4, help="busy processes (default: 4)")
     parser.add_argument("--spins", help="GOMP_SPINCOUNT to try in place of the package's")
     arguments = parser.parse_args()
     with worker(arguments.dataset, arguments.spins) as ours, worker(arguments.dataset, UNTOUCHED) as theirs:

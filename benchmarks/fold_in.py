@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from recbole_popdcl.cli import positive
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.data.atomic import write_interactions
 from recbole_popdcl.data.loading import load_sets
@@ -34,7 +35,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="ml-100k")
     parser.add_argument("--data_path", default="dataset/")
     parser.add_argument("--models", default="LightGCN,SSM,PopDCL")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=positive, default=3)
     arguments, properties = parser.parse_known_args()
     log = _log(arguments.dataset, arguments.data_path)
     print(f"| model | items to find | fold-in | trained with the history | most popular | users |\n{'| --- ' * 6}|")

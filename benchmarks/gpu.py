@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from benchmarks.side_by_side import machine, peak_memory_of, seconds
+from recbole_popdcl.cli import positive
 from recbole_popdcl.compute.device import tf32
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.data.atomic import write_interactions
@@ -258,7 +259,7 @@ def main() -> None:
     parser.add_argument("--data_path", help=f"folder that holds {NAME}/{NAME}.train.inter; without it, generated data")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--scale", type=float, default=1.0, help="of the generated data (default: 1)")
-    parser.add_argument("--epochs", type=int, default=5, help="that are measured (default: 5)")
+    parser.add_argument("--epochs", type=positive, default=5, help="that are measured (default: 5)")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if arguments.scale * N_USERS < 100 or arguments.epochs < 1:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from benchmarks.side_by_side import machine, seconds
+from recbole_popdcl.cli import positive
 from recbole_popdcl.compute.memory import keep_freed_memory
 from recbole_popdcl.compute.products import inner_products
 from recbole_popdcl.data.pairs import Pairs
@@ -112,9 +113,9 @@ def figure(found: dict, path: Path) -> None:
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__.splitlines()[0])
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--largest", type=int, default=10_000_000, help="sizes above are left out")
+    parser.add_argument("--repeat", type=positive, default=5)
+    parser.add_argument("--threads", type=positive)
+    parser.add_argument("--largest", type=positive, default=10_000_000, help="sizes above are left out")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()

@@ -13,35 +13,20 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from benchmarks.side_by_side import Row, in_new_process, markdown, peak_memory_of, row
+from benchmarks.generated import write_log
+from benchmarks.side_by_side import Row, in_new_process, markdown, peak_memory_of, row, write
 from benchmarks.speed import epoch, quiet
+from recbole_popdcl.cli import positive
 from recbole_popdcl.config.config import Config
-from recbole_popdcl.data.atomic import write_interactions
 from recbole_popdcl.data.loading import load_data
-from recbole_popdcl.data.set_names import SETS
+from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.run import build_model, build_ranker
-from recbole_popdcl.storage.files import written_whole
 
 ITEMS_A_MILLION = 30_000
+SHARES = (0.85, 0.9, 0.95)  # 85 % of a log are the training set
 BATCH = 2048
-
-
-def write_log(folder: Path, name: str, *, interactions: int, items: int) -> None:
-    """Write a data set with a training set of about ``interactions`` and small sets for evaluation."""
-    rng = np.random.default_rng(0)
-    n_users = max(interactions // 57, 10)
-    keys = rng.integers(0, n_users, interactions) * items + (items * rng.random(interactions) ** 2.2).astype(np.int64)
-    keys = np.unique(keys)
-    rng.shuffle(keys)
-    ends = np.minimum(len(keys) * np.array([0.85, 0.9, 0.95]), len(keys) - 30_000 + np.array([0, 10_000, 20_000]))
-    for one, part in zip(SETS[:4], np.split(keys, ends.astype(int))):
-        users, chosen = (
-            np.char.add(mark, ids.astype(str)) for mark, ids in (("u", part // items), ("i", part % items))
-        )
-        write_interactions(folder / name / f"{name}.{one}.inter", users=users, items=chosen)
 
 
 def loaded(folder: Path, name: str, model: str, **properties):
@@ -75,36 +60,40 @@ def ranking_memory(folder: Path, name: str) -> tuple[float, float]:
 def epoch_rows(folder: Path, *, interactions: int, batches: int, repeat: int) -> list[Row]:
     """Epochs at ``interactions`` and at ten times as many, and the memory of the larger."""
     for name, times in (("small", 1), ("large", 10)):
-        items = ITEMS_A_MILLION * interactions * times // 1_000_000
-        write_log(folder, name, interactions=interactions * times, items=items)
-    rows = []
+        items = max(ITEMS_A_MILLION * interactions * times // 1_000_000, 10)
+        write_log(folder, name, interactions=interactions * times, items=items, shares=SHARES)
     larger_batch = {"train_batch_size": 10 * BATCH, "in_batch_negatives": BATCH - 1}
+    rows = []
     for what, model, properties in (
         ("SSM on MF", "SSM", {"encoder": "mf"}),
         ("LightGCN", "LightGCN", {}),
         (f"PopDCL, batch {10 * BATCH:,} of {BATCH:,} each", "PopDCL", larger_batch),
     ):
-        peaks = []
-
-        def large(model: str = model, properties: dict = properties, peaks: list = peaks) -> float:
-            seconds, peak = in_new_process(epoch_of, folder, "large", model, batches, properties)
-            peaks.append(peak)
-            return seconds
-
-        def small(model: str = model, properties: dict = properties) -> float:
-            return 10 * in_new_process(epoch_of, folder, "small", model, batches, properties)[0]
-
         said = f"an epoch of {what} at {10 * interactions:,} interactions"
-        rows.append(row(said, "10 times that of a tenth", large, small, 12, limit=True, repeat=repeat))
-        rows.append(row(f"{said}: memory beside data and model", "2 GB", lambda peaks=peaks: max(peaks) / 1e6,
-                        lambda: 2000.0, 1, limit=True, repeat=1, unit="MB"))  # fmt: skip
+        rows += rows_of_model(said, folder, model=model, batches=batches, properties=properties, repeat=repeat)
         print(markdown(rows[-2:]), file=sys.stderr)
     return rows
 
 
+def rows_of_model(said: str, folder: Path, *, model: str, batches: int, properties: dict, repeat: int) -> list[Row]:
+    """The time and the memory of an epoch of one model."""
+    peaks = []
+
+    def seconds_on(name: str) -> float:
+        took, peak = in_new_process(epoch_of, folder, name, model, batches, properties)
+        peaks.append(peak)
+        return took
+
+    time = row(said, "10 times that of a tenth", lambda: seconds_on("large"), lambda: 10 * seconds_on("small"), 12,
+               limit=True, repeat=repeat)  # fmt: skip
+    memory = row(f"{said}: memory beside data and model", "2 GB", lambda: max(peaks) / 1e6, lambda: 2000.0, 1,
+                 limit=True, repeat=1, unit="MB")  # fmt: skip
+    return [time, memory]
+
+
 def ranking_row(folder: Path, *, items: int) -> Row:
     """Memory of ranking many items."""
-    write_log(folder, "wide", interactions=2 * items, items=items)
+    write_log(folder, "wide", interactions=2 * items, items=items, shares=SHARES)
     taken, allowed = (value / 1e6 for value in in_new_process(ranking_memory, folder, "wide"))
     what, against = f"memory of ranking {items:,} items", "eval_memory_mb (512) and the tables"
     return row(what, against, lambda: taken, lambda: allowed, 1, limit=True, repeat=1, unit="MB")
@@ -113,22 +102,22 @@ def ranking_row(folder: Path, *, items: int) -> Row:
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.large", description=__doc__.splitlines()[0])
-    parser.add_argument("--interactions", type=int, default=1_000_000, help="of the smaller log (default: 1,000,000)")
-    parser.add_argument("--items", type=int, default=1_000_000, help="that are ranked (default: 1,000,000)")
-    parser.add_argument("--batches", type=int, default=8, help="of an epoch (default: 8)")
-    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument(
+        "--interactions", type=positive, default=1_000_000, help="of the smaller log (default: 1,000,000)"
+    )
+    parser.add_argument("--items", type=positive, default=1_000_000, help="that are ranked (default: 1,000,000)")
+    parser.add_argument("--batches", type=positive, default=8, help="of an epoch (default: 8)")
+    parser.add_argument("--repeat", type=positive, default=1)
     parser.add_argument("--markdown", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = epoch_rows(
-            folder, interactions=arguments.interactions, batches=arguments.batches, repeat=arguments.repeat
-        )
-        rows.append(ranking_row(folder, items=arguments.items))
-    print(markdown(rows))
-    if arguments.markdown:
-        with written_whole(arguments.markdown) as temporary:
-            temporary.write_text(markdown(rows) + "\n", encoding="utf-8")
+        sizes = {name: getattr(arguments, name) for name in ("interactions", "batches", "repeat")}
+        try:
+            rows = [*epoch_rows(folder, **sizes), ranking_row(folder, items=arguments.items)]
+        except PopDCLError as error:
+            raise SystemExit(str(error)) from error
+    write(rows, markdown_file=arguments.markdown)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from recbole_popdcl.cli import positive
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.config.models import model_names
 from recbole_popdcl.config.reading import read_yaml
@@ -173,7 +174,7 @@ def main() -> None:
     parser.add_argument(
         "--grids", type=Path, help="yaml file {model: [{property: values}, …]} to search instead of GRIDS"
     )
-    parser.add_argument("--workers", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--workers", type=positive, default=2, help="runs at a time, one thread each")
     parser.add_argument("--table", type=Path, help="Markdown file to write the tables to")
     parser.add_argument("--known", type=Path, help="file of recbole_popdcl/experiment/known_results/ to write")
     arguments, rest = parser.parse_known_args()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
 import subprocess
 import sys
@@ -25,13 +24,13 @@ import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 
-from benchmarks.side_by_side import Row, as_json, in_new_process, markdown, row, seconds
+from benchmarks.side_by_side import Row, in_new_process, markdown, row, seconds, write
 from benchmarks.speed import NAME, Stock, forever, quiet, training_step, write_sets
+from recbole_popdcl.cli import positive
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.data.loading import Data, load_data, load_sets
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.run import build_model, build_ranker
-from recbole_popdcl.storage.files import written_whole
 
 K = 20
 BATCH = 2048
@@ -258,11 +257,11 @@ def main() -> None:
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--data_path", help="folder that holds the data set's folder")
     parser.add_argument("--rows", default=",".join(ROWS), help=f"of {', '.join(ROWS)} (default: all)")
-    parser.add_argument("--users", type=int, default=8192, help="that are ranked (default: 8192)")
-    parser.add_argument("--steps", type=int, default=8, help="taken in a row (default: 8)")
-    parser.add_argument("--epochs", type=int, default=2, help="of a whole run (default: 2)")
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--threads", type=int, help="default: torch's own")
+    parser.add_argument("--users", type=positive, default=8192, help="that are ranked (default: 8192)")
+    parser.add_argument("--steps", type=positive, default=8, help="taken in a row (default: 8)")
+    parser.add_argument("--epochs", type=positive, default=2, help="of a whole run (default: 2)")
+    parser.add_argument("--repeat", type=positive, default=5)
+    parser.add_argument("--threads", type=positive, help="default: torch's own")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     arguments = parser.parse_args()
@@ -279,14 +278,7 @@ def main() -> None:
         rows = list(measured(bench, names))
     except PopDCLError as error:
         raise SystemExit(str(error)) from error
-    print(markdown(rows))
-    for file, text in (
-        (arguments.json, json.dumps(as_json(rows, dataset=arguments.dataset), indent=2) + "\n"),
-        (arguments.markdown, markdown(rows) + "\n"),
-    ):
-        if file:
-            with written_whole(file) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+    write(rows, markdown_file=arguments.markdown, json_file=arguments.json, dataset=arguments.dataset)
 
 
 if __name__ == "__main__":

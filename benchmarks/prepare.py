@@ -21,6 +21,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from benchmarks.side_by_side import in_new_process, peak_memory_of, seconds
+from recbole_popdcl.cli import positive
 
 BYTES_PER_INTERACTION = 8  # two int32 codes
 CHUNK = 1 << 22
@@ -92,9 +93,9 @@ def measured(side: Callable, *arguments) -> tuple[float, int]:
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.prepare", description=__doc__.splitlines()[0])
-    parser.add_argument("--interactions", type=int, default=3_000_000)
+    parser.add_argument("--interactions", type=positive, default=3_000_000)
     parser.add_argument("--formats", nargs="+", choices=("lightgcn", "csv", "parquet"), default=("lightgcn", "csv"))
-    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--repeat", type=positive, default=5)
     parser.add_argument("--no_baseline", action="store_true", help="measure our side alone")
     parser.add_argument("--folder", type=Path, help="for the generated files (default: a temporary one)")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")

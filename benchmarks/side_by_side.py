@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import platform
@@ -11,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from recbole_popdcl.storage.files import written_whole
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,18 @@ def markdown(rows: list[Row]) -> str:
 def as_json(rows: list[Row], **about: Any) -> dict[str, Any]:
     """Return rows and machine as plain values."""
     return {**about, "machine": machine(), "rows": [{**asdict(one), "reached": one.reached} for one in rows]}
+
+
+def write(rows: list[Row], *, markdown_file: Path | None = None, json_file: Path | None = None, **about: Any) -> None:
+    """Print the table, and write it to the files that are given; ``about`` stands in the JSON file."""
+    print(markdown(rows))
+    for file, text in (
+        (json_file, json.dumps(as_json(rows, **about), indent=2)),
+        (markdown_file, markdown(rows)),
+    ):
+        if file:
+            with written_whole(file) as temporary:
+                temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def machine() -> dict[str, Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import logging
 import multiprocessing
 import os
@@ -26,16 +25,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarks.side_by_side import Row, as_json, in_new_process, markdown, peak_memory_of, row, seconds
+from benchmarks.generated import write_log
+from benchmarks.side_by_side import Row, in_new_process, peak_memory_of, row, seconds, write
+from recbole_popdcl.cli import positive
 from recbole_popdcl.compat import add_numpy_names, repaired
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.data.atomic import write_interactions
 from recbole_popdcl.data.loading import Data, load_data, load_sets
-from recbole_popdcl.data.set_names import SETS
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.run import build_model, build_ranker
 from recbole_popdcl.loss.popdcl import popdcl_loss
-from recbole_popdcl.storage.files import written_whole
 
 NAME = "bench"
 BATCH = 2048
@@ -290,17 +289,8 @@ def loss_memory() -> float:
 
 def loading_row(folder: Path, n: int, repeat: int) -> Row:
     """From prepared files of ``n`` interactions to the first training batch, each side in processes of its own."""
-    rng = np.random.default_rng(0)
-    n_users, n_items = max(n // 57, 10), max(n // 33, 10)
-    users, items = rng.integers(0, n_users, n), (n_items * rng.random(n) ** 2.2).astype(np.int64)
-    keys = np.unique(users * n_items + items)
-    rng.shuffle(keys)
-    for name, part in zip(SETS[:4], np.split(keys, (len(keys) * np.array([0.6, 0.7, 0.85])).astype(int))):
-        write_interactions(
-            folder / NAME / f"{NAME}.{name}.inter", users=np.char.add("u", (part // n_items).astype(str)),
-            items=np.char.add("i", (part % n_items).astype(str)),
-        )  # fmt: skip
-    return row(f"loading {len(keys):,} prepared interactions to the first batch", "create_dataset, data_preparation",
+    n_pairs = write_log(folder, NAME, interactions=n, items=max(n // 33, 10), shares=(0.6, 0.7, 0.85))
+    return row(f"loading {n_pairs:,} prepared interactions to the first batch", "create_dataset, data_preparation",
                lambda: in_new_process(our_first_batch, folder), lambda: in_new_process(stock_first_batch, folder), 5,
                repeat=repeat)  # fmt: skip
 
@@ -342,16 +332,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--data_path", help="folder that holds the data set's folder")
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--batches", type=int, default=20, help="taken in a row, and of an epoch (default: 20)")
-    parser.add_argument("--users", type=int, default=4096, help="that are ranked (default: 4096)")
-    parser.add_argument("--load", type=int, default=3_000_000, help="interactions to load (default: 3,000,000)")
-    parser.add_argument("--threads", type=int, help="default: torch's own")
+    parser.add_argument("--repeat", type=positive, default=5)
+    parser.add_argument("--batches", type=positive, default=20, help="taken in a row, and of an epoch (default: 20)")
+    parser.add_argument("--users", type=positive, default=4096, help="that are ranked (default: 4096)")
+    parser.add_argument("--load", type=positive, default=3_000_000, help="interactions to load (default: 3,000,000)")
+    parser.add_argument("--threads", type=positive, help="default: torch's own")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     arguments = parser.parse_args()
-    if arguments.batches < 1:
-        parser.error("--batches must be at least 1")
     quiet()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -376,14 +364,8 @@ def main() -> None:
             rows.append(import_row(arguments.repeat))
         finally:
             os.chdir(before)
-    print(f"{arguments.dataset}, {about['training pairs']:,} training pairs\n\n{markdown(rows)}")
-    for file, text in (
-        (arguments.json, json.dumps(as_json(rows, **about), indent=2) + "\n"),
-        (arguments.markdown, markdown(rows) + "\n"),
-    ):
-        if file:
-            with written_whole(file) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+    print(f"{arguments.dataset}, {about['training pairs']:,} training pairs\n")
+    write(rows, markdown_file=arguments.markdown, json_file=arguments.json, **about)
 
 
 if __name__ == "__main__":

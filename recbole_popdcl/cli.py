@@ -150,7 +150,7 @@ def _parser() -> OneLineParser:
     tune.add_argument(
         "--search", choices=("grid", "random", "optuna"), help="default: grid for lists alone, else random"
     )
-    tune.add_argument("--trials", type=_positive, default=20, help="number of trials, not for a grid (default: 20)")
+    tune.add_argument("--trials", type=positive, default=20, help="number of trials, not for a grid (default: 20)")
     tune.add_argument("--scheduler", choices=("asha", "none"), default="asha", help="stops bad trials (default: asha)")
     tune.add_argument("--cpus_per_trial", type=_share, default=1, help="CPU cores of each trial (default: 1)")
     tune.add_argument("--gpus_per_trial", type=_share, default=0, help="GPUs of each trial, such as 0.5 (default: 0)")
@@ -162,7 +162,7 @@ def _parser() -> OneLineParser:
                                   epilog=RUN_HELP, formatter_class=raw, allow_abbrev=False)  # fmt: skip
     compare.add_argument("--models", complete="model", help="names, or package.module:Class, with commas between them")
     compare.add_argument("--datasets", required=True, help="names, with commas between them")
-    compare.add_argument("--seeds", type=_positive, default=3, help="number of seeds, from 2020 on (default: 3)")
+    compare.add_argument("--seeds", type=positive, default=3, help="number of seeds, from 2020 on (default: 3)")
     compare.add_argument(
         "--output",
         complete="directory",
@@ -342,7 +342,8 @@ def _names(text: str | None) -> list[str]:
     return [name for name in (text or "").split(",") if name]
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """Return a whole number of at least 1, as an argument of a parser."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
     return int(text)

@@ -67,8 +67,24 @@ def test_unknown_rows_are_refused(monkeypatch, capsys):
     assert "lists, graphs, losses, whole" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--repeat=0", "--steps=-1", "--users=none", "--epochs=1.5", "--threads=0"])
+def test_counts_are_at_least_one(option, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["peers", "--dataset=toy", option])
+    with pytest.raises(SystemExit, match="2"):
+        peers.main()
+    assert "must be a whole number of at least 1" in capsys.readouterr().err
+
+
+def test_a_log_too_small_for_a_model_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["large", "--interactions=1", "--items=1", "--batches=1"])
+    with pytest.raises(SystemExit) as stopped:
+        large.main()
+    assert str(stopped.value).count("\n") == 0
+    assert stopped.value.code not in (0, None)
+
+
 def test_large_logs_have_their_size(tmp_path):
-    large.write_log(tmp_path, "log", interactions=60_000, items=500)
+    large.write_log(tmp_path, "log", interactions=60_000, items=500, shares=large.SHARES)
     data = large.loaded(tmp_path, "log", "SSM", encoder="mf")[1]
     pairs = sum(map(len, data.evaluation.sets.values())) + len(data.evaluation.train)
     assert 45_000 < pairs <= 60_000
