@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,9 @@ from recbole_popdcl.errors import PopDCLError, nearest
 TEXT_BYTES = 1 << 25  # of text that is split at blanks at a time
 MAX_COLUMNS = 10_000
 COLUMN_OF = "equal_to "  # before the number of a column that rows are chosen by
+WRONG_ROW = re.compile(  # Arrow's words
+    r"Row #(?P<number>\d+): Expected (?P<expected>\d+) columns, got (?P<actual>\d+): (?P<text>.*)", re.DOTALL
+)
 
 
 def choose_columns(names: Sequence[str], columns: Columns, *, path: Path, has_header: bool = True) -> dict[str, str]:
@@ -335,38 +338,25 @@ def _located(
     """Find the line of an error that Arrow met while several threads were reading; ``records_before`` the first row."""
     for number, line in numbered_lines(path, encoding=encoding):
         decoded(line, path, number=number)
-    invalid: list[pacsv.InvalidRow] = []
-
-    def note(row: pacsv.InvalidRow) -> str:
-        invalid.append(row)
-        return "skip"
-
     names = options.column_names
-    serial = pacsv.ReadOptions(
+    serial = pacsv.ReadOptions(  # which counts the rows
         block_size=BLOCK_BYTES, use_threads=False, column_names=names, skip_rows=options.skip_rows
     )
-    parse = pacsv.ParseOptions(
-        delimiter=parse.delimiter, quote_char=parse.quote_char, newlines_in_values=parse.newlines_in_values,
-        invalid_row_handler=note,
-    )  # fmt: skip
     convert = pacsv.ConvertOptions(include_columns=names[:1], column_types={names[0]: pa.string()})
-    with (
-        contextlib.suppress(pa.ArrowInvalid),
-        opened(path, encoding=encoding, separator=separator) as stream,
-        batches(stream, lambda file: pacsv.open_csv(file, serial, parse, convert)) as reader,
-    ):
-        for _ in reader:
-            if invalid:
-                break
-    if not invalid:
+    try:
+        with (
+            opened(path, encoding=encoding, separator=separator) as stream,
+            batches(stream, lambda file: pacsv.open_csv(file, serial, parse, convert)) as reader,
+        ):
+            for _ in reader:
+                pass
+    except pa.ArrowInvalid as counted:
+        error = counted
+    row = WRONG_ROW.search(str(error))
+    if not row:
         return PopDCLError(f"{path}: {' '.join(str(error).split())}")
-    row = invalid[0]
     between = parse.delimiter if parse.quote_char else ""
-    record = (row.number or 0) - 1 - options.skip_rows + records_before  # Arrow counts what it skips
-    number = (
-        line_of_record(path, record, encoding=encoding, quoted_between=between, blanks_are_records=True)
-        if row.number
-        else 0
-    )
-    text = row.text.replace(SEPARATOR, separator) if separator else row.text
-    return PopDCLError(f"{path}, line {number}: {row.actual_columns} values, not {row.expected_columns}: {text[:80]!r}")
+    record = int(row["number"]) - 1 - options.skip_rows + records_before  # Arrow counts what it skips
+    number = line_of_record(path, record, encoding=encoding, quoted_between=between, blanks_are_records=True)
+    text = row["text"].replace(SEPARATOR, separator) if separator else row["text"]
+    return PopDCLError(f"{path}, line {number}: {row['actual']} values, not {row['expected']}: {text[:80]!r}")

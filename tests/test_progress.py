@@ -157,6 +157,8 @@ def test_an_atomic_file(tmp_path, places):
     with terminal(), progress.reading([path]):
         shown = read_interactions(path, ["user_id", "item_id"], separator="\t")
     even(places, path.stat().st_size, 1)
+    with terminal(), progress.reading([path]), progress.told(path) as source:
+        assert type(source) is pa.OSFile  # a stream of Python would be called by Arrow's threads
     assert shown.equals(read_interactions(path, ["user_id", "item_id"], separator="\t"))
 
 

@@ -157,7 +157,7 @@ def _read_by_arrow(
     try:
         with progress.told(path) as source:
             return pyarrow.csv.read_csv(
-                source if is_utf8(encoding) else pa.BufferReader(_as_utf8(path, encoding)),
+                source if is_utf8(encoding) else _as_utf8(path, encoding),
                 pyarrow.csv.ReadOptions(
                     column_names=list(header.fields), skip_rows=header.line, block_size=BLOCK_BYTES
                 ),
@@ -175,9 +175,11 @@ def has_no_rows(error: Exception) -> bool:
     return "Empty CSV" in str(error) or "Could not skip initial" in str(error)
 
 
-def _as_utf8(path: Path, encoding: str) -> bytes:
+def _as_utf8(path: Path, encoding: str) -> pa.BufferReader:
+    text = pa.BufferOutputStream()  # a copy of Arrow's own, whose threads must not call Python to free it
     try:
-        return path.read_bytes().decode(encoding).encode("utf-8", "surrogatepass")
+        text.write(path.read_bytes().decode(encoding).encode("utf-8", "surrogatepass"))
+        return pa.BufferReader(text.getvalue())
     except (OSError, UnicodeError, LookupError) as error:
         raise PopDCLError(f"cannot read {path}: {reason(error)}") from error
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from tqdm import tqdm
-from tqdm.utils import CallbackIOWrapper
 
+LOOK = 0.02  # seconds between two looks at a file that Arrow reads
 _files: FileBar | None = None  # shown while files are read, by whichever reader
 
 
@@ -87,13 +89,30 @@ def has_read_share(path: Path, share: float) -> None:
 
 
 @contextlib.contextmanager
-def told(path: Path) -> Iterator[Any]:
-    """Yield what a library that reads by itself may take for the file: its path, or where a bar is shown a stream."""
+def told(path: Path) -> Iterator[Path | pa.NativeFile]:
+    """Yield what Arrow may take for the file: its path, or where a bar is shown the open file.
+
+    Arrow's threads read the file, and must not call Python: a process that ends meanwhile would be aborted. Hence a
+    thread of Python's looks how far they are.
+    """
     if _files is None or _files.bar.disable:
         yield path
         return
-    with open(path, "rb") as file:
-        yield CallbackIOWrapper(lambda _: has_read(path, file.tell()), file, "read")
+    ended = threading.Event()
+    with pa.OSFile(str(path)) as file:
+
+        def look() -> None:
+            while not ended.wait(LOOK):
+                has_read(path, file.tell())
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        try:
+            yield file
+        finally:
+            ended.set()
+            looking.join()
+    has_read_share(path, 1)
 
 
 def close_all() -> None:
