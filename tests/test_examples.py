@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,20 +14,12 @@ import pytest
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "examples").glob("*.ipynb"))
 
 
-def imported(notebook):
-    """The packages that the cells import."""
-    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    return set(re.findall(r"^(?:import|from) (\w+)", code, re.MULTILINE))
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
 def test_notebook(path, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads of several tests at once wait for each other
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     committed = nbformat.read(path, as_version=4)
-    for package in imported(committed):
-        if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{package} is not installed")
+    data = [Path(shutil.copy(file, tmp_path)) for file in path.parent.glob("*.parquet")]  # which a notebook reads
     notebook = nbformat.read(path, as_version=4)
     folder = {"metadata": {"path": str(tmp_path)}}
     nbclient.NotebookClient(notebook, timeout=900, coalesce_streams=True, resources=folder).execute()
@@ -36,7 +27,9 @@ def test_notebook(path, tmp_path, monkeypatch):
         assert [output.output_type for output in before.get("outputs", [])] == [
             output.output_type for output in after.get("outputs", [])
         ]
-    assert not list(tmp_path.iterdir())  # what a notebook makes lies in a temporary folder
+    if path.stem == "judge_other_systems":  # whose lists are LensKit's for exactly these data
+        assert committed.cells[-1].outputs[0].data == notebook.cells[-1].outputs[0].data
+    assert list(tmp_path.iterdir()) == data  # what a notebook makes lies in a temporary folder
 
 
 def test_there_are_some():

@@ -59,13 +59,30 @@ def test_training_lowers_the_loss_on_every_encoder(toy, model, encoder):
     assert {"encoder.user_embedding.weight", "encoder.item_embedding.weight"} <= changed
 
 
-@pytest.mark.parametrize("model", model_names())
-def test_predict_is_an_entry_of_full_sort_predict(toy, model):
-    recommender, _, batch = built(model, toy)
+@pytest.mark.parametrize(
+    ("model", "properties"), [*((model, {}) for model in model_names()), ("CausE", {"rank_by": "control"})]
+)
+def test_predict_is_an_entry_of_full_sort_predict(toy, model, properties):
+    """Also when the exponent or the weights have changed after a ranking, which keeps its table of items."""
+    recommender, _, batch = built(model, toy, score_norm_exponent=0, **properties)
+
+    def scores():
+        whole = recommender.full_sort_predict(batch)
+        expected = whole[torch.arange(len(whole)), batch["item_id"]]
+        torch.testing.assert_close(recommender.predict(batch), expected, rtol=1e-5, atol=1e-6)
+        return whole.clone()
+
     recommender.eval()
-    whole = recommender.full_sort_predict(batch)
-    expected = whole[torch.arange(len(whole)), batch["item_id"]]
-    torch.testing.assert_close(recommender.predict(batch), expected, rtol=1e-5, atol=1e-6)
+    plain = scores()
+    recommender.score_norm_exponent = 0.4
+    divided = scores()
+    recommender.train()
+    with torch.no_grad():
+        for table in recommender.parameters():
+            table.add_(torch.randn_like(table))
+    recommender.eval()
+    assert not torch.equal(plain, divided)
+    assert not torch.equal(divided, scores())
 
 
 @pytest.mark.parametrize(
