@@ -26,7 +26,8 @@ SECTIONS = dict(re.findall(r"^## (A new [^\n]+)\n(.*?)(?=^## |\Z)", GUIDE, re.MU
 def commands(text):
     """The lines of the blocks that are in no language."""
     fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return [line for language, block in fenced if not language for line in block.splitlines()]
+    joined = [block.replace(" \\\n    ", " ") for language, block in fenced if not language]
+    return [line for block in joined for line in block.splitlines()]
 
 
 CHECKS = commands(GUIDE.split("## A new loss")[0].split("Before a commit")[1])

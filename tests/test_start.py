@@ -12,7 +12,7 @@ import pytest
 
 from recbole_popdcl.cli import main
 
-PAGE = (Path(__file__).parents[1] / "docs" / "start.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[1] / "docs" / "start.md").read_text(encoding="utf-8").replace(" \\\n    ", " ")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 STEPS = [
     (command, shown.splitlines())
