@@ -50,7 +50,8 @@ def frontier(run: FinishedRun, exponents: Sequence[float] = EXPONENTS) -> pd.Dat
 def list_popularity(run: FinishedRun) -> pd.DataFrame:
     """Compare the popularity of what users are recommended with that of what they consumed.
 
-    Users with training items are put into USER_BINS bins of equal size by the mean popularity of those items.
+    Users with training items and a list are put into USER_BINS bins of equal size by the mean popularity of those
+    items.
 
     Returns:
         A row a bin: ``users``, ``consumed`` and ``recommended``, the mean training degree of their training items and
@@ -64,6 +65,8 @@ def list_popularity(run: FinishedRun) -> pd.DataFrame:
     chosen = torch.from_numpy(users)
     lists = run.ranker.recommend(run.model, chosen, k=LIST_LENGTH, show_progress=run.show_progress)
     items = np.concatenate([items.cpu().numpy() for _, items, _ in lists])
+    listed = (items > 0).any(axis=1)  # judged lists may be of some users alone
+    users, consumed, items = users[listed], consumed[listed], items[listed]
     recommended = popularity[items].sum(axis=1) / np.maximum((items > 0).sum(axis=1), 1)
     order = np.argsort(consumed, kind="stable")
     bins = np.empty(len(users), dtype=np.int64)
@@ -163,6 +166,8 @@ ANALYSES: dict[str, Callable[[FinishedRun], pd.DataFrame]] = {
     SAMPLED_USERS: sampled_users,
 }
 
+OF_LISTS = (POPULARITY, SAMPLED_USERS)  # what needs no weights
+
 REQUIRED = {
     FRONTIER: {"exponent"},
     POPULARITY: {"users", "consumed", "recommended"},
@@ -186,10 +191,16 @@ def analyse(run_dir: str | Path, names: Sequence[str] = tuple(ANALYSES), *, mode
     missing = missing_analyses(run_dir, names, model=model)
     if not missing:
         return
-    run = load_run(run_dir, model=model)
-    for name in missing:
-        with written_whole(RunFolder(run_dir).analysis(name)) as temporary:
-            ANALYSES[name](run).to_csv(temporary, index=False)
+    write_analyses(load_run(run_dir, model=model), RunFolder(run_dir), missing)
+
+
+def write_analyses(run: FinishedRun, folder: RunFolder, names: Sequence[str]) -> None:
+    """Write the named files of ANALYSES of a run into a folder; none for an analysis that comes out empty."""
+    for name in names:
+        frame = ANALYSES[name](run)
+        if len(frame):
+            with written_whole(folder.analysis(name)) as temporary:
+                frame.to_csv(temporary, index=False)
 
 
 def missing_analyses(
@@ -198,7 +209,7 @@ def missing_analyses(
     """Return the ``names`` that apply to the model of a run and are not in its folder yet; arguments as ``analyse``."""
     folder = RunFolder(run_dir)
     properties = read_yaml(folder.config) if folder.begun else {}
-    if LISTS in properties:  # judged lists, which have no weights
+    if LISTS in properties:  # judged lists: judge writes OF_LISTS, and they have no weights for others
         return []
     with_margins = properties.get("positive_margin") or properties.get("negative_margin", "none") != "none"
     name = None if "model_class" in properties else properties.get("model")

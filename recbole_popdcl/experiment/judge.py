@@ -17,7 +17,8 @@ from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.collectors import COLLECTORS
 from recbole_popdcl.evaluation.metrics import find_metrics
 from recbole_popdcl.evaluation.per_user import PerUser
-from recbole_popdcl.experiment.finished import OF_TRAINING
+from recbole_popdcl.experiment.analysis import OF_LISTS, write_analyses
+from recbole_popdcl.experiment.finished import OF_TRAINING, FinishedRun
 from recbole_popdcl.experiment.folder import LISTS, RunFolder, check_label
 from recbole_popdcl.experiment.ranked_lists import JudgedLists, check_lengths, in_order, read_lists
 from recbole_popdcl.experiment.raw_ids import RawIds, Unknown
@@ -43,11 +44,11 @@ def judge(
 ) -> dict[str, Any]:
     """Judge ranked lists of any system on every evaluation set of a dataset, and write a run folder.
 
-    The folder has config.yaml, result.json and per_user.parquet, which ``compare`` and ``report`` take beside those of
-    trained models. A list is what is left of it when everything is taken out that the ranking of a model would not
-    hold: training items of the user (with ``eval_mask: others`` those of the other sets too), items that are no
-    candidates, unknown ones, repetitions. For users without a list nothing is found. All of this is counted, told and
-    in result.json.
+    The folder has config.yaml, result.json, per_user.parquet and what reports show of lists (analysis.OF_LISTS), which
+    ``compare`` and ``report`` take beside those of trained models. A list is what is left of it when everything is
+    taken out that the ranking of a model would not hold: training items of the user (with ``eval_mask: others`` those
+    of the other sets too), items that are no candidates, unknown ones, repetitions. For users without a list nothing is
+    found. All of this is counted, told and in result.json.
 
     Args:
         lists: file with a row an item of a list: raw user id, raw item id, rank (from the best) or score.
@@ -95,9 +96,11 @@ def judge(
             logs.to_file(folder.log)
             lengths = check_lengths(ranked, ranker)
             per_user = PerUser()
-            results = ranker.rank(model, show_progress=config["show_progress"], per_user=per_user)
+            judged = FinishedRun(config=config, data=data, model=model, ranker=ranker, best_epoch=-1)
+            results = judged.rank(per_user=per_user)
             seconds["evaluate"] = time.perf_counter() - started - seconds["load"]
             per_user.write(folder.per_user, data.dataset.field2id_token[data.dataset.uid_field])
+            write_analyses(judged, folder, OF_LISTS)
             unknown.write(folder.path / LISTS)
             _write_config(folder, config, name=name, lists=lists)
             result = write_judged_result(

@@ -17,6 +17,8 @@ from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.collectors import COLLECTORS
 from recbole_popdcl.evaluation.keys import SET_KEYS
 from recbole_popdcl.evaluation.metrics import all_metrics
+from recbole_popdcl.experiment.analysis import OF_LISTS as LIST_ANALYSES
+from recbole_popdcl.experiment.analysis import analyse, read_analysis
 from recbole_popdcl.experiment.finished import evaluate
 from recbole_popdcl.experiment.judge import judge
 from recbole_popdcl.experiment.lists import recommend
@@ -25,10 +27,11 @@ from recbole_popdcl.experiment.result import all_results, read_result
 from recbole_popdcl.experiment.run import run
 from recbole_popdcl.reporting.build import report
 from recbole_popdcl.reporting.runs import group_runs, take_inventory
+from recbole_popdcl.storage.layout import POPULARITY, SAMPLED_USERS
 from tests.conftest import the_one_line
 from tests.evaluation.by_definition import by_definition
 
-OF_LISTS = [metric.name for metric in all_metrics() if not COLLECTORS[metric.kind].needs_all_scores]
+LIST_METRICS = [metric.name for metric in all_metrics() if not COLLECTORS[metric.kind].needs_all_scores]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def measured(toy) -> dict:
     return {
         "data_path": toy["data_path"],
         "k_core": 5,
-        "metrics": OF_LISTS,
+        "metrics": LIST_METRICS,
         "topk": [3, 10],
         "valid_metric": "valid/recall@10",
     }
@@ -100,8 +103,8 @@ def exposed(tmp_path_factory) -> dict:
 
 @pytest.mark.parametrize("candidates", ["exposed", "all"])
 def test_whole_lists_give_the_run_s_result_on_items_shown_at_random(exposed, work, candidates):
-    measured = {**exposed, "metrics": OF_LISTS, "unbiased_candidates": candidates}
-    ours = run("SSM", "shown", config_dict={**measured, "epochs": 1, "eval_step": 0, "metrics": [*OF_LISTS, "AUC"]},
+    measured = {**exposed, "metrics": LIST_METRICS, "unbiased_candidates": candidates}
+    ours = run("SSM", "shown", config_dict={**measured, "epochs": 1, "eval_step": 0, "metrics": [*LIST_METRICS, "AUC"]},
                run_dir="run")  # fmt: skip
     recommend("run", "lists.csv", topk=30)
     judged = judge("lists.csv", "shown", config_dict=measured, run_dir="judged")
@@ -398,6 +401,27 @@ def test_a_folder_of_lists_is_taken_and_is_no_model(measured, work, capsys):
 # -- in reports ------------------------------------------------------------------------------------------------------
 
 
+def test_lists_of_a_run_have_its_analyses(folder, measured, work):
+    recommend(folder, "lists.csv", topk=20)
+    judge("lists.csv", "toy", config_dict=measured, run_dir="judged")
+    analyse(folder, LIST_ANALYSES)
+    for name in LIST_ANALYSES:
+        pd.testing.assert_frame_equal(read_analysis("judged", name), read_analysis(folder, name))
+
+
+def test_users_without_a_list_are_in_no_bin(folder, measured, work):
+    recommend(folder, "lists.csv", topk=20)
+    lists = pd.read_csv("lists.csv")
+    listed = sorted(lists["user_id"].unique())[::3]
+    lists[lists["user_id"].isin(listed)].to_csv("some.csv", index=False)
+    judge("some.csv", "toy", config_dict=measured, run_dir="judged")
+    bins = read_analysis("judged", POPULARITY)
+    assert bins["users"].sum() == len(listed)
+    assert bins["recommended"].min() > 0
+    sample = read_analysis("judged", SAMPLED_USERS)
+    assert set(sample.loc[sample["part"] == "list", "user_id"]) == set(sample["user_id"]) & set(listed)
+
+
 def test_a_report_shows_lists_beside_runs(folder, measured, work):
     recommend(folder, "lists.csv", topk=10)
     for seed, name in ((2020, "Other"), (2021, "Other"), (2020, "PopDCL")):
@@ -411,6 +435,7 @@ def test_a_report_shows_lists_beside_runs(folder, measured, work):
     rows = pd.read_csv(work / "page" / "results.csv", index_col=0)
     assert rows.loc["Other"].filter(like="mean").tolist() == rows.loc["SSM"].filter(like="mean").tolist()
     assert "Judged lists of other systems: Other, PopDCL (judged lists)" in page
+    assert set(pd.read_csv(work / "page" / "users-toy.csv")["model"].dropna()) == set(groups)
     agreement = pd.read_csv(work / "page" / "agreement-toy.csv")
     assert agreement["tau"].isna().all()  # three times the same values
     assert json.loads((work / "page" / "report.json").read_text())["files"].count("agreement-toy.tex") == 1
