@@ -135,7 +135,7 @@ def read_interactions(path: Path, columns: list[str], *, separator: str, encodin
             raise PopDCLError(f"{path}, line {header.line}: no column '{column}'{nearest(column, header.fields)}")
     token = pa.dictionary(pa.int32(), pa.string())
     kinds = {name: pa.string() if header.fields[name] == "float" else token for name in columns}
-    table = _read_by_arrow(path, header, kinds=kinds, separator=separator, encoding=encoding).unify_dictionaries()
+    table = read_by_arrow(path, header, kinds=kinds, separator=separator, encoding=encoding).unify_dictionaries()
     frame = {}
     for name in columns:
         cells = table[name]
@@ -150,10 +150,14 @@ def read_interactions(path: Path, columns: list[str], *, separator: str, encodin
     return pd.DataFrame(frame)
 
 
-def _read_by_arrow(
+def read_by_arrow(
     path: Path, header: Header, *, kinds: dict[str, pa.DataType], separator: str, encoding: str
 ) -> pa.Table:
-    """The columns of ``kinds`` as these; raises PopDCLError where a row has too few or too many columns."""
+    """Return the columns of ``kinds``, {name: Arrow's type}, of an atomic file.
+
+    Raises:
+        PopDCLError: a row has too few or too many columns; names file and line.
+    """
     try:
         with progress.told(path) as source:
             return pyarrow.csv.read_csv(
@@ -337,7 +341,7 @@ def read_features(
 def _texts(path: Path, header: Header, *, separator: str, encoding: str) -> pd.DataFrame:
     """All cells as texts, a row each; raises as read_interactions where Arrow meets a fault."""
     kinds: dict[str, pa.DataType] = dict.fromkeys(header.fields, pa.string())
-    return _read_by_arrow(path, header, kinds=kinds, separator=separator, encoding=encoding).to_pandas()
+    return read_by_arrow(path, header, kinds=kinds, separator=separator, encoding=encoding).to_pandas()
 
 
 def _parts(cells: pd.Series, seq_separator: str) -> tuple[np.ndarray, pa.Array]:

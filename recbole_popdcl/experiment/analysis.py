@@ -15,6 +15,7 @@ import torch
 from recbole_popdcl.config.models import model_names, typed_model
 from recbole_popdcl.config.reading import read_yaml
 from recbole_popdcl.data.pairs import Pairs
+from recbole_popdcl.data.titles import item_titles
 from recbole_popdcl.errors import PopDCLError, reason
 from recbole_popdcl.evaluation.keys import SET_KEYS
 from recbole_popdcl.experiment.finished import FinishedRun, load_run
@@ -116,7 +117,7 @@ def sampled_users(run: FinishedRun) -> pd.DataFrame:
         A row a user, part and item: ``user_id`` and ``item_id`` (raw), ``part`` (HISTORY, most popular first, or LIST,
         the LIST_LENGTH items that the user is recommended, best first), ``place`` in it from 1, ``popularity`` of the
         item (training degree), ``found``, the test sets with the pair as result keys name them, with blanks between,
-        and ``history``, the number of the user's training items.
+        ``history``, the number of the user's training items, and ``title`` of the item, "" where none is known.
     """
     sets, dataset = run.data.evaluation, run.data.dataset
     user_ids, item_ids = (dataset.field2id_token[field] for field in (dataset.uid_field, dataset.iid_field))
@@ -124,6 +125,7 @@ def sampled_users(run: FinishedRun) -> pd.DataFrame:
     to_find = np.sum([pairs.user_counts for pairs in tests.values()], axis=0) if tests else sets.train.user_counts
     possible = np.flatnonzero((to_find > 0) & (sets.train.user_counts > 0))
     possible = possible[np.argsort(user_ids[possible])]  # internal ids may stand in another order elsewhere
+    titles = item_titles(dataset)
     generator = np.random.default_rng(0)
     users = np.sort(generator.choice(len(possible), min(N_SAMPLED_USERS, len(possible)), replace=False))
     chosen = torch.from_numpy(possible[users])
@@ -147,6 +149,7 @@ def sampled_users(run: FinishedRun) -> pd.DataFrame:
                     "popularity": sets.train.item_counts[of_part],
                     "found": _found(int(user), of_part, tests),
                     "history": len(items),
+                    "title": "" if titles is None else titles.reindex(item_ids[of_part]).fillna("").to_numpy(),
                 })
             )  # fmt: skip
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=sorted(REQUIRED[SAMPLED_USERS]))
@@ -174,7 +177,10 @@ REQUIRED = {
     MARGINS: {"margin", "user_popularity", "item_popularity", "value"},
     SAMPLED_USERS: {"user_id", "part", "place", "item_id", "popularity", "found", "history"},
 }
-AS_WRITTEN = {"dtype": dict.fromkeys(("user_id", "item_id", "found"), str), "keep_default_na": False}  # 007, NA: ids
+AS_WRITTEN = {
+    "dtype": dict.fromkeys(("user_id", "item_id", "found", "title"), str),
+    "keep_default_na": False,
+}  # 007, NA: ids
 
 
 def analyse(run_dir: str | Path, names: Sequence[str] = tuple(ANALYSES), *, model: str | type | None = None) -> None:

@@ -383,9 +383,10 @@ def _add_users(section: Section, shown: Sequence[Group]) -> None:
                 name=tables.file_name(f"users-{section.title}"),
                 title=f"{section.title}: single users",
                 note=f"At most {N_SAMPLED_USERS} users, drawn at random of those with something to find: what they "
-                "had, and the list of each model (first seed of each row). Bars: popularity (training users), "
-                f"on a logarithmic scale. A history of more than {SHOWN_HISTORY} items is shown by that many, drawn "
-                "at random. Models that are switched off in the frontier have no list here either.",
+                "had, and the list of each model (first seed of each row); titles, where the data set's item file has "
+                "them. Bars: popularity (training users), on a logarithmic scale. A history of more than "
+                f"{SHOWN_HISTORY} items is shown by that many, drawn at random. Models that are switched off in the "
+                "frontier have no list here either.",
                 labels=section.labels,
                 samples=kept,
             )

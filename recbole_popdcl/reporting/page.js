@@ -395,11 +395,11 @@
     }
 
     entry([item, tests], place) {
-      const [id, popularity] = this.items[item];
+      const [id, popularity, title] = this.items[item];
       const bar = make("span", { class: "bar", "aria-hidden": "true" });
       bar.style.width = `${(100 * Math.log1p(popularity)) / Math.log1p(this.most)}%`;
       const entry = make("li", {}, bar, make("span", { class: "place" }, `${place + 1}`),
-        make("span", { class: "item", title: id }, id));
+        make("span", { class: "item", title: title ? `${title}, item ${id}` : id }, title || id));
       if (tests) {
         entry.classList.add("hit");
         const sets = tests.split(" ");

@@ -43,15 +43,22 @@ class UsersView:
         histories = pd.concat([frame[frame["part"] == HISTORY] for frame in self.samples.values()])
         histories = histories.drop_duplicates(["user_id", "place"]).assign(model="")
         frame = pd.concat([histories, *parts], ignore_index=True)
-        return frame[["user_id", "part", "model", "place", "item_id", "popularity", "found", "history"]]
+        frame["title"] = frame["item_id"].map(self._titles()).astype(object).fillna("")
+        return frame[["user_id", "part", "model", "place", "item_id", "title", "popularity", "found", "history"]]
+
+    def _titles(self) -> dict[str, str]:
+        """{raw item id: title}; samples of version 0.1 know none."""
+        known = [frame[frame["title"] != ""] for frame in self.samples.values() if "title" in frame]
+        return dict(pair for frame in known for pair in zip(frame["item_id"], frame["title"]))
 
     def data(self) -> dict[str, Any]:
         """Return what the page's script shows: items once, and users with places of items in that list.
 
-        An entry of a list is an item's place and the tests in which the user has it.
+        An item is its raw id, popularity and title, an entry of a list an item's place and the tests in which the user
+        has it.
         """
         frame = self.frame()
-        items = frame.drop_duplicates("item_id")[["item_id", "popularity"]]
+        items = frame.drop_duplicates("item_id")[["item_id", "popularity", "title"]]
         place = {item: number for number, item in enumerate(items["item_id"])}
         frame = frame.assign(item=frame["item_id"].map(place))
         users = []
@@ -70,7 +77,7 @@ class UsersView:
         looks = page_looks(self.labels)
         return {
             "models": [{"label": label, "look": looks[label]} for label in self.labels],
-            "items": [[item, int(popularity)] for item, popularity in items.itertuples(index=False)],
+            "items": [[item, int(popularity), title] for item, popularity, title in items.itertuples(index=False)],
             "users": users,
         }
 

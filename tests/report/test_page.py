@@ -320,6 +320,27 @@ def test_single_users_have_their_history_and_lists(open_tab, runs):
     assert marked > 0
 
 
+def test_items_with_a_title_are_shown_by_it(open_tab, runs, tmp_path):
+    """The newest runs alone know titles."""
+    for folder in ("0-LightGCN", "3-PopDCL"):
+        shutil.copytree(runs / folder, tmp_path / "r" / folder)
+    path = tmp_path / "r" / "3-PopDCL" / "1" / "sampled_users.csv"
+    frame = pd.read_csv(path, keep_default_na=False)
+    frame["title"] = [f"{HOSTILE} {item}" if item != "i7" else "" for item in frame["item_id"]]
+    frame.to_csv(path, index=False)
+    old = tmp_path / "r" / "0-LightGCN" / "1" / "sampled_users.csv"
+    pd.read_csv(old, keep_default_na=False).drop(columns="title").to_csv(old, index=False)
+    tab = open_tab(report([tmp_path / "r"], tmp_path / "out"))
+    titles = dict(zip(frame["item_id"], frame["title"]))
+    shown = tab.page.eval_on_selector_all("#users-toy .list .item", "all => all.map(e => [e.textContent, e.title])")
+    assert len(shown) > 20
+    for text, hover in shown:
+        item = hover.rpartition(" ")[2]
+        assert (text, hover) == ((titles[item], f"{titles[item]}, item {item}") if titles.get(item) else (item, item))
+    assert tab.page.evaluate("window.harm") is None
+    assert set(pd.read_csv(tmp_path / "out" / "users-toy.csv", keep_default_na=False)["title"]) >= set(titles.values())
+
+
 HOSTILE = "</script><script>window.harm=1</script><img src=x onerror=window.harm=1>\"'&"
 
 
@@ -343,7 +364,7 @@ def test_raw_ids_and_labels_are_text(open_tab, toy, toy_folder, tmp_path):
     source = path.read_text(encoding="utf-8")
     assert HOSTILE not in source
     (data,) = re.findall(r'users" data-view="users"></div>\s*<script type="application/json">(.*?)</script>', source)
-    assert all(item.startswith(HOSTILE) for item, _ in json.loads(data)["items"])
+    assert all(item.startswith(HOSTILE) for item, *_ in json.loads(data)["items"])
 
 
 def test_labels_are_text(open_tab, runs, tmp_path, monkeypatch):
@@ -458,4 +479,4 @@ def test_a_model_whose_sample_is_of_other_users_has_no_list():
         [[[1, "balanced"]], None, None],
         [None, [[1, "balanced"]], None],
     ]
-    assert data["items"] == [["a", 3], ["b", 2]]
+    assert data["items"] == [["a", 3, ""], ["b", 2, ""]]
