@@ -197,10 +197,10 @@ def analyse(run_dir: str | Path, names: Sequence[str] = tuple(ANALYSES), *, mode
     missing = missing_analyses(run_dir, names, model=model)
     if not missing:
         return
-    write_analyses(load_run(run_dir, model=model), RunFolder(run_dir), missing)
+    write_analyses(load_run(run_dir, model=model), RunFolder(run_dir), names=missing)
 
 
-def write_analyses(run: FinishedRun, folder: RunFolder, names: Sequence[str]) -> None:
+def write_analyses(run: FinishedRun, folder: RunFolder, *, names: Sequence[str]) -> None:
     """Write the named files of ANALYSES of a run into a folder; none for an analysis that comes out empty."""
     for name in names:
         frame = ANALYSES[name](run)

@@ -100,7 +100,7 @@ def judge(
             results = judged.rank(per_user=per_user)
             seconds["evaluate"] = time.perf_counter() - started - seconds["load"]
             per_user.write(folder.per_user, data.dataset.field2id_token[data.dataset.uid_field])
-            write_analyses(judged, folder, OF_LISTS)
+            write_analyses(judged, folder, names=OF_LISTS)
             unknown.write(folder.path / LISTS)
             _write_config(folder, config, name=name, lists=lists)
             result = write_judged_result(
