@@ -58,9 +58,10 @@ def test_a_broken_link_is_refused(tmp_path):
         shutil.copytree(ROOT / part, project / part, ignore=shutil.ignore_patterns("__pycache__", "report"))
     for file in [*ROOT.glob("*.md"), ROOT / "CITATION.cff"]:
         shutil.copy(file, project)
-    for report in ("report", "report/ml-100k"):
-        (project / "docs" / report).mkdir()
-        (project / "docs" / report / "index.html").write_text("a report")
+    for page in (ROOT / "docs" / "report").rglob("index.html"):
+        report = project / page.relative_to(ROOT)
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text("a report")
     with open(project / "docs" / "models.md", "a", encoding="utf-8") as page:
         page.write("\n[x](nowhere.md)\n")
     done = build(project, tmp_path / "site")
