@@ -66,10 +66,11 @@ class _Watched:
         return piece
 
     def _next(self, size: int) -> bytes:
-        if self._stream is None or self.error:
+        stream = self._stream
+        if stream is None or self.error:
             return b""
         try:
-            return self._stream.read(size)
+            return stream.read(size)
         except Exception as error:  # noqa: BLE001 - raised again by the thread that asked for the batches
             self.error = error
             return b""
