@@ -15,7 +15,7 @@ from recbole_popdcl.data.atomic import read_by_arrow, read_header
 from recbole_popdcl.errors import PopDCLError
 
 KINDS = ("token", "token_seq")
-PATTERNS = (r"(^|_)title$", r"(^|_)name$")  # of the field, the better one first: movie_title, title, name
+PATTERNS = (r"(^|_)title$", r"^((item|app)_)?name$")  # of the field, the better one first; brand_name is no title
 
 
 def item_titles(dataset: Dataset) -> pd.Series | None:

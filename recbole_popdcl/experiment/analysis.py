@@ -177,10 +177,8 @@ REQUIRED = {
     MARGINS: {"margin", "user_popularity", "item_popularity", "value"},
     SAMPLED_USERS: {"user_id", "part", "place", "item_id", "popularity", "found", "history"},
 }
-AS_WRITTEN = {
-    "dtype": dict.fromkeys(("user_id", "item_id", "found", "title"), str),
-    "keep_default_na": False,
-}  # 007, NA: ids
+TEXTS = ("user_id", "item_id", "found", "title")  # 007 and NA among them stay as they are written
+AS_WRITTEN = {"dtype": dict.fromkeys(TEXTS, str), "keep_default_na": False}
 
 
 def analyse(run_dir: str | Path, names: Sequence[str] = tuple(ANALYSES), *, model: str | type | None = None) -> None:

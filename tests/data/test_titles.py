@@ -27,7 +27,7 @@ def test_films_of_the_bundled_data_set():
     [("item_id:token\tprice:float\ttitle:token_seq", "007\t1.5\t A  bolt ", "A  bolt"),
      ("brand_name:token\titem_id:token\ttitle:token", "ACME\t007\tBolt", "Bolt"),  # titles come before names
      ("Book_Title:token\titem_id:token", 'The "Bolt"\t007', 'The "Bolt"'),
-     ("item_id:token\tname:token_seq", "007\tNA", "NA"),
+     ("item_id:token\tname:token_seq", "007\tNA", "NA"), ("item_id:token\tapp_name:token", "007\tx", "x"),
      ("item_id:token\ttitle:token", "007\t", "")],
 )  # fmt: skip
 def test_the_field_is_found_by_its_name(tmp_path, header, row, title):
@@ -36,8 +36,10 @@ def test_the_field_is_found_by_its_name(tmp_path, header, row, title):
 
 
 @pytest.mark.parametrize(
-    "header", ["item_id:token\tsubtitles:token", "item_id:token\ttitle:float", "title:token\tid:token", "item_id:token"]
-)
+    "header",
+    ["item_id:token\tsubtitles:token", "item_id:token\ttitle:float", "title:token\tid:token", "item_id:token",
+     "item_id:token\tbrand_name:token"],
+)  # fmt: skip
 def test_no_such_field(tmp_path, header, caplog):
     row = "\t".join("1" for _ in header.split("\t"))
     assert item_titles(dataset(tmp_path, f"{header}\n{row}\n")) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -91,6 +92,19 @@ def test_sampled_users_have_their_history_and_the_lists_of_recommend(popdcl, tmp
         pair = (row.user_id, row.item_id)
         assert row.found.split() == [name for name in ("imbalanced", "balanced") if pair in pairs[f"test_{name}"]]
     assert (frame["found"] != "").any()
+
+
+def test_items_have_the_titles_of_the_item_file(toy, toy_folder, tmp_path):
+    """Each its own, whatever the order of the file, and none where the file has none."""
+    shutil.copytree(toy_folder / "toy", tmp_path / "toy")
+    items = sorted({line.split("\t")[1] for line in (tmp_path / "toy" / "toy.inter").read_text().splitlines()[1:]})
+    rows = "".join(f"{item}\tThe {item}\n" for item in reversed(items) if item != "i7")
+    (tmp_path / "toy" / "toy.item").write_text(f"item_id:token\ttitle:token_seq\n{rows}")
+    run("SSM", config_dict={**toy, "data_path": str(tmp_path), "epochs": 1}, run_dir=tmp_path / "run")
+    analyse(tmp_path / "run", [SAMPLED_USERS])
+    frame = read_analysis(tmp_path / "run", SAMPLED_USERS)
+    assert frame["title"].tolist() == ["" if item == "i7" else f"The {item}" for item in frame["item_id"]]
+    assert {"i7", "i8"} <= set(frame["item_id"])
 
 
 def test_the_same_users_are_sampled_for_every_model_and_read_as_written(toy, toy_folder, tmp_path):
