@@ -19,7 +19,7 @@ from recbole_popdcl.evaluation.keys import SET_KEYS
 from recbole_popdcl.evaluation.metrics import all_metrics
 from recbole_popdcl.experiment.analysis import OF_LISTS as LIST_ANALYSES
 from recbole_popdcl.experiment.analysis import analyse, read_analysis
-from recbole_popdcl.experiment.finished import evaluate
+from recbole_popdcl.experiment.finished import evaluate, load_run
 from recbole_popdcl.experiment.judge import judge
 from recbole_popdcl.experiment.lists import recommend
 from recbole_popdcl.experiment.ranked_lists import columns_of_lists
@@ -417,7 +417,14 @@ def test_users_without_a_list_are_in_no_bin(folder, measured, work):
     judge("some.csv", "toy", config_dict=measured, run_dir="judged")
     bins = read_analysis("judged", POPULARITY)
     assert bins["users"].sum() == len(listed)
-    assert bins["recommended"].min() > 0
+    data = load_run(folder).data
+    train, names = data.evaluation.train, data.dataset.field2id_token["user_id"]
+    of_listed = [train.item_counts[train.items[train.users == user]].mean()
+                 for user in range(1, train.n_users) if names[user] in listed]  # fmt: skip
+    popularity = dict(zip(data.dataset.field2id_token["item_id"], train.item_counts))
+    of_lists = lists.loc[lists["user_id"].isin(listed), "item_id"].map(popularity).mean()  # all of 20 items
+    for column, expected in (("consumed", np.mean(of_listed)), ("recommended", of_lists)):
+        assert np.average(bins[column], weights=bins["users"]) == pytest.approx(expected)
     sample = read_analysis("judged", SAMPLED_USERS)
     assert set(sample.loc[sample["part"] == "list", "user_id"]) == set(sample["user_id"]) & set(listed)
 
