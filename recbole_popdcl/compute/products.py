@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 
 # torch's operator for oneDNN's product, None in a build without oneDNN. `@` takes MKL's on the CPU, which leaves
@@ -10,6 +12,7 @@ ONEDNN = torch.ops.mkldnn._linear_pointwise if torch.backends.mkldnn.is_availabl
 # Brings a table into the layout that this product reads; without it every product does so anew, for itself.
 PACKED = torch.ops.mkldnn._reorder_linear_weight if torch.backends.mkldnn.is_available() else None
 ROWS_A_PRODUCT = 256  # for which the layout is chosen; any number of rows may be multiplied
+INT8_MOST = 127  # largest whole number of a table in 8 bits
 
 
 def inner_products(rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
@@ -44,6 +47,41 @@ class ProductsWith:
         if ONEDNN and self._packed is not None:
             return ONEDNN(rows, self._packed, None, "none", [], "") if len(rows) else rows.new_zeros(0, self.n_rows)
         return inner_products(rows, self._table)
+
+
+def int8_products(rows: torch.Tensor, columns: torch.Tensor, *, out: torch.Tensor) -> torch.Tensor:
+    """Fill and return ``out`` with ``rows @ columns``, for whole numbers of INT8_MOST at most; see ``has_int8``.
+
+    Args:
+        rows: int8 [n, d].
+        columns: int8 [d, m], the transpose of a contiguous table.
+        out: int32 [n, m].
+    """
+    return torch._int_mm(rows, columns, out=out)
+
+
+def has_int8(d: int) -> bool:
+    """Return whether ``int8_products`` of ``d`` dimensions are exact here, and oneDNN's are wanted.
+
+    Without VNNI a processor adds two products of 0 to 255 and -127 to 127 in 16 bits, which they do not fit. It is
+    hardly faster than with float32 either.
+    """
+    return torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled) and _is_exact(d)
+
+
+@functools.cache
+def _is_exact(d: int) -> bool:
+    """Whether this processor and torch multiply the largest numbers right."""
+    signs = torch.tensor([1, -1, 1, 1, -1, -1, 1, -1, -1, 1, -1])
+    rows, columns = (signs.repeat(-(-n * d // len(signs)))[: n * d].view(n, d).clone() for n in (33, 100))
+    rows[0], columns[0], columns[1] = 1, 1, -1  # all of a sum has one sign
+    rows, columns = rows * INT8_MOST, columns * INT8_MOST
+    out = torch.empty(len(rows), len(columns), dtype=torch.int32)
+    try:
+        int8_products(rows.to(torch.int8), columns.to(torch.int8).T, out=out)
+    except (AttributeError, NotImplementedError, RuntimeError):  # a torch without it for the CPU
+        return False
+    return torch.equal(out.double(), rows.double() @ columns.double().T)
 
 
 def _suits(table: torch.Tensor) -> bool:

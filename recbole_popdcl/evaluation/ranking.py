@@ -21,6 +21,7 @@ from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.data.set_names import is_shift_test
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.evaluation.collectors import COLLECTORS, Collector, RankedUsers
+from recbole_popdcl.evaluation.item_search import ItemSearch, build_item_search
 from recbole_popdcl.evaluation.keys import LIKE_THE_LOG
 from recbole_popdcl.evaluation.metrics import ESTIMATOR, LABELS, all_metrics, find_metrics
 from recbole_popdcl.evaluation.per_user import PerUser
@@ -114,13 +115,19 @@ class Ranker:
         names = [name for name in (names or self._truths) if name in self._truths]
         to_find: Any = sum(self._truths[name].to_find[0] for name in names) if names else torch.zeros(self.sets.n_users)
         users = torch.nonzero(to_find > 0).squeeze(1)
-        own = share(math.ceil(len(users) / self._block))
+        n_users = len(users)
+        own = share(math.ceil(n_users / self._block))
         users = users[own.start * self._block : own.stop * self._block]
         by_user = per_user is not None
-        shares = from_all(
-            lambda: self._collect(model, users, self._collectors(names, by_user), show_progress=show_progress)
-        )
         collectors = self._collectors(names, by_user)
+        whole = any(collector.needs_all_scores for collector in collectors)
+        whole |= not self.sets.ranked_exposed.isdisjoint(names)
+        search = None if whole else self._search(model, n_users=n_users, k=self.topk[-1])
+        shares = from_all(
+            lambda: self._collect(
+                model, users, self._collectors(names, by_user), search=search, show_progress=show_progress
+            )
+        )
         results: dict[str, float] = {}
         for collector, parts in zip(collectors, zip(*shares)):
             for part in itertools.chain(*parts):  # in one order, however the users were shared out
@@ -147,7 +154,13 @@ class Ranker:
         return kind in self._kinds and of_set.get(kind, True)
 
     def _collect(
-        self, model: AbstractRecommender, users: torch.Tensor, collectors: list[Collector], *, show_progress: bool
+        self,
+        model: AbstractRecommender,
+        users: torch.Tensor,
+        collectors: list[Collector],
+        *,
+        search: ItemSearch | None,
+        show_progress: bool,
     ) -> list[list[tuple]]:
         """Rank the users and return the parts of each collector."""
         of_set: dict[str, list[Collector]] = {}
@@ -157,7 +170,7 @@ class Ranker:
         def measure(batch: torch.Tensor) -> list[tuple[Collector, tuple]]:
             return [
                 (collector, collector.measure(ranked))
-                for name, ranked in self._ranked(model, batch, list(of_set))
+                for name, ranked in self._ranked(model, batch, list(of_set), search=search)
                 for collector in of_set[name]
             ]
 
@@ -177,6 +190,8 @@ class Ranker:
         hidden = self.sets.sets.values() if self.eval_mask == "others" else ()
 
         def best(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            if search:
+                return search.best(batch, k, seen=[self.sets.train, *hidden])
             scores = self._scores(model, batch)
             for pairs in hidden:
                 rows, items = pairs.of_users(batch)
@@ -184,6 +199,7 @@ class Ranker:
             return top_k(scores, k, users=batch)
 
         with torch.no_grad():
+            search = self._search(model, n_users=len(users), k=k)
             for batch, (items, scores) in self._in_batches(best, users.to(self.device), show_progress=show_progress):
                 yield batch, items, scores
 
@@ -267,10 +283,21 @@ class Ranker:
         others = [other for other in self.sets.sets if other != name and not is_shift_test(other)]
         return [self.sets.without_own(other, name) for other in others]
 
+    def _search(self, model: AbstractRecommender, *, n_users: int, k: int) -> ItemSearch | None:
+        """Return what finds the best items without the scores of all, where that is faster.
+
+        Its scores differ from the others in the last bits, so the choice is one for all processes.
+        """
+        tables = model.score_tables() if hasattr(model, "score_tables") else None
+        return build_item_search(tables, hidden=self._hidden, n_users=n_users, rows=self.batch_size, k=k)
+
     def _ranked(
-        self, model: AbstractRecommender, users: torch.Tensor, names: list[str]
+        self, model: AbstractRecommender, users: torch.Tensor, names: list[str], *, search: ItemSearch | None
     ) -> Iterator[tuple[str, RankedUsers]]:
         """Yield each set and the users as they are ranked for it; the scores hold until the next set."""
+        if search:
+            yield from self._found(users, names, search=search)
+            return
         scores = self._scores(model, users)
         k = self.topk[-1]
         shared = None
@@ -290,6 +317,18 @@ class Ranker:
             best = top_k(scores, k, users=users)[0]
             yield name, self._looked_up(name, users, best, scores=scores, ranked=scores)
             scores[rows, items] = kept
+
+    def _found(self, users: torch.Tensor, names: list[str], *, search: ItemSearch) -> Iterator[tuple[str, RankedUsers]]:
+        """As ``_ranked``, without scores."""
+        none = torch.empty(len(users), 0)
+        shared: torch.Tensor | None = None
+        for name in names:
+            others = self.hidden_beside_train(name)
+            items = None if others else shared
+            if items is None:
+                items, _ = search.best(users, self.topk[-1], seen=[self.sets.train, *others])
+            shared = shared if others else items
+            yield name, self._looked_up(name, users, items, scores=none, ranked=none)
 
     def _among_shown(self, name: str, users: torch.Tensor, scores: torch.Tensor) -> RankedUsers:
         """Rank for each user the items that the user was shown; what is hidden for every set is hidden here too."""

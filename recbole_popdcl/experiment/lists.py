@@ -66,6 +66,11 @@ class NewUsers:
         """Return the scores of the users of a batch for all items, [b, n_items]."""
         return self.model.score_users(self.vectors[interaction[self.USER_ID]])
 
+    def score_tables(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Return vectors of the users and of all items, as the model does of its own."""
+        tables = self.model.score_tables()
+        return tables and (self.vectors, tables[1])
+
 
 def recommend(
     run_dir: str | Path,

@@ -165,6 +165,15 @@ class EncoderRecommender(GeneralRecommender):
         users, items = self.encoded_tables()
         return users, self._normalised(self._item_table(items))
 
+    def score_tables(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Return vectors of all users [n_users, d] and items [n_items, d] whose inner products are the ranking scores.
+
+        None for a model that scores in another way, which is one that overrides a method of scoring.
+        """
+        scoring = ("full_sort_predict", "score_users", "_final_scores")
+        is_own = any(getattr(type(self), name) is not getattr(EncoderRecommender, name) for name in scoring)
+        return None if is_own else EncoderRecommender.inner_product_tables(self)
+
     def encoded_tables(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the embeddings of all users [n_users, d] and items [n_items, d]; kept while not in training."""
         if self.training or self._encoded is None:
