@@ -32,6 +32,7 @@ from recbole_popdcl.storage import progress
 # Beside the scores a batch holds about one more block of their size (the model's own product and the top-K's work).
 BLOCKS_PER_BATCH = 2
 MEMORY_MB = {"cpu": 128, "cuda": 1024}  # half of it is scores
+MOST_LISTS = 2  # of a user, one for each set that hides items of its own; for more, scores of all items take less time
 # For models that score pair by pair, some of them with large inner layers (ConvNCF: 34 KB a pair).
 PAIRS_PER_CALL = 8192
 Done = TypeVar("Done")
@@ -122,7 +123,9 @@ class Ranker:
         collectors = self._collectors(names, by_user)
         whole = any(collector.needs_all_scores for collector in collectors)
         whole |= not self.sets.ranked_exposed.isdisjoint(names)
-        search = None if whole else self._search(model, n_users=n_users, k=self.topk[-1])
+        of_their_own = [name for name in names if self.hidden_beside_train(name)]
+        n_lists = len(of_their_own) + (len(of_their_own) < len(names))
+        search = None if whole or n_lists > MOST_LISTS else self._search(model, n_users=n_users, k=self.topk[-1])
         shares = from_all(
             lambda: self._collect(
                 model, users, self._collectors(names, by_user), search=search, show_progress=show_progress

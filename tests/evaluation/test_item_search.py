@@ -202,7 +202,7 @@ def test_a_ranking_and_lists_are_those_of_all_scores(wide, looked, monkeypatch, 
 
     def ranked():
         per_user = PerUser()
-        results = ranker.rank(model, per_user=per_user)
+        results = ranker.rank(model, ["valid", "test_balanced"], per_user=per_user)
         lists = [torch.cat(part) for part in zip(*ranker.recommend(model, users, k=5))]
         return results, per_user.frame(np.arange(ranker.sets.n_users).astype(str)), lists
 
@@ -256,12 +256,15 @@ def test_a_model_that_scores_in_a_way_of_its_own_is_not_searched(wide, looked):
     assert looked.searched == searched
 
 
-@pytest.mark.parametrize("change", ["metric", "long lists", "little memory", "few users", "other processor"])
+@pytest.mark.parametrize(
+    "change", ["metric", "long lists", "little memory", "few users", "other processor", "other lists"]
+)
 def test_where_all_scores_are_worked_out(wide, looked, monkeypatch, change):
     properties = {
         "metric": {"metrics": ["Recall", metric_names(RANK_CORRELATION)[0]]},
         "long lists": {"topk": [500]},
         "little memory": {"eval_memory_mb": 1},
+        "other lists": {"eval_mask": "others"},  # three sets
     }.get(change, {})
     if change == "little memory":
         monkeypatch.setattr(item_search, "LEAST_ROWS", 1000)
