@@ -96,10 +96,9 @@ def list_rows(bench: Bench) -> list[Row]:
     def three_sets() -> float:
         return seconds(lambda: ranker.rank(model))
 
-    against = f"implicit's topk of {len(users):,} users"
     return [
-        bench.row(f"lists of {len(users):,} users", against, lists, theirs, 2.5),
-        bench.row(f"three sets with segments, {len(users):,} users", against, three_sets, theirs, 2.2),
+        bench.row(f"lists of {len(users):,} users", "implicit's topk", lists, theirs, 2.5),
+        bench.row(f"three sets of {len(users):,} users", "implicit's topk", three_sets, theirs, 2.2),
     ]
 
 

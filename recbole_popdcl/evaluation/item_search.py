@@ -10,38 +10,43 @@ import warnings
 from collections.abc import Sequence
 
 import torch
+from recbole.model.abstract_recommender import AbstractRecommender
 
-from recbole_popdcl.compute.products import INT8_MOST, has_int8, inner_products, int8_products
+from recbole_popdcl.compute.products import INT8_MOST, has_int8, int8_products
 from recbole_popdcl.data.pairs import Pairs
 from recbole_popdcl.evaluation.top_k import top_k
 
 ROWS = 96  # users of a first pass, whose scores stay in the cache
 LEAST_ROWS = 48  # fewer are faster in float32
 LEAST_USERS = 512  # rounding the table of items takes as long as is saved for about so many users
+LEAST_ITEMS = 8192  # with fewer the operations' own overhead is longer than what is saved
 ITEMS_PER_SET = 16  # whose largest score is taken first
-SETS_PER_PLACE = 8  # least number of sets for each place of a list; with fewer the candidates are too many
-MOST_CANDIDATES = 1 / 8  # of all sets; beyond, all scores are worked out in float32
+SETS_PER_PLACE = 24  # least number of sets for each place of a list; with fewer the candidates are too many
+GROUPS_PER_PLACE = 8  # of sets, whose largest scores stand for the best items
+MOST_CANDIDATES = 1 / 4  # of all sets; beyond, the search gives up
 RANGE = (1e-15, 1e15)  # of the largest number of a vector, so that no square underflows or overflows
 HIDDEN = torch.iinfo(torch.int32).min
 
 
 def build_item_search(
-    tables: tuple[torch.Tensor, torch.Tensor] | None, *, hidden: torch.Tensor, n_users: int, rows: int, k: int
+    model: AbstractRecommender, *, hidden: torch.Tensor, n_items: int, n_users: int, rows: int, k: int
 ) -> ItemSearch | None:
     """Return a search, or None where it is not possible, or not faster than working out all scores.
 
     Args:
-        tables: vectors of all users and items; None for a model whose scores are no inner products.
+        model: is asked for ``score_tables``, if it has that method.
         hidden: items that no user is given, int64 [h].
+        n_items: of the model.
         n_users: how many are to be ranked.
         rows: users for whose scores of all items memory is meant.
         k: length of the lists.
     """
-    if tables is None or n_users < LEAST_USERS or rows < LEAST_ROWS:
+    least_items = max(LEAST_ITEMS, SETS_PER_PLACE * ITEMS_PER_SET * k)
+    is_faster = n_users >= LEAST_USERS and rows >= LEAST_ROWS and n_items >= least_items
+    tables = model.score_tables() if is_faster and hasattr(model, "score_tables") else None
+    if tables is None or not all(map(_suits, tables)):
         return None
     users, items = tables
-    if not (_suits(users) and _suits(items)) or len(items) < SETS_PER_PLACE * ITEMS_PER_SET * k:
-        return None
     is_in_range = RANGE[0] < items.abs().max() < RANGE[1]  # False for nan
     if not is_in_range or not has_int8(items.shape[1]):
         return None
@@ -67,7 +72,7 @@ class ItemSearch:
     """
 
     def __init__(self, users: torch.Tensor, items: torch.Tensor, *, hidden: torch.Tensor, rows: int) -> None:
-        self._users, self._items, self._hidden = users.detach(), items.detach().contiguous(), hidden
+        self._users, self._items = users.detach(), items.detach().contiguous()
         self._scale, rounded, errors = _rounded(self._items, dim=None)
         self._error, self._norm = errors.max(), self._items.norm(dim=1).max()
         self._n_sets = -(-len(items) // ITEMS_PER_SET)
@@ -77,27 +82,21 @@ class ItemSearch:
         self._columns = padded.view(self._n_sets, ITEMS_PER_SET, -1).transpose(0, 1).flatten(0, 1).T
         self._hidden_columns = self._column(torch.cat([hidden, torch.arange(len(items), len(padded))]))
         self._scores = torch.empty(min(rows, ROWS), len(padded), dtype=torch.int32)  # of a first pass
-        _have_torch_warn_now()
+        _silence_csr_warning()
 
-    def best(self, users: torch.Tensor, k: int, *, seen: Sequence[Pairs]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the best k items and their scores [b, k], as ``top_k`` does.
+    def best(self, users: torch.Tensor, k: int, *, seen: Sequence[Pairs]) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Return the best k items and their scores [b, k], as ``top_k`` does, or None for too many candidates.
 
         Args:
             users: internal ids [b].
             k: length of the lists.
             seen: sets of pairs whose items are hidden from their users.
-
-        Raises:
-            PopDCLError: a score is not a number.
         """
         vectors = self._users[users]
         rows, items = (torch.cat(parts) for parts in zip(*(pairs.of_users(users) for pairs in seen)))
         candidates = self._candidates(vectors, k, rows=rows, items=items)
         if candidates is None:
-            scores = inner_products(vectors, self._items)
-            scores[:, self._hidden] = -torch.inf
-            scores[rows, items] = -torch.inf
-            return top_k(scores, k, users=users)
+            return None
         scores, items = self._scored(vectors, *candidates)
         places, scores = top_k(scores, k, users=users)
         return items.gather(1, places), scores
@@ -148,7 +147,7 @@ class ItemSearch:
         """
         sets = scores.view(len(scores), ITEMS_PER_SET, self._n_sets)
         maxima = sets.amax(dim=1)
-        n_groups = SETS_PER_PLACE * k
+        n_groups = GROUPS_PER_PLACE * k
         size = self._n_sets // n_groups
         groups = maxima[:, : size * n_groups].view(-1, size, n_groups).amax(dim=1)
         best = groups.topk(k, dim=1, sorted=False).values.amin(dim=1)
@@ -192,8 +191,8 @@ def _rounded(table: torch.Tensor, *, dim: int | None) -> tuple[torch.Tensor, tor
     return scale, numbers.to(torch.int8), numbers.mul_(-scale).add_(table).norm(dim=1)
 
 
-def _have_torch_warn_now() -> None:
-    """Hear torch's only warning that sparse matrices of this layout may change, which tells a user nothing."""
+def _silence_csr_warning() -> None:
+    """Have torch warn now, unheard, that its sparse matrices may change; it does so once, and a user can do nothing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.sparse_csr_tensor([0, 0], torch.zeros(0, dtype=torch.int64), torch.zeros(0), (1, 1))

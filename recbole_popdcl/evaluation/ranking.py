@@ -120,17 +120,12 @@ class Ranker:
         own = share(math.ceil(n_users / self._block))
         users = users[own.start * self._block : own.stop * self._block]
         by_user = per_user is not None
-        collectors = self._collectors(names, by_user)
-        whole = any(collector.needs_all_scores for collector in collectors)
-        whole |= not self.sets.ranked_exposed.isdisjoint(names)
-        of_their_own = [name for name in names if self.hidden_beside_train(name)]
-        n_lists = len(of_their_own) + (len(of_their_own) < len(names))
-        search = None if whole or n_lists > MOST_LISTS else self._search(model, n_users=n_users, k=self.topk[-1])
         shares = from_all(
             lambda: self._collect(
-                model, users, self._collectors(names, by_user), search=search, show_progress=show_progress
+                model, users, self._collectors(names, by_user), n_users=n_users, show_progress=show_progress
             )
         )
+        collectors = self._collectors(names, by_user)
         results: dict[str, float] = {}
         for collector, parts in zip(collectors, zip(*shares)):
             for part in itertools.chain(*parts):  # in one order, however the users were shared out
@@ -162,13 +157,15 @@ class Ranker:
         users: torch.Tensor,
         collectors: list[Collector],
         *,
-        search: ItemSearch | None,
+        n_users: int,
         show_progress: bool,
     ) -> list[list[tuple]]:
-        """Rank the users and return the parts of each collector."""
+        """Rank the users and return the parts of each collector; ``n_users`` are ranked in all processes together."""
         of_set: dict[str, list[Collector]] = {}
         for collector in collectors:
             of_set.setdefault(collector.truth.name, []).append(collector)
+        whole = self._needs_all_scores(collectors)
+        search = None if whole else self._search(model, n_users=n_users, k=self.topk[-1])
 
         def measure(batch: torch.Tensor) -> list[tuple[Collector, tuple]]:
             return [
@@ -190,16 +187,10 @@ class Ranker:
         Hidden are training items, and with ``eval_mask: others`` those of every set. Item 0 fills the places of users
         with fewer than k items left. Raises as ``rank``.
         """
-        hidden = self.sets.sets.values() if self.eval_mask == "others" else ()
+        hidden = list(self.sets.sets.values()) if self.eval_mask == "others" else []
 
         def best(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            if search:
-                return search.best(batch, k, seen=[self.sets.train, *hidden])
-            scores = self._scores(model, batch)
-            for pairs in hidden:
-                rows, items = pairs.of_users(batch)
-                scores[rows, items] = -torch.inf
-            return top_k(scores, k, users=batch)
+            return self._best(model, batch, k=k, hidden=hidden, search=search)
 
         with torch.no_grad():
             search = self._search(model, n_users=len(users), k=k)
@@ -286,20 +277,42 @@ class Ranker:
         others = [other for other in self.sets.sets if other != name and not is_shift_test(other)]
         return [self.sets.without_own(other, name) for other in others]
 
+    def _needs_all_scores(self, collectors: list[Collector]) -> bool:
+        """Whether lists alone do not tell what is collected, or too many lists of a user would be needed."""
+        names = {collector.truth.name for collector in collectors}
+        with_own_list = sum(bool(self.hidden_beside_train(name)) for name in names)
+        n_lists = with_own_list + (with_own_list < len(names))
+        compared = any(collector.needs_all_scores for collector in collectors)
+        return compared or n_lists > MOST_LISTS or not self.sets.ranked_exposed.isdisjoint(names)
+
     def _search(self, model: AbstractRecommender, *, n_users: int, k: int) -> ItemSearch | None:
         """Return what finds the best items without the scores of all, where that is faster.
 
-        Its scores differ from the others in the last bits, so the choice is one for all processes.
+        Its scores differ from the model's in the last bits, so the choice does not depend on a process's share of the
+        users.
         """
-        tables = model.score_tables() if hasattr(model, "score_tables") else None
-        return build_item_search(tables, hidden=self._hidden, n_users=n_users, rows=self.batch_size, k=k)
+        return build_item_search(
+            model, hidden=self._hidden, n_items=self.sets.n_items, n_users=n_users, rows=self.batch_size, k=k
+        )
+
+    def _best(
+        self, model: AbstractRecommender, users: torch.Tensor, *, k: int, hidden: list[Pairs], search: ItemSearch | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Best k items and their scores [b, k], without the users' training items and those of ``hidden``."""
+        found = search.best(users, k, seen=[self.sets.train, *hidden]) if search else None
+        if found is None:
+            scores = self._scores(model, users)
+            for pairs in hidden:
+                scores[pairs.of_users(users)] = -torch.inf
+            found = top_k(scores, k, users=users)
+        return found
 
     def _ranked(
         self, model: AbstractRecommender, users: torch.Tensor, names: list[str], *, search: ItemSearch | None
     ) -> Iterator[tuple[str, RankedUsers]]:
         """Yield each set and the users as they are ranked for it; the scores hold until the next set."""
         if search:
-            yield from self._found(users, names, search=search)
+            yield from self._found(model, users, names, search=search)
             return
         scores = self._scores(model, users)
         k = self.topk[-1]
@@ -321,17 +334,19 @@ class Ranker:
             yield name, self._looked_up(name, users, best, scores=scores, ranked=scores)
             scores[rows, items] = kept
 
-    def _found(self, users: torch.Tensor, names: list[str], *, search: ItemSearch) -> Iterator[tuple[str, RankedUsers]]:
+    def _found(
+        self, model: AbstractRecommender, users: torch.Tensor, names: list[str], *, search: ItemSearch
+    ) -> Iterator[tuple[str, RankedUsers]]:
         """As ``_ranked``, without scores."""
-        none = torch.empty(len(users), 0)
+        no_scores = torch.empty(len(users), 0)
         shared: torch.Tensor | None = None
         for name in names:
             others = self.hidden_beside_train(name)
             items = None if others else shared
             if items is None:
-                items, _ = search.best(users, self.topk[-1], seen=[self.sets.train, *others])
+                items, _ = self._best(model, users, k=self.topk[-1], hidden=others, search=search)
             shared = shared if others else items
-            yield name, self._looked_up(name, users, items, scores=none, ranked=none)
+            yield name, self._looked_up(name, users, items, scores=no_scores, ranked=no_scores)
 
     def _among_shown(self, name: str, users: torch.Tensor, scores: torch.Tensor) -> RankedUsers:
         """Rank for each user the items that the user was shown; what is hidden for every set is hidden here too."""

@@ -17,6 +17,8 @@ from recbole_popdcl.evaluation import item_search, ranking
 from recbole_popdcl.evaluation.item_search import ItemSearch
 from recbole_popdcl.evaluation.metrics import RANK_CORRELATION, metric_names
 from recbole_popdcl.evaluation.per_user import PerUser
+from recbole_popdcl.evaluation.ranking import Ranker
+from recbole_popdcl.evaluation.sets import EvaluationSets
 from recbole_popdcl.experiment.lists import NewUsers
 from recbole_popdcl.experiment.run import build_model, build_ranker
 from recbole_popdcl.model.base import EncoderRecommender
@@ -32,10 +34,11 @@ def multiply(rows, columns, *, out):
 
 @pytest.fixture(autouse=True)
 def any_processor(monkeypatch):
-    """Products in 8 bits that every processor has, and a search for a few users too."""
+    """Products in 8 bits that every processor has, and a search where it is no faster and has many candidates too."""
     monkeypatch.setattr(item_search, "int8_products", multiply)
     monkeypatch.setattr(item_search, "has_int8", lambda d: True)
-    monkeypatch.setattr(item_search, "LEAST_USERS", 1)
+    for name, value in (("LEAST_USERS", 1), ("LEAST_ITEMS", 1), ("SETS_PER_PLACE", 8), ("MOST_CANDIDATES", 1)):
+        monkeypatch.setattr(item_search, name, value)
 
 
 def seen(n_items, most=40, seed=0):
@@ -116,18 +119,41 @@ def test_users_with_few_items_left():
     assert (found[::2, left:] == 0).all()
 
 
-@pytest.mark.parametrize("kind", ["zero", "equal items"])
-def test_where_too_many_items_are_candidates(kind):
+class Tables:
+    """A model with given vectors."""
+
+    USER_ID = "user_id"
+
+    def __init__(self, users, items):
+        self.tables = users, items
+
+    def score_tables(self):
+        return self.tables
+
+    def full_sort_predict(self, interaction):
+        return self.tables[0][interaction["user_id"]] @ self.tables[1].T
+
+
+@pytest.mark.parametrize("kind", ["spread", "zero", "equal items", "nothing left"])
+def test_where_too_many_items_are_candidates(monkeypatch, kind):
+    """The ranker works out all scores instead; or, with nothing left to any user, there is no candidate at all."""
     users, items = vectors("spread", N_USERS, 8, 1), vectors("spread", 1000, 8, 2)
     if kind == "zero":
         users[5] = 0
-    else:
+    elif kind == "equal items":
         items[:] = items[0]
-    pairs = [seen(1000)]
-    found, scores = ItemSearch(users, items, hidden=HIDDEN, rows=96).best(torch.arange(N_USERS), K, seen=pairs)
-    expected, values = by_definition(users, items, K, hidden=HIDDEN, pairs=pairs)
-    assert torch.equal(found, expected)
-    assert torch.equal(scores.double(), values)
+        monkeypatch.setattr(item_search, "MOST_CANDIDATES", 1 / 4)
+    pairs = seen(1000)
+    sets = EvaluationSets(pairs, {"valid": seen(1000, most=3, seed=2)}, segment_by="items", cold_items="rank")
+    sets.candidates = np.isin(np.arange(1000), HIDDEN, invert=kind != "nothing left")
+    ranker, batch = Ranker(sets, ["Recall"], topk=[K]), torch.arange(N_USERS)
+    found = [torch.cat(part) for part in zip(*ranker.recommend(Tables(users, items), batch, k=K))]
+    hidden = torch.from_numpy(np.flatnonzero(~sets.candidates))
+    expected, values = by_definition(users, items, K, hidden=hidden, pairs=[pairs])
+    assert torch.equal(found[1], expected)
+    assert torch.equal(found[2].double(), values)
+    search = ItemSearch(users, items, hidden=hidden, rows=96)
+    assert (search.best(batch, K, seen=[pairs]) is None) == (kind in ("zero", "equal items"))
 
 
 def test_the_bound_holds_and_leaves_few():
@@ -143,6 +169,37 @@ def test_the_bound_holds_and_leaves_few():
     assert taken.gather(1, best).all()
     assert taken.sum(dim=1).double().mean() < 100
     assert torch.equal(rows * 20_000 + candidates, (rows * 20_000 + candidates).sort().values)
+
+
+def nearly_missed(of):
+    """A user, and items of which the best, item 500, is far behind 20 others once the user or the items are rounded.
+
+    Whatever is rounded loses 0.49 in each dimension of the best item, and gains 0.49 in those of the others. The last
+    dimension sets the scale, 1, and takes no part in any score.
+    """
+    items = torch.full((1000, 17), -1.0)
+    items[:, -1] = 0
+    if of == "items":
+        user = torch.tensor([1.0] * 16 + [0])
+        items[0, -1] = 127
+        items[::50, :16] = 10.51
+        items[500, :16] = torch.tensor([10.49] * 15 + [11.49])
+    else:
+        user = torch.tensor([10.49] * 8 + [10.51] * 8 + [127])
+        items[::50, :16] = torch.tensor([0.0] * 8 + [126] * 8)
+        items[500, :16] = torch.tensor([127.0] * 8 + [0] * 8)
+    return user.repeat(N_USERS, 1), items
+
+
+@pytest.mark.parametrize("of", ["items", "users"])
+def test_the_best_item_is_kept_however_it_is_rounded(of):
+    users, items = nearly_missed(of)
+    nothing = Pairs(np.zeros(0, int), np.zeros(0, int), n_users=N_USERS, n_items=1000)
+    search = ItemSearch(users, items, hidden=torch.tensor([1]), rows=96)
+    found, _ = search.best(torch.arange(N_USERS), K, seen=[nothing])
+    expected, _ = by_definition(users, items, K, hidden=torch.tensor([1]), pairs=[nothing])
+    assert (expected[:, 0] == 500).all()
+    assert torch.equal(found, expected)
 
 
 class Looked:
@@ -257,7 +314,7 @@ def test_a_model_that_scores_in_a_way_of_its_own_is_not_searched(wide, looked):
 
 
 @pytest.mark.parametrize(
-    "change", ["metric", "long lists", "little memory", "few users", "other processor", "other lists"]
+    "change", ["metric", "long lists", "little memory", "few users", "few items", "other processor", "other lists"]
 )
 def test_where_all_scores_are_worked_out(wide, looked, monkeypatch, change):
     properties = {
@@ -268,6 +325,8 @@ def test_where_all_scores_are_worked_out(wide, looked, monkeypatch, change):
     }.get(change, {})
     if change == "little memory":
         monkeypatch.setattr(item_search, "LEAST_ROWS", 1000)
+    if change == "few items":
+        monkeypatch.setattr(item_search, "LEAST_ITEMS", 1000)
     if change == "few users":
         monkeypatch.setattr(item_search, "LEAST_USERS", 1000)
     if change == "other processor":
