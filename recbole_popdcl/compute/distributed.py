@@ -9,6 +9,7 @@ loss of its own share of the batch instead, as RecBole's and PyTorch's data para
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -65,6 +66,9 @@ def processes(config: Config) -> Iterator[None]:
         return
     if config["clip_grad_norm"]:
         raise PopDCLError("property 'clip_grad_norm' does not go with several processes; leave it at its default")
+    # Its functions take the group there is for a default. Were it first imported later, as by an optimiser, the group
+    # would outlive the block, and its threads abort a process that ends while they let go of a tensor.
+    importlib.import_module("torch.distributed.nn")
     try:
         dist.init_process_group("nccl" if config["device"].type == "cuda" else "gloo")
     except (ValueError, RuntimeError) as error:

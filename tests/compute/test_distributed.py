@@ -142,6 +142,30 @@ def test_ranking_is_that_of_one_process_to_the_last_bit(toy, tmp_path, size, blo
         assert torch.load(tmp_path / f"{number}.pt", weights_only=False) == [*alone, "of one process"]
 
 
+def leave(number: int, size: int, port: int, folder: str) -> None:
+    """Write the names of the threads that are left after a step of training."""
+    os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1",
+                      MASTER_PORT=str(port))  # fmt: skip
+    with processes({"clip_grad_norm": None, "device": torch.device("cpu"), "distributed_negatives": "gather"}):
+        weight = torch.nn.Parameter(torch.ones(3))
+        optimizer = torch.optim.Adam([weight])
+        average_gradients(optimizer)
+        weight.sum().backward()
+        optimizer.step()
+    left = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+    (Path(folder) / f"{number}.txt").write_text("".join(left))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are listed by Linux alone")
+def test_no_thread_of_the_processes_is_left(tmp_path):
+    """One that still holds a tensor when Python ends would abort the process after all was done."""
+    multiprocessing.start_processes(leave, (2, free_port(), str(tmp_path)), nprocs=2, start_method="spawn")
+    for number in range(2):
+        left = (tmp_path / f"{number}.txt").read_text()
+        assert left.splitlines()
+        assert "gloo" not in left
+
+
 def torchrun(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
     return subprocess.run(
