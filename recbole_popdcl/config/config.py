@@ -106,6 +106,11 @@ class Config(RecBoleConfig):
     def _build_yaml_loader(self) -> type[Loader]:
         return Loader  # RecBole's own property files are read with it too
 
+    def _update_internal_config_dict(self, file: str) -> dict[str, Any]:
+        content = read_yaml(Path(file))
+        self.internal_config_dict.update(content)
+        return content
+
     def _load_config_files(self, file_list: Sequence[str | Path] | None) -> dict[str, Any]:
         contents = [(str(file), read_yaml(Path(file))) for file in file_list or []]
         names = self._names_of_model([content.get("model") for _, content in contents])

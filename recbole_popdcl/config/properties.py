@@ -505,9 +505,14 @@ def _bases(model: str) -> list[str]:
 
 def comments(path: Path) -> dict[str, str]:
     """Return {property: comment} of a yaml file: what stands behind its value, and on the lines of comments below."""
+    return dict(_comments(path.read_text(encoding="utf-8")))
+
+
+@functools.lru_cache(maxsize=128)
+def _comments(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     name = ""
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in text.splitlines():
         if match := re.match(r"(\w+):[^#]*(?:#\s*(.*))?$", line):
             name = match[1]
             found[name] = re.sub(r"^\(\w+(?: or \w+)*\)\s*", "", match[2] or "").strip()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import copy
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -152,7 +154,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             text = file.read(MAX_YAML_BYTES + 1)
         if len(text) > MAX_YAML_BYTES:
             raise PopDCLError(f"config file {path} is longer than {MAX_YAML_BYTES} bytes, the most that is read")
-        content = yaml.load(text.decode("utf-8"), Loader=Loader)
+        content = copy.deepcopy(_parsed(text.decode("utf-8")))
     except OSError as error:
         raise PopDCLError(f"cannot read config file {path}: {reason(error)}") from error
     except UnicodeDecodeError as error:
@@ -171,6 +173,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise PopDCLError(f"config file {path} must hold lines 'property: value', not {type(content).__name__}")
     return content
+
+
+@functools.lru_cache(maxsize=128)
+def _parsed(text: str) -> Any:
+    """The content of a yaml text, parsed once: the files of the package are read for every model and run."""
+    return yaml.load(text, Loader=Loader)
 
 
 def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ import yaml
 
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.config.models import find_model, model_names
+from recbole_popdcl.config.properties import comments
 from recbole_popdcl.config.reading import (
     dump_yaml,
     find_config_file,
@@ -423,6 +424,20 @@ def test_strange_yaml_is_one_line(tmp_path, text):
         read_yaml(write(tmp_path / "x.yaml", text))
     assert "\n" not in str(raised.value)
     assert "x.yaml" in str(raised.value)
+
+
+def test_a_file_that_changed_is_read_anew(tmp_path):
+    """Though a text is parsed once: what a caller does to the values is the caller's own, lists among them."""
+    path = write(tmp_path / "x.yaml", "topk: [5, 10]\n")
+    values = read_yaml(path)
+    values["topk"].append(20)
+    values["seed"] = 1
+    assert read_yaml(path) == {"topk": [5, 10]}
+    comments(path)["topk"] = "changed"
+    assert comments(path) == {"topk": ""}
+    write(path, "topk: [1, 10]  # cut-offs\n")
+    assert read_yaml(path) == {"topk": [1, 10]}
+    assert comments(path) == {"topk": "cut-offs"}
 
 
 def test_a_config_file_with_a_space(tmp_path, monkeypatch):
