@@ -43,6 +43,8 @@ def copy(tmp_path_factory):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     for file in [*ROOT.glob("*.py"), *ROOT.glob("*.md"), *ROOT.glob("*.toml")]:
         shutil.copy(file, folder)
+    if (ROOT / ".mypy_cache").is_dir():  # what mypy knows of the files that are the same
+        shutil.copytree(ROOT / ".mypy_cache", folder / ".mypy_cache")
     for path, line, text in BLOCKS:
         file = folder / path
         if not line:
