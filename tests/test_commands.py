@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from pathlib import Path
@@ -22,11 +21,10 @@ NOT_RUN = re.findall(r"^\| (\S+\.md) \| `([^`]+)` \| .+ \|$", LIST, re.MULTILINE
 # Start and Contributing's walk-throughs have tests of their own, which run every command.
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROGRAM = re.compile(r"(?:recbole-popdcl|python3?|torchrun|source|uv|pipx|\.venv/\S+|\.ci/run)(?= |$)")
-CORES = f"--cpus_per_trial={os.cpu_count()}"  # one trial after another, in one process that imports all for both
 DATASETS = ("ml-100k", "gowalla", "amazon-electronics", "toys-2024")
 SHORT = {
     "run": ["--epochs=6", "--eval_step=3"],
-    "tune": ["--epochs=6", "--eval_step=3", "--trials=2", CORES],
+    "tune": ["--epochs=6", "--eval_step=3", "--trials=2"],
     "compare": ["--epochs=6", "--eval_step=3", "--seeds=1"],
 }
 MODULE = """

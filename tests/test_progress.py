@@ -233,8 +233,7 @@ def test_comparisons_and_searches_at_a_terminal(toy_folder, tmp_path):
     compare = ("compare", "--models=SSM,BPR", "--datasets=toy", "--seeds=1", "--frontier", "--output=c", *quick)
     assert bars(on_a_terminal(*compare, cwd=tmp_path)) >= {"runs", "frontier"}
     (tmp_path / "space.yaml").write_text("temperature: [0.1, 0.2]\n")
-    one_by_one = f"--cpus_per_trial={os.cpu_count()}"  # in one process that imports all for both
-    tune = ("tune", "--model=SSM", "--dataset=toy", "--space=space.yaml", "--scheduler=none", one_by_one, *quick)
+    tune = ("tune", "--model=SSM", "--dataset=toy", "--space=space.yaml", "--scheduler=none", *quick)
     shown = on_a_terminal(*tune, "--run_dir=s", cwd=tmp_path)
     assert "trials" in bars(shown)
     assert re.search(r"trials: +\d+%\|[^|]*\| [012]/2 ", shown)

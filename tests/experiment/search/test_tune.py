@@ -115,8 +115,7 @@ def test_a_finished_search_ends_at_once_when_resumed(searched):
 
 def test_asha_stops_trials_that_fall_behind(toy, tmp_path):
     (tmp_path / "space.yaml").write_text("temperature: [0.2, 0.25, 4.0, 8.0]\n")  # the best ones first
-    longer = ("--epochs=9", "--stopping_step=9", "--learning_rate=0.05")
-    returned = tune_ssm(toy, tmp_path, *longer, search=Search(cpus_per_trial=os.cpu_count()))
+    returned = tune_ssm(toy, tmp_path, "--epochs=9", "--stopping_step=9", "--learning_rate=0.05")
     validations = {row["temperature"]: row["validations"] for row in returned["trials"]}
     assert max(validations[0.2], validations[0.25]) == 9
     assert min(validations[value] for value in (4.0, 8.0)) < 9
@@ -124,8 +123,7 @@ def test_asha_stops_trials_that_fall_behind(toy, tmp_path):
 
 def test_optuna_draws_from_distributions(toy, tmp_path):
     (tmp_path / "space.yaml").write_text("temperature: {distribution: uniform, low: 0.05, high: 0.9}\n")
-    search = Search("optuna", trials=2, scheduler="none", cpus_per_trial=os.cpu_count())
-    returned = tune_ssm(toy, tmp_path, "--epochs=1", search=search)
+    returned = tune_ssm(toy, tmp_path, "--epochs=1", search=Search("optuna", trials=2, scheduler="none"))
     values = [row["temperature"] for row in returned["trials"]]
     assert len(set(values)) == 2
     assert all(0.05 <= value <= 0.9 for value in values)
