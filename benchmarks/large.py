@@ -13,46 +13,46 @@ import sys
 import tempfile
 from pathlib import Path
 
-import torch
-
 from benchmarks.generated import write_log
 from benchmarks.side_by_side import Row, in_new_process, markdown, peak_memory_of, row, write
-from benchmarks.speed import epoch, quiet
+from benchmarks.speed import our_epoch, our_trainer, quiet
 from recbole_popdcl.cli import positive
+from recbole_popdcl.compute.threads import start_threads
 from recbole_popdcl.config.config import Config
-from recbole_popdcl.data.loading import load_data
+from recbole_popdcl.data.loading import Data, load_data
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.run import build_model, build_ranker
 
 ITEMS_A_MILLION = 30_000
 SHARES = (0.85, 0.9, 0.95)  # 85 % of a log are the training set
 BATCH = 2048
+WARM_UP = 400  # batches
 
 
-def loaded(folder: Path, name: str, model: str, **properties):
-    """Return model, data and configuration."""
+def loaded(folder: Path, name: str, model: str, **properties) -> tuple[Data, Config]:
+    """Return data and configuration."""
     quiet()
+    start_threads()
     config = Config(model, name, config_dict={"data_path": str(folder), "train_batch_size": BATCH, **properties})
-    data = load_data(config, own_batches=True)
-    return build_model(config, data), data, config
+    return load_data(config, own_batches=True), config
 
 
 def epoch_of(folder: Path, name: str, model: str, batches: int, properties: dict) -> tuple[float, float]:
-    """Seconds of an epoch, worked out from its first batches, and the bytes by which they raise the peak of memory."""
-    network, data, _ = loaded(folder, name, model, **properties)
-    network.train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.001, fused=True)
-    n = min(batches, len(data.train))
-    timed = epoch(network, optimizer, data.train, n)
-    peak = peak_memory_of(timed)  # with the optimiser's state and the gradients, which a first step makes
-    return timed() * len(data.train) / n, float(peak)
+    """Seconds of an epoch, worked out from its start and its first batches, and by how many bytes those raise the
+    peak of memory."""
+    data, config = loaded(folder, name, model, **properties)
+    trainer = our_trainer(config, data, folder)
+    batches = max(min(batches, len(data.train) - 1), 1)
+    peak = peak_memory_of(our_epoch(trainer, data.train, batches))  # with the moments, which a first step makes
+    our_epoch(trainer, data.train, WARM_UP)()
+    start, rest = (our_epoch(trainer, data.train, n)() for n in (1, batches + 1))
+    return start + (rest - start) * (len(data.train) - 1) / batches, float(peak)
 
 
 def ranking_memory(folder: Path, name: str) -> tuple[float, float]:
     """Bytes by which a ranking raises the peak of memory, and those that eval_memory_mb and the tables come to."""
-    model, data, config = loaded(folder, name, "SSM", encoder="mf", eval_memory_mb=512)
-    ranker = build_ranker(config, data)
-    model.eval()
+    data, config = loaded(folder, name, "SSM", encoder="mf", eval_memory_mb=512)
+    model, ranker = build_model(config, data).eval(), build_ranker(config, data)
     tables = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     return float(peak_memory_of(lambda: ranker.rank(model))), float(config["eval_memory_mb"] * 2**20 + tables)
 

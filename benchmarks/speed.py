@@ -29,12 +29,14 @@ from benchmarks.generated import write_log
 from benchmarks.side_by_side import Row, in_new_process, peak_memory_of, row, seconds, write
 from recbole_popdcl.cli import positive
 from recbole_popdcl.compat import add_numpy_names, repaired
+from recbole_popdcl.compute.threads import start_threads
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.data.atomic import write_interactions
 from recbole_popdcl.data.loading import Data, load_data, load_sets
 from recbole_popdcl.errors import PopDCLError
-from recbole_popdcl.experiment.run import build_model, build_ranker
+from recbole_popdcl.experiment.run import build_model, build_ranker, prepare_trainer
 from recbole_popdcl.loss.popdcl import popdcl_loss
+from recbole_popdcl.training.trainer import RunTrainer
 
 NAME = "bench"
 BATCH = 2048
@@ -180,6 +182,39 @@ def training_step(model, optimizer, batches: Iterator, n: int) -> Callable[[], f
     return steps
 
 
+def our_trainer(config: Config, data: Data, folder: Path) -> RunTrainer:
+    """Return the trainer of a run of ours."""
+    return prepare_trainer(config, data, run_dir=folder / "run")
+
+
+def our_training_step(trainer: RunTrainer, batches: Iterator, n: int) -> Callable[[], float]:
+    """Return what ``training_step`` does, for the loop of our trainer."""
+
+    def steps() -> float:
+        taken = list(itertools.islice(batches, n))
+        return seconds(lambda: trainer._train_epoch(taken, 0)) / n
+
+    return steps
+
+
+def our_epoch(trainer: RunTrainer, loader, n_batches: int) -> Callable[[], float]:
+    """Return what ``epoch`` does, for the loop of our trainer."""
+    return lambda: seconds(lambda: trainer._train_epoch(FirstBatches(loader, n_batches), 0))
+
+
+class FirstBatches:
+    """The first batches of an epoch."""
+
+    def __init__(self, loader, n: int) -> None:
+        self.loader, self.n = loader, min(n, len(loader))
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __iter__(self) -> Iterator:
+        return itertools.islice(iter(self.loader), self.n)
+
+
 def epoch(model, optimizer, loader, n_batches: int) -> Callable[[], float]:
     """Return a function that times the first ``n_batches`` of an epoch: shuffling, sampling, batching and steps."""
 
@@ -198,14 +233,13 @@ def training_rows(folder: Path, stock: StockProcess, repeat: int, n_batches: int
     for name, target in (("PopDCL", 7), ("LightGCN", 6)):
         config = our_config(name, folder)
         data = load_data(config, own_batches=True)
-        model = build_model(config, data).train()
-        optimizer = torch.optim.Adam(model.parameters(), lr=config["learning_rate"], fused=True)
-        step = training_step(model, optimizer, forever(data.train), n_batches)
+        trainer = our_trainer(config, data, folder)
+        step = our_training_step(trainer, forever(data.train), n_batches)
         rows.append(row(f"training step, {name}", "RecBole's LightGCN", step, stock.timed("step"), target,
                         repeat=repeat))  # fmt: skip
         if name == "LightGCN":
             what = f"{min(n_batches, len(data.train))} batches of an epoch, LightGCN"
-            ours = epoch(model, optimizer, data.train, n_batches)
+            ours = our_epoch(trainer, data.train, n_batches)
             epochs.append(row(what, "RecBole's loader and steps", ours, stock.timed("epoch"), 6, repeat=repeat))
     return rows + epochs
 
@@ -343,6 +377,7 @@ def main() -> None:
     quiet()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    start_threads()  # as every run does
     path = {"data_path": str(Path(arguments.data_path).absolute())} if arguments.data_path else {}
     try:
         data = load_sets(Config("LightGCN", arguments.dataset, config_dict=path))

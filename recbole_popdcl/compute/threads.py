@@ -1,13 +1,17 @@
-"""How long a thread that waits for the others of its process holds on to its core."""
+"""torch's threads: how long one that waits for the others holds on to its core, and numbers too small to be normal."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 
 # Rounds of a waiting loop. A thread that is not running for the whole of a time slice (milliseconds) is not worth
 # waiting for; one that is at work arrives within microseconds, and to be woken would take longer.
 ROUNDS = 1000
+SUBNORMAL = 1e-40
+ENTRIES_A_THREAD = 32768  # from which on torch shares out an operation
 CHOICES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")  # environment variables that decide it
 
 
@@ -21,3 +25,29 @@ def share_cores() -> None:
     """
     if "torch" not in sys.modules and not any(name in os.environ for name in CHOICES):
         os.environ["GOMP_SPINCOUNT"] = str(ROUNDS)
+
+
+@contextlib.contextmanager
+def flush_subnormals() -> Iterator[None]:
+    """While the block runs, this thread takes subnormal numbers (in float32 those below 1.2e-38) for zero.
+
+    An operation on them takes Intel's processors a hundred times as long as another. The softmax of a small temperature
+    makes them, and so does Adam, whose mean of the gradients of a row decays without end while the row has none. As
+    zeros they change nothing: Adam's own epsilon is 1e-8. torch's threads do as this one did when they started.
+    """
+    import torch
+
+    before = (torch.tensor(SUBNORMAL) * 1).item() == 0
+    torch.set_flush_denormal(True)  # on a processor that cannot, nothing changes
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
+
+
+def start_threads() -> None:
+    """Start torch's threads, unless they are running, so that they flush subnormal numbers for as long as they live."""
+    import torch
+
+    with flush_subnormals():
+        torch.empty(ENTRIES_A_THREAD * torch.get_num_threads()).fill_(0.0)

@@ -14,6 +14,7 @@ from recbole.utils import init_seed
 
 from recbole_popdcl.compute import distributed
 from recbole_popdcl.compute.memory import is_out_of_memory, keep_freed_memory
+from recbole_popdcl.compute.threads import start_threads
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.config.models import class_path, is_packaged
 from recbole_popdcl.config.reading import dump_yaml
@@ -107,6 +108,7 @@ def _run(config: Config, run_dir: str | Path | None, *, resume: bool, started: f
         load_last(folder.last, config)  # notices an edited configuration
     if before and _trained(before, config, folder=folder) >= config["epochs"]:
         return {**before, "run_dir": str(folder)}
+    start_threads()
     init_seed(config["seed"], config["reproducibility"])
     data = load_data(config, own_batches=issubclass(config.model_class, EncoderRecommender))
     check_valid_metric(config, data.evaluation)

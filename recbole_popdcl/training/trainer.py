@@ -23,6 +23,7 @@ from torch.nn.utils import clip_grad_norm_
 from recbole_popdcl.compat import early_stopping_by, without_tensorboard
 from recbole_popdcl.compute.device import tf32
 from recbole_popdcl.compute.distributed import average_gradients, from_first, rank
+from recbole_popdcl.compute.threads import flush_subnormals
 from recbole_popdcl.config.config import Config, recbole_metrics
 from recbole_popdcl.config.properties import AUTO, ON_RESUME, names_of, stage_of
 from recbole_popdcl.data.batches import batches_state, set_batches_state
@@ -212,7 +213,7 @@ class RunTrainer(Trainer):
         for part in (self.model, train_data):
             if hasattr(part, "begin_epoch"):
                 part.begin_epoch(epoch_idx)
-        with warnings.catch_warnings(), tf32(self.config["allow_tf32"]):
+        with warnings.catch_warnings(), tf32(self.config["allow_tf32"]), flush_subnormals():
             warnings.filterwarnings("ignore", message=".*torch.cuda.amp", category=FutureWarning)
             if self._has_own("_train_epoch"):
                 return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress and self._bars)

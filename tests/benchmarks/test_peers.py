@@ -85,7 +85,7 @@ def test_a_log_too_small_for_a_model_is_one_line(tmp_path, monkeypatch):
 
 def test_large_logs_have_their_size(tmp_path):
     large.write_log(tmp_path, "log", interactions=60_000, items=500, shares=large.SHARES)
-    data = large.loaded(tmp_path, "log", "SSM", encoder="mf")[1]
+    data = large.loaded(tmp_path, "log", "SSM", encoder="mf")[0]
     pairs = sum(map(len, data.evaluation.sets.values())) + len(data.evaluation.train)
     assert 45_000 < pairs <= 60_000
     assert len(data.evaluation.train) > 0.4 * pairs

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from recbole.utils import init_seed
 
+from recbole_popdcl.compute.threads import start_threads
 from recbole_popdcl.config.config import Config
 from recbole_popdcl.config.models import class_path, is_packaged, typed_model
 from recbole_popdcl.config.reading import dump_yaml, read_yaml
@@ -287,6 +288,7 @@ def _trial(
     from ray import tune as ray_tune
 
     torch.set_num_threads(max(1, int(search.cpus_per_trial)))
+    start_threads()
     # a space may hold what an encoder of its own does not use, such as n_layers beside encoder
     config = Config(model, config_dict={**properties, **values, "show_progress": False}, shared=folder.record.name)
     folder.check_there()
