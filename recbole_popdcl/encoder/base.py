@@ -82,6 +82,10 @@ class Encoder(nn.Module):
         """Encode everybody: [n_users, dimension] and [n_items, dimension]."""
         raise NotImplementedError
 
+    def row_tables(self) -> tuple[nn.Embedding, ...]:
+        """Return the tables of which ``forward`` reads the rows of its ids alone, through their own look-up."""
+        return ()
+
     def layer0(self, users: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the rows of the embedding tables [b, d] and [m, d], which the L2 term is taken on.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from recbole_popdcl.encoder.base import Encoder
 
@@ -17,3 +18,6 @@ class MFEncoder(Encoder):
 
     def tables(self) -> tuple[torch.Tensor, torch.Tensor]:
         return self.user_embedding.weight, self.item_embedding.weight
+
+    def row_tables(self) -> tuple[nn.Embedding, ...]:
+        return self.user_embedding, self.item_embedding

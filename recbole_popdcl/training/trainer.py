@@ -42,6 +42,7 @@ from recbole_popdcl.training.checkpoint import (
     load_optimizer,
     save_checkpoint,
 )
+from recbole_popdcl.training.deferred_rows import deferred_rows
 from recbole_popdcl.training.events import Events
 
 STEPS_PER_READING = 50  # of the losses, for which a GPU has to be waited for
@@ -109,6 +110,7 @@ class RunTrainer(Trainer):
         self.objective = Objective.parse(config["valid_metric"], "property 'valid_metric'")
         self._bars = bool(config["show_progress"]) and self._writes and progress.is_seen()
         average_gradients(self.optimizer)
+        self._waiting = deferred_rows(self.optimizer, self.model, config=config)
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
         if hasattr(self.model, "parameter_groups"):
@@ -240,6 +242,7 @@ class RunTrainer(Trainer):
                 if self.clip_grad_norm:
                     clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
                 self.optimizer.step()
+            self._waiting.catch_up()
         except RuntimeError as error:
             if self.config["amp_dtype"] == "none" or "BFloat16" not in str(error):
                 raise
