@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import logging
 import os
 import random
@@ -47,6 +48,9 @@ from recbole_popdcl.storage import progress
 from recbole_popdcl.storage.files import written_whole
 from recbole_popdcl.storage.logs import logged
 from recbole_popdcl.training.trainer import check_valid_metric
+
+# How long a process may take to leave a trial that was stopped, before it takes the next, which Ray fails otherwise.
+SECONDS_TO_LEAVE = "600"
 
 
 @dataclass(frozen=True)
@@ -256,6 +260,7 @@ def _fit(folder: SearchFolder, task: Task, *, data: Data, searcher: Any, resume:
                 num_samples=1 if search.search == "grid" else search.trials,
                 search_alg=searcher,
                 scheduler=_scheduler(search, config),
+                reuse_actors=True,  # a process takes trial after trial; Ray and torch take seconds to import
                 trial_dirname_creator=lambda trial: trial_name(trial.trial_id),
             ),
             run_config=ray_tune.RunConfig(
@@ -287,6 +292,9 @@ def _trial(
     """One trial, in a worker: train in the search's folder, go on where it stopped, report every validation."""
     from ray import tune as ray_tune
 
+    os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = SECONDS_TO_LEAVE
+    gc.collect()  # the model of a trial that this process had before
+    torch.cuda.empty_cache()
     torch.set_num_threads(max(1, int(search.cpus_per_trial)))
     start_threads()
     # a space may hold what an encoder of its own does not use, such as n_layers beside encoder

@@ -113,9 +113,30 @@ def test_a_finished_search_ends_at_once_when_resumed(searched):
     assert again["best"] == returned["best"]
 
 
-def test_asha_stops_trials_that_fall_behind(toy, tmp_path):
+def trained(folder) -> list[dict]:
+    """What each epoch of a run came to."""
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+def test_asha_stops_trials_that_fall_behind(toy, tmp_path, monkeypatch):
+    processes = set()
+
+    def trial_rows(trials, *rest, **options):
+        processes.update(trial.last_result["pid"] for trial in trials)
+        return trials_of_ray(trials, *rest, **options)
+
+    trials_of_ray = module.trial_rows
+    monkeypatch.setattr(module, "trial_rows", trial_rows)
     (tmp_path / "space.yaml").write_text("temperature: [0.2, 0.25, 4.0, 8.0]\n")  # the best ones first
-    returned = tune_ssm(toy, tmp_path, "--epochs=9", "--stopping_step=9", "--learning_rate=0.05")
+    properties = ["--epochs=9", "--stopping_step=9", "--learning_rate=0.05"]
+    returned = tune_ssm(toy, tmp_path, *properties)
+    assert len(processes) < 4  # which go on with the next trial where one was stopped
+    for row in returned["trials"]:
+        plain = tmp_path / f"plain-{row['trial']}"
+        own = as_arguments(toy, *properties, f"--temperature={row['temperature']}")
+        run("SSM", "toy", arguments=own, run_dir=plain)
+        assert trained(tmp_path / "s" / row["trial"] / "run") == trained(plain)[: row["validations"]]
     validations = {row["temperature"]: row["validations"] for row in returned["trials"]}
     assert max(validations[0.2], validations[0.25]) == 9
     assert min(validations[value] for value in (4.0, 8.0)) < 9
