@@ -1,9 +1,11 @@
-"""How much of the memory it has freed a process keeps, and whether an error says that there is none left."""
+"""The cache, how much of the memory it has freed a process keeps, and whether an error says that there is none left."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import re
+from pathlib import Path
 
 FREE_AT_THE_END = 512 * 2**20  # bytes of free memory at the end of the heap that are not given back
 # Size up to which a block comes from the heap; older versions of glibc take no more than the second.
@@ -13,6 +15,16 @@ BLOCKS = (128 * 2**20, 32 * 2**20)
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 # What torch's allocators say of a RuntimeError that is no class of its own.
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
+LEVEL_2 = Path("/sys/devices/system/cpu/cpu0/cache/index2/size")  # Linux; "1024K"
+
+
+def level_2_cache() -> int:
+    """Return the bytes of a core's second-level cache, 0 where the system does not say."""
+    try:
+        size = re.fullmatch(r"(\d{1,9})K\s*", LEVEL_2.read_text(encoding="ascii"))
+    except (OSError, UnicodeDecodeError):
+        return 0
+    return int(size[1]) * 1024 if size else 0
 
 
 def is_out_of_memory(error: BaseException) -> bool:

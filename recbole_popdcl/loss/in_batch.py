@@ -17,9 +17,11 @@ import torch.nn.functional as F
 
 from recbole_popdcl.compute import device
 from recbole_popdcl.compute.distributed import rows_of_loss, sum_rows_of_loss
+from recbole_popdcl.compute.memory import level_2_cache
 from recbole_popdcl.compute.products import inner_products
 
-SCORES_PER_BLOCK = 2**20  # 4 MiB: fewer blocks have less overhead, larger ones no longer fit into the cache
+# Four times a core's second-level cache, and 4 to 16 MiB: fewer blocks have less overhead, larger ones no longer fit.
+SCORES_PER_BLOCK = min(max(level_2_cache(), 2**20), 2**22)
 ROWS_PER_BLOCK_OF_GPU = 2048  # a block costs the same number of kernel launches whatever its size
 
 
