@@ -22,11 +22,11 @@ from recbole_popdcl.config.config import Config
 from recbole_popdcl.data.loading import Data, load_data
 from recbole_popdcl.errors import PopDCLError
 from recbole_popdcl.experiment.run import build_model, build_ranker
+from recbole_popdcl.training.deferred_rows import ADAMS_STEPS
 
 ITEMS_A_MILLION = 30_000
 SHARES = (0.85, 0.9, 0.95)  # 85 % of a log are the training set
 BATCH = 2048
-WARM_UP = 400  # batches
 
 
 def loaded(folder: Path, name: str, model: str, **properties) -> tuple[Data, Config]:
@@ -44,7 +44,8 @@ def epoch_of(folder: Path, name: str, model: str, batches: int, properties: dict
     trainer = our_trainer(config, data, folder)
     batches = max(min(batches, len(data.train) - 1), 1)
     peak = peak_memory_of(our_epoch(trainer, data.train, batches))  # with the moments, which a first step makes
-    our_epoch(trainer, data.train, WARM_UP)()
+    if trainer.model.encoder.row_tables():
+        our_epoch(trainer, data.train, ADAMS_STEPS)()  # after which rows may wait
     start, rest = (our_epoch(trainer, data.train, n)() for n in (1, batches + 1))
     return start + (rest - start) * (len(data.train) - 1) / batches, float(peak)
 

@@ -40,6 +40,7 @@ VARIABLES = {
     "LOCAL_RANK": "set by torchrun: number of this process on its machine",
     "WORLD_SIZE": "set by torchrun: number of processes",
     "RAY_TMPDIR": "folder of a local Ray cluster's files",
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "seconds in which a stopped trial has to leave its process, 600 by default here",
     "TMPDIR": "folder of temporary files",
     "XDG_DATA_HOME": "folder of the key that marks your own searches",
     "WANDB_MODE": "whether Weights & Biases sends what is logged there",

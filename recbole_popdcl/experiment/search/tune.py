@@ -49,7 +49,7 @@ from recbole_popdcl.storage.files import written_whole
 from recbole_popdcl.storage.logs import logged
 from recbole_popdcl.training.trainer import check_valid_metric
 
-# How long a process may take to leave a trial that was stopped, before it takes the next, which Ray fails otherwise.
+# How long a process may take to leave a trial that was stopped, before it takes the next, which otherwise fails.
 SECONDS_TO_LEAVE = "600"
 
 
@@ -292,7 +292,7 @@ def _trial(
     """One trial, in a worker: train in the search's folder, go on where it stopped, report every validation."""
     from ray import tune as ray_tune
 
-    os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = SECONDS_TO_LEAVE
+    os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", SECONDS_TO_LEAVE)
     gc.collect()  # the model of a trial that this process had before
     torch.cuda.empty_cache()
     torch.set_num_threads(max(1, int(search.cpus_per_trial)))
