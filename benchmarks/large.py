@@ -43,9 +43,8 @@ def epoch_of(folder: Path, name: str, model: str, batches: int, properties: dict
     data, config = loaded(folder, name, model, **properties)
     trainer = our_trainer(config, data, folder)
     batches = max(min(batches, len(data.train) - 1), 1)
-    peak = peak_memory_of(our_epoch(trainer, data.train, batches))  # with the moments, which a first step makes
-    if trainer.model.encoder.row_tables():
-        our_epoch(trainer, data.train, ADAMS_STEPS)()  # after which rows may wait
+    warm_up = batches + (ADAMS_STEPS if trainer.model.encoder.row_tables() else 0)  # after which rows may wait
+    peak = peak_memory_of(our_epoch(trainer, data.train, warm_up))  # with the moments, which a first step makes
     start, rest = (our_epoch(trainer, data.train, n)() for n in (1, batches + 1))
     return start + (rest - start) * (len(data.train) - 1) / batches, float(peak)
 

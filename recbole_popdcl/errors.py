@@ -67,15 +67,15 @@ def shown(value: Any) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
 
 
-def number_from_environment(name: str, default: int) -> int:
-    """Return the whole number that torchrun put into an environment variable.
+def number_from_environment(name: str, default: int, *, said: str = "as torchrun sets it") -> int:
+    """Return the whole number that an environment variable holds; ``said`` of it in the error.
 
     Raises:
         PopDCLError: the variable holds something else.
     """
     text = os.environ.get(name, str(default))
     if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise PopDCLError(f"environment variable {name} must be a whole number, as torchrun sets it, not {shown(text)}")
+        raise PopDCLError(f"environment variable {name} must be a whole number, {said}, not {shown(text)}")
     return int(text)
 
 

@@ -29,11 +29,11 @@ def share_cores() -> None:
 
 @contextlib.contextmanager
 def flush_subnormals() -> Iterator[None]:
-    """While the block runs, this thread takes subnormal numbers (in float32 those below 1.2e-38) for zero.
+    """While the block runs, this thread treats subnormal numbers (in float32 those below 1.2e-38) as zero.
 
-    An operation on them takes Intel's processors a hundred times as long as another. The softmax of a small temperature
-    makes them, and so does Adam, whose mean of the gradients of a row decays without end while the row has none. As
-    zeros they change nothing: Adam's own epsilon is 1e-8. torch's threads do as this one did when they started.
+    Operations on them take Intel's processors eight times as long or more. PopDCL's softmax makes them, and so does
+    Adam, whose mean of the gradients of a row decays without end while the row has none. As zeros they change nothing:
+    Adam's own epsilon is 1e-8. A thread of torch's treats them as the thread did that started it.
     """
     import torch
 
@@ -46,7 +46,7 @@ def flush_subnormals() -> Iterator[None]:
 
 
 def start_threads() -> None:
-    """Start torch's threads, unless they are running, so that they flush subnormal numbers for as long as they live."""
+    """Start torch's threads, unless they are running, so that they treat subnormal numbers as zero from then on."""
     import torch
 
     with flush_subnormals():

@@ -51,7 +51,8 @@ class DeferredRows:
 
     where 1 - beta1^(t+j) is left out, which is 1 after ADAMS_STEPS. The root changes by 0.2 % from one step to the next
     at most, so that two of its values stand for all: those of a Gauss quadrature with the weights beta1^j. The result
-    is Adam's to the rounding of float32, at the cost of the rows that a step reads.
+    is Adam's to the rounding of float32, at the cost of the rows that a step reads. (torch's SparseAdam and
+    TensorFlow's LazyAdam leave the moves of the other rows out.)
 
     The rows of a batch catch up before the encoder looks them up; all do by ``catch_up``, which has to come before
     anything else reads a table.
@@ -72,11 +73,10 @@ class DeferredRows:
     ) -> None:
         self._optimizer = optimizer
         self._tables = {place: _Table(table) for place, table in tables.items()}
-        self._by_rows = self._waiting = False  # whether steps are, and whether rows do
+        self._waiting = False  # whether rows do
         if encoder is not None and tables:
-            weight = next(iter(tables.values())).weight
-            has_it = [any(weight is parameter for parameter in group["params"]) for group in optimizer.param_groups]
-            self._group = optimizer.param_groups[has_it.index(True)]
+            weight = id(next(iter(tables.values())).weight)
+            self._group = next(group for group in optimizer.param_groups if weight in map(id, group["params"]))
             encoder.register_forward_pre_hook(self._before_look_up)
             optimizer.register_step_pre_hook(self._before_step)
 
@@ -94,24 +94,25 @@ class DeferredRows:
     def _before_look_up(self, _: nn.Module, ids: tuple[torch.Tensor, ...]) -> None:
         """Let the rows of a batch catch up; after Adam's own steps, give them gradients of their rows alone."""
         steps = {self._n_steps(table) for table in self._tables.values()}
-        self._by_rows = len(steps) == 1 and min(steps) >= ADAMS_STEPS
         for table in self._tables.values():
-            table.embedding.sparse = self._by_rows
+            table.embedding.sparse = len(steps) == 1 and min(steps) >= ADAMS_STEPS
         if self._waiting:
             self._catch_up([ids[place] for place in self._tables])
 
     @torch.no_grad()
     def _before_step(self, *_: Any) -> None:
         """Take the step of the rows that have a gradient, or leave it to Adam where all rows may have one."""
-        weights = [table.weight for table in self._tables.values()]
-        if not (self._by_rows and all(weight.grad is not None and weight.grad.is_sparse for weight in weights)):
+        tables = self._tables.values()
+        weights = [table.weight for table in tables]
+        by_rows = all(table.embedding.sparse for table in tables)
+        if not (by_rows and all(weight.grad is not None and weight.grad.is_sparse for weight in weights)):
             self.catch_up()
             for weight in weights:
                 if weight.grad is not None:
                     weight.grad = weight.grad.to_dense()
             return
         gradients = [cast(torch.Tensor, weight.grad).coalesce() for weight in weights]
-        for table in self._tables.values():
+        for table in tables:
             table.weight.grad = None
             if not self._waiting:
                 table.last = torch.full((len(table.weight),), self._n_steps(table))

@@ -110,7 +110,7 @@ class RunTrainer(Trainer):
         self.objective = Objective.parse(config["valid_metric"], "property 'valid_metric'")
         self._bars = bool(config["show_progress"]) and self._writes and progress.is_seen()
         average_gradients(self.optimizer)
-        self._waiting = deferred_rows(self.optimizer, self.model, config=config)
+        self._deferred_rows = deferred_rows(self.optimizer, self.model, config=config)
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
         if hasattr(self.model, "parameter_groups"):
@@ -242,7 +242,7 @@ class RunTrainer(Trainer):
                 if self.clip_grad_norm:
                     clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
                 self.optimizer.step()
-            self._waiting.catch_up()
+            self._deferred_rows.catch_up()
         except RuntimeError as error:
             if self.config["amp_dtype"] == "none" or "BFloat16" not in str(error):
                 raise

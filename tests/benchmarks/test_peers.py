@@ -83,7 +83,7 @@ def test_a_log_too_small_for_a_model_is_one_line(tmp_path, monkeypatch):
     assert stopped.value.code not in (0, None)
 
 
-def test_large_logs_have_their_size(tmp_path):
+def test_large_logs_have_their_size(tmp_path, monkeypatch):
     large.write_log(tmp_path, "log", interactions=60_000, items=500, shares=large.SHARES)
     data = large.loaded(tmp_path, "log", "SSM", encoder="mf")[0]
     pairs = sum(map(len, data.evaluation.sets.values())) + len(data.evaluation.train)
@@ -93,6 +93,9 @@ def test_large_logs_have_their_size(tmp_path):
     tables = 64 * 4 * (data.evaluation.n_users + data.evaluation.n_items)
     assert allowed == 512 * 2**20 + tables
     assert taken >= 0
+    monkeypatch.setattr(large, "our_epoch", lambda trainer, loader, n: lambda: 5.0 + 2 * min(n, len(loader)))
+    assert large.epoch_of(tmp_path, "log", "SSM", 2, {"encoder": "mf"})[0] == 5 + 2 * len(data.train)
+    monkeypatch.undo()
     seconds, peak = large.epoch_of(tmp_path, "log", "SSM", 2, {"encoder": "mf"})
     assert seconds > 0
     assert peak >= 0

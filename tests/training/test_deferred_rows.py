@@ -139,7 +139,7 @@ def test_other_steps_than_adams_are_left_alone(toy, tmp_path, soon, properties):
     trainer, data = trainer_of("SSM", toy, tmp_path, **properties)
     for epoch in range(2):
         trainer._train_epoch(data.train, epoch)
-    assert not trainer._waiting._tables
+    assert not trainer._deferred_rows._tables
     assert not trainer.model.encoder.user_embedding.sparse
 
 
@@ -147,11 +147,12 @@ def test_small_tables_and_models_of_others_are_left_alone(toy, tmp_path, soon, m
     class Own(SSM):
         """May read tables as it likes."""
 
-    assert not trainer_of(Own, toy, tmp_path / "own")[0]._waiting._tables
-    assert len(trainer_of("SSM", toy, tmp_path / "ours")[0]._waiting._tables) == 2
+    assert not trainer_of(Own, toy, tmp_path / "own")[0]._deferred_rows._tables
+    assert len(trainer_of("SSM", toy, tmp_path / "ours")[0]._deferred_rows._tables) == 2
     monkeypatch.setattr(deferred_rows, "ROWS_A_PAIR", 6)  # 96 rows, between the number of items and of users
     trainer, _ = trainer_of("SSM", toy, tmp_path / "users")
-    assert [table.embedding for table in trainer._waiting._tables.values()] == [trainer.model.encoder.user_embedding]
+    (waiting,) = trainer._deferred_rows._tables.values()
+    assert waiting.embedding is trainer.model.encoder.user_embedding
 
 
 def test_a_resumed_run_is_the_whole_one(toy, tmp_path, soon):

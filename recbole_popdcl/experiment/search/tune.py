@@ -23,7 +23,7 @@ from recbole_popdcl.config.config import Config
 from recbole_popdcl.config.models import class_path, is_packaged, typed_model
 from recbole_popdcl.config.reading import dump_yaml, read_yaml
 from recbole_popdcl.data.loading import Data, load_sets, with_batches
-from recbole_popdcl.errors import PopDCLError, reason
+from recbole_popdcl.errors import PopDCLError, number_from_environment, reason
 from recbole_popdcl.experiment.cluster import Cluster
 from recbole_popdcl.experiment.finished import load_run
 from recbole_popdcl.experiment.folder import SearchFolder, check_model
@@ -50,7 +50,7 @@ from recbole_popdcl.storage.logs import logged
 from recbole_popdcl.training.trainer import check_valid_metric
 
 # How long a process may take to leave a trial that was stopped, before it takes the next, which otherwise fails.
-SECONDS_TO_LEAVE = "600"
+SECONDS_TO_LEAVE = 600
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,8 @@ def tune(
         KeyboardInterrupt: interrupted; with the command that goes on.
     """
     started = time.perf_counter()
+    # Ray reads it only when a process changes trials
+    number_from_environment("TUNE_FUNCTION_THREAD_TIMEOUT_S", SECONDS_TO_LEAVE, said="in seconds")
     if resume:
         if dataset or arguments or space:
             raise PopDCLError(
@@ -292,7 +294,7 @@ def _trial(
     """One trial, in a worker: train in the search's folder, go on where it stopped, report every validation."""
     from ray import tune as ray_tune
 
-    os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", SECONDS_TO_LEAVE)
+    os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", str(SECONDS_TO_LEAVE))
     gc.collect()  # the model of a trial that this process had before
     torch.cuda.empty_cache()
     torch.set_num_threads(max(1, int(search.cpus_per_trial)))

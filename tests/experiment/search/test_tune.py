@@ -254,17 +254,30 @@ def test_a_trial_whose_last_report_was_lost_reports_again(toy, tmp_path, monkeyp
     reports: list[dict] = []
     monkeypatch.setattr(ray.tune, "get_context", Context)
     monkeypatch.setattr(ray.tune, "report", reports.append)
-    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    started: list[object] = []
+    monkeypatch.setattr(torch, "set_num_threads", started.append)
+    monkeypatch.setattr(module, "start_threads", lambda: started.append("threads"))
+    monkeypatch.setenv("TUNE_FUNCTION_THREAD_TIMEOUT_S", "")
+    monkeypatch.delenv("TUNE_FUNCTION_THREAD_TIMEOUT_S")
     config = Config("SSM", config_dict=toy)
     (tmp_path / "search.yaml").touch()
     for _ in range(2):
         _trial({"temperature": 0.2}, SearchFolder(tmp_path), model=config.model_class,
                properties=config.resolved(), data=load_sets(config),
                search=Search())  # fmt: skip
+    assert started == [1, "threads"] * 2
+    assert os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] == "600"
     assert [report["validations"] for report in reports] == [1, 2, 3, 3]
     del reports[2]["score"], reports[3]["score"]  # of a validation, not of the best
     assert reports[3] == reports[2]
     assert (tmp_path / "trial-00000" / "run" / "last.pt").exists()
+
+
+def test_a_time_that_is_no_number_is_one_line(toy, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TUNE_FUNCTION_THREAD_TIMEOUT_S", "soon")
+    arguments = ["tune", "--model=SSM", *as_arguments(toy), f"--run_dir={tmp_path / 's'}"]
+    assert "TUNE_FUNCTION_THREAD_TIMEOUT_S must be a whole number, in seconds" in the_one_line(arguments, capsys)
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize("made_again", [False, True])
