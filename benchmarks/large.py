@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.generated import write_log
 from benchmarks.side_by_side import Row, in_new_process, markdown, peak_memory_of, row, write
-from benchmarks.speed import our_epoch, our_trainer, quiet
+from benchmarks.speed import epoch, our_steps, quiet
 from recbole_popdcl.cli import positive
 from recbole_popdcl.compute.threads import start_threads
 from recbole_popdcl.config.config import Config
@@ -41,11 +41,11 @@ def epoch_of(folder: Path, name: str, model: str, batches: int, properties: dict
     """Seconds of an epoch, worked out from its start and its first batches, and by how many bytes those raise the
     peak of memory."""
     data, config = loaded(folder, name, model, **properties)
-    trainer = our_trainer(config, data, folder)
+    take, trainer = our_steps(config, data, folder)
     batches = max(min(batches, len(data.train) - 1), 1)
     warm_up = batches + (ADAMS_STEPS if trainer.model.encoder.row_tables() else 0)  # after which rows may wait
-    peak = peak_memory_of(our_epoch(trainer, data.train, warm_up))  # with the moments, which a first step makes
-    start, rest = (our_epoch(trainer, data.train, n)() for n in (1, batches + 1))
+    peak = peak_memory_of(epoch(take, data.train, warm_up))  # with the moments, which a first step makes
+    start, rest = (epoch(take, data.train, n)() for n in (1, batches + 1))
     return start + (rest - start) * (len(data.train) - 1) / batches, float(peak)
 
 

@@ -29,8 +29,8 @@ from benchmarks.speed import (
     NAME,
     Stock,
     forever,
-    our_trainer,
-    our_training_step,
+    our_steps,
+    plain_steps,
     quiet,
     training_step,
     write_sets,
@@ -71,8 +71,8 @@ class Bench:
         config, data = self.loaded(name, **properties)
         batches = forever(data.train, config["train_batch_size"])
         with tempfile.TemporaryDirectory() as folder:
-            trainer = our_trainer(config, data, Path(folder))
-        return our_training_step(trainer, batches, self.steps)
+            take, _ = our_steps(config, data, Path(folder))
+        return training_step(take, batches, self.steps)
 
     def row(self, what: str, against: str, ours, theirs, target: float, *, limit: bool = False) -> Row:
         """Measure a row."""
@@ -174,7 +174,7 @@ def pyg_step(bench: Bench, form: Callable) -> Callable[[], float]:
             return model.recommendation_loss(positive, negative, node_id=torch.cat([users, ends]).unique())
 
     step = Step()
-    return training_step(step, adam(step), forever(data.train, BATCH), bench.steps)
+    return training_step(plain_steps(step, adam(step)), forever(data.train, BATCH), bench.steps)
 
 
 def loss_rows(bench: Bench) -> list[Row]:
@@ -192,7 +192,7 @@ def plain_step(bench: Bench, batch: int) -> Callable[[], float]:
     """Return what times a step of SSM as it is written in a few lines of torch, on our batches."""
     _, data = bench.loaded("SSM", encoder="mf", train_batch_size=batch)
     model = plain_model(data)
-    return training_step(model, adam(model), forever(data.train, batch), bench.steps)
+    return training_step(plain_steps(model, adam(model)), forever(data.train, batch), bench.steps)
 
 
 def plain_model(data: Data) -> torch.nn.Module:

@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,9 +119,10 @@ def serve_stock(folder: Path, n_batches: int, threads: int, orders: Connection) 
         parts = ((stock, stock.valid), (stock, stock.test), (balanced, balanced.test))
         return seconds(lambda: [side.trainer.evaluate(loader, load_best_model=False) for side, loader in parts])
 
+    take = plain_steps(stock.model, stock.trainer.optimizer)
     known = {
-        "step": training_step(stock.model, stock.trainer.optimizer, forever(stock.train), n_batches),
-        "epoch": epoch(stock.model, stock.trainer.optimizer, stock.train, n_batches),
+        "step": training_step(take, forever(stock.train), n_batches),
+        "epoch": epoch(take, stock.train, n_batches),
         "rank": rank,
     }
     while order := orders.recv():
@@ -164,46 +166,44 @@ class without_arguments:  # noqa: N801
         sys.argv = self.before
 
 
-def take_steps(model, optimizer, batches: Iterable) -> None:
-    """Take a step for each batch: gradients to none, loss, backward, optimiser."""
-    for batch in batches:
-        optimizer.zero_grad()
-        model.calculate_loss(batch).backward()
-        optimizer.step()
+Steps = Callable[[Any], Any]  # takes a step for each batch of what it is given, which has a length
 
 
-def training_step(model, optimizer, batches: Iterator, n: int) -> Callable[[], float]:
+def plain_steps(model, optimizer) -> Steps:
+    """Return the steps of a plain loop: gradients to none, loss, backward, optimiser."""
+
+    def take(batches: Iterable) -> None:
+        for batch in batches:
+            optimizer.zero_grad()
+            model.calculate_loss(batch).backward()
+            optimizer.step()
+
+    return take
+
+
+def our_steps(config: Config, data: Data, folder: Path) -> tuple[Steps, RunTrainer]:
+    """Return the steps of a run of ours, and its trainer, which takes them."""
+    trainer = prepare_trainer(config, data, run_dir=folder / "run")
+    return lambda batches: trainer._train_epoch(batches, 0), trainer
+
+
+def training_step(take: Steps, batches: Iterator, n: int) -> Callable[[], float]:
     """Return a function that times a step, the mean of ``n`` in a row; batches are drawn before."""
 
     def steps() -> float:
         taken = list(itertools.islice(batches, n))
-        return seconds(lambda: take_steps(model, optimizer, taken)) / n
+        return seconds(lambda: take(taken)) / n
 
     return steps
 
 
-def our_trainer(config: Config, data: Data, folder: Path) -> RunTrainer:
-    """Return the trainer of a run of ours."""
-    return prepare_trainer(config, data, run_dir=folder / "run")
-
-
-def our_training_step(trainer: RunTrainer, batches: Iterator, n: int) -> Callable[[], float]:
-    """Return what ``training_step`` does, for the loop of our trainer."""
-
-    def steps() -> float:
-        taken = list(itertools.islice(batches, n))
-        return seconds(lambda: trainer._train_epoch(taken, 0)) / n
-
-    return steps
-
-
-def our_epoch(trainer: RunTrainer, loader, n_batches: int) -> Callable[[], float]:
-    """Return what ``epoch`` does, for the loop of our trainer."""
-    return lambda: seconds(lambda: trainer._train_epoch(FirstBatches(loader, n_batches), 0))
+def epoch(take: Steps, loader, n_batches: int) -> Callable[[], float]:
+    """Return a function that times the first ``n_batches`` of an epoch: shuffling, sampling, batching and steps."""
+    return lambda: seconds(lambda: take(FirstBatches(loader, n_batches)))
 
 
 class FirstBatches:
-    """The first batches of an epoch."""
+    """The first batches of an epoch, begun anew whenever they are asked for."""
 
     def __init__(self, loader, n: int) -> None:
         self.loader, self.n = loader, min(n, len(loader))
@@ -213,12 +213,6 @@ class FirstBatches:
 
     def __iter__(self) -> Iterator:
         return itertools.islice(iter(self.loader), self.n)
-
-
-def epoch(model, optimizer, loader, n_batches: int) -> Callable[[], float]:
-    """Return a function that times the first ``n_batches`` of an epoch: shuffling, sampling, batching and steps."""
-
-    return lambda: seconds(lambda: take_steps(model, optimizer, itertools.islice(iter(loader), n_batches)))
 
 
 def forever(loader, size: int | None = None) -> Iterator:
@@ -233,13 +227,13 @@ def training_rows(folder: Path, stock: StockProcess, repeat: int, n_batches: int
     for name, target in (("PopDCL", 7), ("LightGCN", 6)):
         config = our_config(name, folder)
         data = load_data(config, own_batches=True)
-        trainer = our_trainer(config, data, folder)
-        step = our_training_step(trainer, forever(data.train), n_batches)
+        take, _ = our_steps(config, data, folder)
+        step = training_step(take, forever(data.train), n_batches)
         rows.append(row(f"training step, {name}", "RecBole's LightGCN", step, stock.timed("step"), target,
                         repeat=repeat))  # fmt: skip
         if name == "LightGCN":
             what = f"{min(n_batches, len(data.train))} batches of an epoch, LightGCN"
-            ours = our_epoch(trainer, data.train, n_batches)
+            ours = epoch(take, data.train, n_batches)
             epochs.append(row(what, "RecBole's loader and steps", ours, stock.timed("epoch"), 6, repeat=repeat))
     return rows + epochs
 

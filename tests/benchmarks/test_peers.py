@@ -93,7 +93,7 @@ def test_large_logs_have_their_size(tmp_path, monkeypatch):
     tables = 64 * 4 * (data.evaluation.n_users + data.evaluation.n_items)
     assert allowed == 512 * 2**20 + tables
     assert taken >= 0
-    monkeypatch.setattr(large, "our_epoch", lambda trainer, loader, n: lambda: 5.0 + 2 * min(n, len(loader)))
+    monkeypatch.setattr(large, "epoch", lambda take, loader, n: lambda: 5.0 + 2 * min(n, len(loader)))
     assert large.epoch_of(tmp_path, "log", "SSM", 2, {"encoder": "mf"})[0] == 5 + 2 * len(data.train)
     monkeypatch.undo()
     seconds, peak = large.epoch_of(tmp_path, "log", "SSM", 2, {"encoder": "mf"})
